@@ -1,0 +1,50 @@
+# Needs python3 (>= 3.11), pip and make; everything else is installed into .venv.
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help python venv demo test check docs test-latest lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("LucidVI needs Python 3.11 or newer, and $(PYTHON) is %d.%d: try make PYTHON=python3.11" % v)'
+
+venv: .venv/.stamp ## install the package and all developer tools into .venv
+
+.venv/.stamp: pyproject.toml constraints.txt | python
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -qq --upgrade pip
+	.venv/bin/python -m pip install -qq -c constraints.txt --group dev --editable .
+	@touch $@
+
+demo: venv ## train on a small data set and show what comes out
+	.venv/bin/lucidvi demo
+
+test: venv ## run the tests
+	.venv/bin/python -m pytest
+
+check: venv ## ruff, mypy and the order of imports
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+docs: venv ## build the docs into docs/_build; LUCIDVI_DOCS_EXECUTE=0 does not run the tutorials
+	.venv/bin/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+test-latest: python ## run the tests with the newest Python and the newest releases, in .venv-latest
+	@PYTHON=$(PYTHON) scripts/test_latest.sh
+
+lock: python ## rewrite constraints.txt from constraints.in (Python 3.11)
+	$(PYTHON) -m venv --clear .venv-lock
+	.venv-lock/bin/python -m pip install -qq --upgrade pip
+	.venv-lock/bin/python -m pip install -qq -c constraints.in --group dev --editable .
+	.venv-lock/bin/python scripts/lock.py
+	rm -rf .venv-lock
+
+clean: ## remove environments, caches and builds
+	rm -rf .venv .venv-latest .venv-lock build dist docs/_build docs/generated docs/tutorials
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests scripts docs -name __pycache__ -type d -prune -exec rm -rf {} +
