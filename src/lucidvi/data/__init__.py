@@ -1,0 +1,16 @@
+"""AnnData in: what is checked before a model sees it, and how it is then read."""
+
+from lucidvi.data._counts import check_counts
+from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
+from lucidvi.data._obs import check_obs
+from lucidvi.data._pbmc68k import pbmc68k, recover_counts
+
+__all__ = [
+    "CheckedAnnDataManager",
+    "align_genes",
+    "check_counts",
+    "check_obs",
+    "pbmc68k",
+    "recover_counts",
+    "unchanged_on_error",
+]

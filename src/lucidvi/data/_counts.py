@@ -1,0 +1,68 @@
+"""Are these counts? Every value is looked at, in one pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from anndata import AnnData
+
+from lucidvi.data._diagnosis import explain_values
+from lucidvi.data._obs import check_layer
+from lucidvi.data._scan import scan
+from lucidvi.errors import DataError, first_few
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def check_counts(adata: AnnData, layer: str | None = None, is_count_data: bool = True) -> None:
+    """Check that every value is a count and that every cell has one.
+
+    Parameters
+    ----------
+    adata
+        The cells. Nothing in it is changed; backed and dask matrices are streamed.
+    layer
+        Name of the layer that holds the counts; None for ``adata.X``.
+    is_count_data
+        If False, values are meant to be continuous and need only be finite.
+
+    Raises
+    ------
+    DataError
+        For a value that is NaN, infinite, negative or not an integer, for a cell without
+        counts, and for no cells or no genes at all. The message names the first one by its
+        cell and gene, says how many there are, what the data look like, and what to use instead.
+    MissingKeyError
+        If there is no such layer.
+    """
+    check_layer(adata, layer)
+    if 0 in adata.shape:
+        raise _no_data(adata)
+    place = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    matrix = adata.X if layer is None else adata.layers[layer]
+    values_are_valid, cells = scan(matrix, place, is_count_data)
+    if not values_are_valid:
+        raise explain_values(adata, layer, place)
+    if is_count_data and not cells.all():
+        raise _empty_cells(adata, place, cells)
+
+
+def _no_data(adata: AnnData) -> DataError:
+    return DataError(
+        f"adata has {adata.n_obs:,} cells and {adata.n_vars:,} genes; a model needs both.",
+        remedy="check the filters that were applied to cells (adata.obs) and genes (adata.var).",
+    )
+
+
+def _empty_cells(adata: AnnData, place: str, cells: NDArray[np.bool_]) -> DataError:
+    empty = np.flatnonzero(~cells)
+    remedy = "sc.pp.filter_cells(adata, min_counts=1)"
+    if place != "adata.X":
+        remedy = f"adata = adata[np.asarray({place}.sum(axis=1)).ravel() > 0].copy()"
+    return DataError(
+        f"{place} has {empty.size:,} of {adata.n_obs:,} cells without a single count: "
+        f"{first_few(adata.obs_names[empty])}. Nothing can be inferred about them.",
+        remedy=remedy,
+    )

@@ -1,0 +1,182 @@
+"""Whether the columns that a model is told about exist and can be used."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from lucidvi.errors import DataError, MissingKeyError, first_few
+
+SHORT_LIST = 20
+"""Most names that an error lists in full."""
+
+ONE_COLUMN = ("batch_key", "labels_key", "size_factor_key")
+COLUMN_LISTS = ("categorical_covariate_keys", "continuous_covariate_keys")
+
+
+def check_obs(adata: AnnData, setup_args: Mapping[str, Any]) -> None:
+    """Check the names of cells' columns and layers, and the columns' values.
+
+    Parameters
+    ----------
+    adata
+        The cells. Nothing in it is changed.
+    setup_args
+        Arguments of ``setup_anndata``: ``layer``, ``batch_key``, ``labels_key``,
+        ``size_factor_key``, ``categorical_covariate_keys``, ``continuous_covariate_keys``.
+        A missing one means None; others are ignored.
+
+    Raises
+    ------
+    MissingKeyError
+        If a layer or a column of ``adata.obs`` does not exist.
+    DataError
+        If gene names are not unique, a list of columns is not a list or names one twice, a
+        category is missing, a continuous covariate is not a finite number, or a size factor
+        is not a positive one.
+    """
+    check_unique_genes(adata)
+    check_layer(adata, setup_args.get("layer"))
+    keys = {name: _one_column(name, setup_args.get(name)) for name in ONE_COLUMN}
+    keys |= {name: _column_list(name, setup_args.get(name)) for name in COLUMN_LISTS}
+    for argument, columns in keys.items():
+        for column in columns:
+            _check_exists(column, adata.obs.columns, argument, "adata.obs column")
+            _CHECKS[argument](adata, argument, column)
+
+
+def check_layer(adata: AnnData, layer: str | None) -> None:
+    """Raise MissingKeyError unless `layer` is None or the name of a layer."""
+    if layer is not None:
+        names = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
+        _check_exists(layer, names, "layer", "layer in adata.layers")
+
+
+def check_unique_genes(adata: AnnData) -> None:
+    """Raise DataError if two genes of `adata` have one name."""
+    if adata.var_names.is_unique:
+        return
+    repeated = adata.var_names[adata.var_names.duplicated()].unique()
+    raise DataError(
+        f"adata.var_names has {len(repeated):,} names that occur more than once: "
+        f"{first_few(repeated)}.",
+        remedy="adata.var_names_make_unique()",
+    )
+
+
+def _one_column(argument: str, value: Any) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [value]
+    remedy = f'name one column, e.g. {argument}="{argument.removesuffix("_key")}"'
+    if argument == "batch_key":
+        remedy += ", and put the others into categorical_covariate_keys=[...]"
+    raise DataError(f"{argument}={value!r} is not the name of one column.", remedy=remedy + ".")
+
+
+def _column_list(argument: str, value: Any) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, str):
+        raise DataError(
+            f"{argument}={value!r} is one string where a list of columns is expected.",
+            remedy=f'{argument}=["{value}"]',
+        )
+    columns = list(value)
+    repeated = [column for k, column in enumerate(columns) if column in columns[:k]]
+    if repeated:
+        raise DataError(
+            f"{argument} names {repeated[0]!r} {columns.count(repeated[0])} times.",
+            remedy=f"{argument}={list(dict.fromkeys(columns))!r}",
+        )
+    return columns
+
+
+def _check_exists(key: str, existing: Iterable[Any], argument: str, kind: str) -> None:
+    names = [str(name) for name in existing]
+    if key in names:
+        return
+    by_lower_case = {name.lower(): name for name in names}
+    matches = difflib.get_close_matches(str(key).lower(), by_lower_case)
+    close = [by_lower_case[match] for match in matches]
+    problem = f"{argument}={key!r}: there is no such {kind}."
+    if len(names) <= SHORT_LIST:
+        problem += f" There are: {', '.join(map(repr, names))}." if names else " There are none."
+    remedy = f"{argument}=None, or the name of one that exists."
+    if close:
+        remedy = " or ".join(f'{argument}="{name}"' for name in close) + "?"
+        remedy = f"did you mean {remedy}"
+    raise MissingKeyError(problem, remedy=remedy)
+
+
+def _check_categories(adata: AnnData, argument: str, column: str) -> None:
+    missing = np.flatnonzero(adata.obs[column].isna())
+    if missing.size:
+        place = f'adata.obs["{column}"]'
+        raise DataError(
+            f"{argument}: {place} is missing (NaN or None) in {_cells(adata, missing)}.",
+            remedy=(
+                f'give them a category of their own, {place} = {place}.astype("string")'
+                '.fillna("unknown").astype("category"), '
+                f"or drop them, adata = adata[{place}.notna()].copy()"
+            ),
+        )
+
+
+def _check_continuous(adata: AnnData, argument: str, column: str) -> None:
+    place = f'adata.obs["{column}"]'
+    bad = np.flatnonzero(~np.isfinite(_numbers(adata, argument, column)))
+    if bad.size:
+        raise DataError(
+            f"{argument}: {place} is NaN or infinite in {_cells(adata, bad)}.",
+            remedy=f"drop them, adata = adata[np.isfinite({place})].copy(), or fill in values.",
+        )
+
+
+def _check_size_factors(adata: AnnData, argument: str, column: str) -> None:
+    place = f'adata.obs["{column}"]'
+    values = _numbers(adata, argument, column)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+    if bad.size:
+        raise DataError(
+            f"{argument}: {place} must be positive and finite, but is {values[bad[0]]:g} (the "
+            f"first) in {_cells(adata, bad)}.",
+            remedy=(
+                f"drop them, adata = adata[np.isfinite({place}) & ({place} > 0)].copy(); "
+                "a size factor multiplies the expected counts, it is not their logarithm."
+            ),
+        )
+
+
+def _numbers(adata: AnnData, argument: str, column: str) -> np.ndarray:
+    values = adata.obs[column]
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        place = f'adata.obs["{column}"]'
+        remedy = f"{place} = {place}.astype(float)"
+        if argument == "continuous_covariate_keys":
+            remedy += f', or, if it names groups, categorical_covariate_keys=["{column}"]'
+        raise DataError(
+            f"{argument}: {place} has dtype {values.dtype} (first value: {values.iloc[0]!r}), "
+            "but numbers are needed.",
+            remedy=remedy,
+        )
+    return values.to_numpy(dtype=float, na_value=np.nan)
+
+
+def _cells(adata: AnnData, positions: np.ndarray) -> str:
+    return f"{positions.size:,} of {adata.n_obs:,} cells ({first_few(adata.obs_names[positions])})"
+
+
+_CHECKS = {
+    "batch_key": _check_categories,
+    "labels_key": _check_categories,
+    "size_factor_key": _check_size_factors,
+    "categorical_covariate_keys": _check_categories,
+    "continuous_covariate_keys": _check_continuous,
+}
