@@ -1,0 +1,103 @@
+"""Negative binomial likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import scvi.distributions
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.nn.functional import softplus
+
+from lucidvi.distributions._base import LOG_THETA_BOUND, RATE_MAX, CountLikelihood, take
+
+
+class NegativeBinomial(CountLikelihood, scvi.distributions.NegativeBinomial):
+    r"""Negative binomial with mean :math:`\mu` and inverse dispersion :math:`\theta`.
+
+    .. math::
+        \log p(x) = \log\Gamma(x + \theta) - \log\Gamma(\theta) - \log\Gamma(x + 1)
+            + x \log\frac{\mu}{\theta + \mu} - \theta \log\left(1 + \frac{\mu}{\theta}\right)
+
+    so that the variance is :math:`\mu + \mu^2 / \theta`.
+
+    Parameters
+    ----------
+    logits, log_library, log_scale
+        The mean, see :class:`CountLikelihood`.
+    log_theta
+        Log inverse dispersion, of a shape that broadcasts to ``(..., n_cells, n_genes)``.
+        Clamped to ``[-20, 20]``.
+
+    References
+    ----------
+    Lopez et al., Nature Methods 15 (2018), Deep generative modeling for single-cell
+    transcriptomics.
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("log_theta",)
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
+        "log_scale": constraints.real,
+        "log_library": constraints.real,
+        "log_theta": constraints.real,
+    }
+
+    def __init__(
+        self,
+        logits: Tensor | None = None,
+        log_library: Tensor | None = None,
+        log_theta: Tensor | None = None,
+        *,
+        log_scale: Tensor | None = None,
+    ) -> None:
+        super().__init__(logits, log_library, log_scale=log_scale)
+        if log_theta is None:
+            raise ValueError("`log_theta` is missing.")
+        self._log_theta = log_theta.clamp(-LOG_THETA_BOUND, LOG_THETA_BOUND)
+
+    @property
+    def log_theta(self) -> Tensor:
+        """Log inverse dispersion, shape ``(..., n_cells, n_genes)``."""
+        return self._log_theta.expand(self.log_mu.shape)
+
+    @property
+    def theta(self) -> Tensor:
+        """Inverse dispersion, linear, shape ``(..., n_cells, n_genes)``."""
+        return self._log_theta.exp().expand(self.log_mu.shape)
+
+    def _log_prob_zero(self) -> Tensor:
+        return -self._log_theta.exp() * softplus(self.log_mu - self._log_theta)
+
+    def _log_prob_count(self, count: Tensor, index: tuple[Tensor, ...]) -> Tensor:
+        log_mu, log_theta = take(self.log_mu, index), take(self._log_theta, index)
+        theta, count = log_theta.exp(), count.to(log_mu.dtype)
+        log_theta_plus_mu = torch.logaddexp(log_theta, log_mu)
+        return (
+            torch.lgamma(count + theta)
+            - torch.lgamma(theta)
+            - torch.lgamma(count + 1)
+            + count * (log_mu - log_theta_plus_mu)
+            - theta * softplus(log_mu - log_theta)
+        )
+
+    @torch.inference_mode()
+    def sample(self, sample_shape: Sequence[int] | None = None) -> Tensor:
+        """Draw counts as a Poisson with a gamma distributed rate.
+
+        Parameters
+        ----------
+        sample_shape
+            Leading shape of the draws.
+
+        Returns
+        -------
+        Counts, float, shape ``(*sample_shape, ..., n_cells, n_genes)``; rates above 1e8 are
+        drawn from at 1e8.
+        """
+        shape = torch.Size(sample_shape or ()) + self.log_mu.shape
+        theta = self.theta.expand(shape)
+        # On the log scale, since a small shape makes gamma variates that underflow.
+        log_rate = torch._standard_gamma(theta).log() + self.log_mu - self._log_theta
+        return torch.poisson(log_rate.exp().clamp(max=RATE_MAX))

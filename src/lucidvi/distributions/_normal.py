@@ -1,0 +1,47 @@
+"""Normal likelihood, for values that are not counts."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import scvi.distributions
+from torch import Tensor
+
+from lucidvi.distributions._base import LOG_MU_MAX, LOG_THETA_BOUND, log_mean_parts
+
+
+class Normal(scvi.distributions.Normal):
+    r"""Normal with mean :math:`\mu = \ell \, \rho` and standard deviation :math:`\theta`.
+
+    Parameters
+    ----------
+    logits, log_library, log_scale
+        The mean, see :class:`CountLikelihood`.
+    log_theta
+        Log standard deviation, of a shape that broadcasts to ``(..., n_cells, n_genes)``.
+        Clamped to ``[-20, 20]``.
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("log_theta",)
+
+    def __init__(
+        self,
+        logits: Tensor | None = None,
+        log_library: Tensor | None = None,
+        log_theta: Tensor | None = None,
+        *,
+        log_scale: Tensor | None = None,
+    ) -> None:
+        log_scale, log_library = log_mean_parts(logits, log_library, log_scale)
+        if log_theta is None:
+            raise ValueError("`log_theta` is missing.")
+        super().__init__(
+            mu=(log_scale + log_library).clamp(max=LOG_MU_MAX).exp(),
+            scale=log_theta.clamp(-LOG_THETA_BOUND, LOG_THETA_BOUND).exp(),
+            validate_args=False,
+            normal_mu=log_scale.exp(),
+        )
+
+    def log_likelihood(self, x: Tensor) -> Tensor:
+        """Sum of the log density over the genes, in nats, shape ``(..., n_cells)``."""
+        return self.log_prob(x).sum(dim=-1)

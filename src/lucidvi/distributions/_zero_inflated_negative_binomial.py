@@ -1,0 +1,78 @@
+"""Zero-inflated negative binomial likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import scvi.distributions
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.nn.functional import logsigmoid, softplus
+
+from lucidvi.distributions._base import take
+from lucidvi.distributions._negative_binomial import NegativeBinomial
+
+
+class ZeroInflatedNegativeBinomial(
+    NegativeBinomial, scvi.distributions.ZeroInflatedNegativeBinomial
+):
+    r"""Negative binomial that is replaced by a zero with probability :math:`\pi`.
+
+    .. math::
+        \log p(0) &= \log(\pi + (1 - \pi)\,\mathrm{NB}(0)) \\
+        \log p(x) &= \log(1 - \pi) + \log \mathrm{NB}(x), \quad x > 0
+
+    Parameters
+    ----------
+    logits, log_library, log_theta, log_scale
+        See :class:`NegativeBinomial`.
+    zi_logits
+        Log odds of :math:`\pi`, of a shape that broadcasts to ``(..., n_cells, n_genes)``.
+
+    References
+    ----------
+    Lopez et al., Nature Methods 15 (2018), Deep generative modeling for single-cell
+    transcriptomics.
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("log_theta", "zi_logits")
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
+        **NegativeBinomial.arg_constraints,
+        "zi_logits": constraints.real,
+    }
+
+    def __init__(
+        self,
+        logits: Tensor | None = None,
+        log_library: Tensor | None = None,
+        log_theta: Tensor | None = None,
+        zi_logits: Tensor | None = None,
+        *,
+        log_scale: Tensor | None = None,
+    ) -> None:
+        super().__init__(logits, log_library, log_theta, log_scale=log_scale)
+        if zi_logits is None:
+            raise ValueError("`zi_logits` is missing.")
+        self.zi_logits = zi_logits
+
+    @property
+    def variance(self) -> Tensor:
+        r""":math:`(1 - \pi) \mu (1 + \mu / \theta + \pi \mu)`, linear."""
+        mu = self.mu
+        return (1 - self.zi_probs) * mu * (1 + mu / self.theta + self.zi_probs * mu)
+
+    def _log_prob_zero(self) -> Tensor:
+        nb_zero = super()._log_prob_zero()
+        return softplus(nb_zero - self.zi_logits) + logsigmoid(self.zi_logits)
+
+    def _log_prob_count(self, count: Tensor, index: tuple[Tensor, ...]) -> Tensor:
+        not_inflated = logsigmoid(-take(self.zi_logits, index))
+        return super()._log_prob_count(count, index) + not_inflated
+
+    @torch.inference_mode()
+    def sample(self, sample_shape: Sequence[int] | None = None) -> Tensor:
+        """Draw counts, see :meth:`NegativeBinomial.sample`, and set them to zero by chance."""
+        counts = super().sample(sample_shape)
+        return counts.masked_fill_(torch.rand_like(counts) <= self.zi_probs, 0.0)
