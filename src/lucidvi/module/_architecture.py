@@ -1,0 +1,210 @@
+"""The parameters of the variational autoencoder and how its networks are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scvi import REGISTRY_KEYS
+from scvi.module.base import BaseMinifiedModeModuleClass, EmbeddingModuleMixin
+from torch import Tensor
+
+from lucidvi._compat import MODULE_KEYS
+from lucidvi.distributions import LIKELIHOODS
+from lucidvi.nn import Decoder, Encoder
+
+Where = Literal["encoder", "decoder", "none", "both"]
+
+#: The values of ``dispersion``, and the covariate whose levels have parameters of their own.
+DISPERSIONS = {
+    "gene": None,
+    "gene-batch": MODULE_KEYS.BATCH_INDEX_KEY,
+    "gene-label": MODULE_KEYS.Y_KEY,
+    "gene-cell": None,
+}
+
+
+class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
+    """Networks and parameters of :class:`VAE`, under the names that scvi-tools gives them.
+
+    Arguments, their defaults and the names and shapes of the weights are those of
+    :class:`scvi.module.VAE`, so a trained model moves between the two unchanged.
+
+    Parameters
+    ----------
+    n_input
+        Number of genes.
+    n_batch, n_labels
+        Number of batches and of labels.
+    n_hidden, n_latent, n_layers
+        Width of the hidden layers, dimension of ``z``, hidden layers of encoder and decoder.
+    n_continuous_cov
+        Number of continuous covariates.
+    n_cats_per_cov
+        Number of categories of each categorical covariate.
+    dropout_rate
+        Dropout rate of the encoder.
+    dispersion
+        ``"gene"``, ``"gene-batch"``, ``"gene-label"`` or ``"gene-cell"``.
+    log_variational
+        Encode ``log1p(x)`` in place of ``x``.
+    gene_likelihood
+        ``"zinb"``, ``"nb"``, ``"poisson"`` or ``"normal"``.
+    latent_distribution
+        ``"normal"``, or ``"ln"`` for a logistic normal: ``z`` is then the softmax of a normal.
+    encode_covariates
+        Show the covariates to the encoder too.
+    deeply_inject_covariates
+        Show them to every hidden layer and not only to the first.
+    batch_representation
+        ``"one-hot"`` or ``"embedding"``.
+    use_batch_norm, use_layer_norm
+        ``"encoder"``, ``"decoder"``, ``"none"`` or ``"both"``.
+    use_size_factor_key
+        Expression is scaled by a size factor from the data, which takes priority over
+        ``use_observed_lib_size``.
+    use_observed_lib_size
+        The exposure is the cell's total count. Otherwise it is latent.
+    extra_payload_autotune
+        Hand ``z``, batch and labels out with the loss, for ``scvi.autotune``.
+    library_log_means, library_log_vars
+        Mean and variance of the log library in each batch, shape ``(1, n_batch)``; needed if the
+        library is latent.
+    var_activation
+        Makes the encoder's variance positive; ``exp`` by default.
+    extra_encoder_kwargs, extra_decoder_kwargs
+        Passed to the networks.
+    batch_embedding_kwargs
+        Passed to :class:`scvi.nn.Embedding`.
+
+    Raises
+    ------
+    ValueError
+        For an option that does not exist, or a latent library without its prior.
+    """
+
+    def __init__(
+        self,
+        n_input: int,
+        n_batch: int = 0,
+        n_labels: int = 0,
+        n_hidden: int = 128,
+        n_latent: int = 10,
+        n_layers: int = 1,
+        n_continuous_cov: int = 0,
+        n_cats_per_cov: Sequence[int] | None = None,
+        dropout_rate: float = 0.1,
+        dispersion: Literal["gene", "gene-batch", "gene-label", "gene-cell"] = "gene",
+        log_variational: bool = True,
+        gene_likelihood: Literal["zinb", "nb", "poisson", "normal"] = "zinb",
+        latent_distribution: Literal["normal", "ln"] = "normal",
+        encode_covariates: bool = False,
+        deeply_inject_covariates: bool = True,
+        batch_representation: Literal["one-hot", "embedding"] = "one-hot",
+        use_batch_norm: Where = "both",
+        use_layer_norm: Where = "none",
+        use_size_factor_key: bool = False,
+        use_observed_lib_size: bool = True,
+        extra_payload_autotune: bool = False,
+        library_log_means: np.ndarray | None = None,
+        library_log_vars: np.ndarray | None = None,
+        var_activation: Callable[[Tensor], Tensor] | None = None,
+        extra_encoder_kwargs: dict[str, Any] | None = None,
+        extra_decoder_kwargs: dict[str, Any] | None = None,
+        batch_embedding_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        _check_option("dispersion", dispersion, DISPERSIONS)
+        _check_option("gene_likelihood", gene_likelihood, LIKELIHOODS)
+        _check_option("latent_distribution", latent_distribution, ("normal", "ln"))
+        _check_option("batch_representation", batch_representation, ("one-hot", "embedding"))
+        _check_option("use_batch_norm", use_batch_norm, ("encoder", "decoder", "none", "both"))
+        _check_option("use_layer_norm", use_layer_norm, ("encoder", "decoder", "none", "both"))
+        self.n_input = n_input
+        self.n_batch = n_batch
+        self.n_labels = n_labels
+        self.n_hidden = n_hidden
+        self.n_latent = n_latent
+        self.n_layers = n_layers
+        self.dispersion = dispersion
+        self.log_variational = log_variational
+        self.gene_likelihood = gene_likelihood
+        self.latent_distribution = latent_distribution
+        self.encode_covariates = encode_covariates
+        self.batch_representation = batch_representation
+        self.use_size_factor_key = use_size_factor_key
+        self.use_observed_lib_size = use_size_factor_key or use_observed_lib_size
+        self.extra_payload_autotune = extra_payload_autotune
+
+        if not self.use_observed_lib_size:
+            self._set_library_prior(library_log_means, library_log_vars)
+        # Parameters are made in scvi-tools' order, so that one seed gives one set of weights.
+        if dispersion != "gene-cell":
+            levels = {"gene": (), "gene-batch": (n_batch,), "gene-label": (n_labels,)}[dispersion]
+            self.px_r = torch.nn.Parameter(torch.randn(n_input, *levels))
+        one_hot_levels, n_embedding = [n_batch], 0
+        if batch_representation == "embedding":
+            self.init_embedding(REGISTRY_KEYS.BATCH_KEY, n_batch, **(batch_embedding_kwargs or {}))
+            n_embedding = self.get_embedding(REGISTRY_KEYS.BATCH_KEY).embedding_dim
+            one_hot_levels = []
+        n_cat_list = one_hot_levels + list(n_cats_per_cov or [])
+
+        def norms(part: str) -> dict[str, bool]:
+            return {
+                "use_batch_norm": use_batch_norm in (part, "both"),
+                "use_layer_norm": use_layer_norm in (part, "both"),
+            }
+
+        encoder_kwargs = {
+            "n_input": n_input + (n_continuous_cov + n_embedding) * encode_covariates,
+            "n_cat_list": n_cat_list if encode_covariates else None,
+            "n_hidden": n_hidden,
+            "dropout_rate": dropout_rate,
+            "inject_covariates": deeply_inject_covariates,
+            "var_activation": var_activation,
+            **norms("encoder"),
+            **(extra_encoder_kwargs or {}),
+        }
+        self.z_encoder = Encoder(
+            n_output=n_latent,
+            n_layers=n_layers,
+            distribution=latent_distribution,
+            **encoder_kwargs,
+        )
+        # Part of the weights of every scVI model, used only where the library is latent.
+        self.l_encoder = Encoder(n_output=1, n_layers=1, **encoder_kwargs)
+        heads = tuple(
+            name
+            for name in LIKELIHOODS[gene_likelihood].parameters
+            if name != "log_theta" or dispersion == "gene-cell"
+        )
+        self.decoder = Decoder(
+            n_latent + n_continuous_cov + n_embedding,
+            n_input,
+            heads=heads,
+            n_cat_list=n_cat_list,
+            n_layers=n_layers,
+            n_hidden=n_hidden,
+            inject_covariates=deeply_inject_covariates,
+            scale_activation="softplus" if use_size_factor_key else "softmax",
+            **norms("decoder"),
+            **(extra_decoder_kwargs or {}),
+        )
+
+    def _set_library_prior(self, means: np.ndarray | None, variances: np.ndarray | None) -> None:
+        if means is None or variances is None:
+            raise ValueError(
+                "`use_observed_lib_size` is False, so `library_log_means` and "
+                "`library_log_vars` are needed, each of shape (1, n_batch)."
+            )
+        self.register_buffer("library_log_means", torch.from_numpy(means).float())
+        self.register_buffer("library_log_vars", torch.from_numpy(variances).float())
+
+
+def _check_option(name: str, value: Any, choices: Collection[str]) -> None:
+    if value not in choices:
+        raise ValueError(
+            f"`{name}` is {value!r}; it must be one of {', '.join(map(repr, choices))}."
+        )

@@ -1,0 +1,350 @@
+"""The variational autoencoder, as scvi-tools' five methods."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from scvi import REGISTRY_KEYS
+from scvi.module.base import LossOutput, auto_move_data
+from scvi.utils import unsupported_if_adata_minified
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+
+from lucidvi._compat import ADATA_MINIFY_TYPE, MODULE_KEYS
+from lucidvi.distributions import LIKELIHOODS
+from lucidvi.module._architecture import DISPERSIONS, Architecture
+
+#: Tensors and distributions by the names of ``REGISTRY_KEYS`` (a minibatch) or ``MODULE_KEYS``.
+Record = dict[str, Any]
+
+
+class VAE(Architecture):
+    r"""Variational autoencoder of counts.
+
+    The generative process of a cell with covariates :math:`s` is
+
+    .. math::
+        z &\sim \mathrm{Normal}(0, I) \\
+        \log \ell &\sim \mathrm{Normal}(\mu_s, \sigma_s^2)
+            \quad \text{or observed, or a given size factor} \\
+        x_g &\sim p(x \mid \mu = \ell \, \rho_g(z, s), \theta_g)
+
+    and the encoder amortizes :math:`q(z \mid x, s)`. For the arguments see
+    :class:`Architecture`.
+
+    References
+    ----------
+    Lopez et al., Nature Methods 15 (2018), Deep generative modeling for single-cell
+    transcriptomics.
+    """
+
+    # -- q(z | x, s) -------------------------------------------------------------------------
+
+    def _get_inference_input(self, tensors: Record, full_forward_pass: bool = False) -> Record:
+        """Take from a minibatch what encoding needs: the counts, or the stored posterior."""
+        if full_forward_pass or self.minified_data_type is None:
+            return {
+                MODULE_KEYS.X_KEY: tensors[REGISTRY_KEYS.X_KEY],
+                MODULE_KEYS.BATCH_INDEX_KEY: tensors[REGISTRY_KEYS.BATCH_KEY],
+                MODULE_KEYS.CONT_COVS_KEY: tensors.get(REGISTRY_KEYS.CONT_COVS_KEY),
+                MODULE_KEYS.CAT_COVS_KEY: tensors.get(REGISTRY_KEYS.CAT_COVS_KEY),
+            }
+        if self.minified_data_type not in ADATA_MINIFY_TYPE:
+            raise NotImplementedError(f"Unknown minified-data type: {self.minified_data_type}")
+        return {
+            MODULE_KEYS.QZM_KEY: tensors[REGISTRY_KEYS.LATENT_QZM_KEY],
+            MODULE_KEYS.QZV_KEY: tensors[REGISTRY_KEYS.LATENT_QZV_KEY],
+            REGISTRY_KEYS.OBSERVED_LIB_SIZE: tensors[REGISTRY_KEYS.OBSERVED_LIB_SIZE],
+        }
+
+    @auto_move_data
+    def _regular_inference(
+        self,
+        x: Tensor,
+        batch_index: Tensor,
+        cont_covs: Tensor | None = None,
+        cat_covs: Tensor | None = None,
+        n_samples: int = 1,
+    ) -> Record:
+        """Encode the counts ``x``, shape ``(n_cells, n_genes)``, and draw ``z``."""
+        inputs = [torch.log1p(x) if self.log_variational else x]
+        categories: tuple[Tensor, ...] = ()
+        if self.encode_covariates:
+            inputs += [] if cont_covs is None else [cont_covs]
+            inputs += self._batch_embedding(batch_index)
+            categories = self._categories(batch_index, cat_covs)
+        encoder_input = torch.cat(inputs, dim=-1)
+
+        qz = self.z_encoder(encoder_input, *categories)
+        z = self._draw(qz, n_samples)
+        if self.use_observed_lib_size:
+            ql, library = None, self._expand(x.sum(dim=1, keepdim=True).log(), n_samples)
+        else:
+            ql = self.l_encoder(encoder_input, *categories)
+            library = self._draw(ql, n_samples)
+        return {
+            MODULE_KEYS.Z_KEY: self.z_encoder.z_transformation(z),
+            MODULE_KEYS.QZ_KEY: qz,
+            MODULE_KEYS.QL_KEY: ql,
+            MODULE_KEYS.LIBRARY_KEY: library,
+        }
+
+    @auto_move_data
+    def _cached_inference(
+        self, qzm: Tensor, qzv: Tensor, observed_lib_size: Tensor, n_samples: int = 1
+    ) -> Record:
+        """Draw ``z`` from a stored posterior: its mean and variance, ``(n_cells, n_latent)``."""
+        qz = Normal(qzm, qzv.sqrt(), validate_args=False)
+        return {
+            MODULE_KEYS.Z_KEY: self.z_encoder.z_transformation(self._draw(qz, n_samples)),
+            MODULE_KEYS.QZ_KEY: qz,
+            MODULE_KEYS.QL_KEY: None,
+            MODULE_KEYS.LIBRARY_KEY: self._expand(observed_lib_size.log(), n_samples),
+        }
+
+    @staticmethod
+    def _draw(distribution: Normal, n_samples: int) -> Tensor:
+        return distribution.rsample((n_samples,) if n_samples > 1 else ())
+
+    @staticmethod
+    def _expand(tensor: Tensor, n_samples: int) -> Tensor:
+        return tensor.expand(n_samples, *tensor.shape) if n_samples > 1 else tensor
+
+    def _categories(self, batch_index: Tensor, cat_covs: Tensor | None) -> tuple[Tensor, ...]:
+        """Covariates that the networks encode one-hot, each ``(n_cells, 1)``."""
+        batch = (batch_index,) if self.batch_representation == "one-hot" else ()
+        return batch + (() if cat_covs is None else torch.split(cat_covs, 1, dim=1))
+
+    def _batch_embedding(self, batch_index: Tensor) -> list[Tensor]:
+        """Embedding of the batch, ``(n_cells, n_embedding)``, if batches are embedded."""
+        if self.batch_representation == "one-hot":
+            return []
+        return [self.compute_embedding(REGISTRY_KEYS.BATCH_KEY, batch_index)]
+
+    # -- p(x, z | s) -------------------------------------------------------------------------
+
+    def _get_generative_input(
+        self,
+        tensors: Record,
+        inference_outputs: Record,
+    ) -> Record:
+        """Take from a minibatch and from :meth:`inference` what decoding needs."""
+        size_factor = tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
+        return {
+            MODULE_KEYS.Z_KEY: inference_outputs[MODULE_KEYS.Z_KEY],
+            MODULE_KEYS.LIBRARY_KEY: inference_outputs[MODULE_KEYS.LIBRARY_KEY],
+            MODULE_KEYS.BATCH_INDEX_KEY: tensors[REGISTRY_KEYS.BATCH_KEY],
+            MODULE_KEYS.Y_KEY: tensors[REGISTRY_KEYS.LABELS_KEY],
+            MODULE_KEYS.CONT_COVS_KEY: tensors.get(REGISTRY_KEYS.CONT_COVS_KEY),
+            MODULE_KEYS.CAT_COVS_KEY: tensors.get(REGISTRY_KEYS.CAT_COVS_KEY),
+            MODULE_KEYS.SIZE_FACTOR_KEY: None if size_factor is None else size_factor.log(),
+        }
+
+    @auto_move_data
+    def generative(
+        self,
+        z: Tensor,
+        library: Tensor,
+        batch_index: Tensor,
+        cont_covs: Tensor | None = None,
+        cat_covs: Tensor | None = None,
+        size_factor: Tensor | None = None,
+        y: Tensor | None = None,
+        transform_batch: Tensor | int | None = None,
+    ) -> Record:
+        """Decode ``z``, shape ``(..., n_cells, n_latent)``.
+
+        Parameters
+        ----------
+        z
+            Latent state.
+        library
+            Log exposure, shape ``(..., n_cells, 1)``.
+        batch_index, y
+            Batch and label, integers of shape ``(n_cells, 1)``.
+        cont_covs, cat_covs
+            Continuous and categorical covariates, shape ``(n_cells, n_covariates)``.
+        size_factor
+            Log size factor, shape ``(n_cells, 1)``; used in place of ``library`` by a module
+            made with ``use_size_factor_key``.
+        transform_batch
+            Decode every cell as one of this batch.
+
+        Returns
+        -------
+        The likelihood ``px`` and the priors ``pz`` and, of a latent library, ``pl``.
+        """
+        if transform_batch is not None:
+            batch_index = torch.ones_like(batch_index) * transform_batch
+        covariates = ([] if cont_covs is None else [cont_covs]) + self._batch_embedding(
+            batch_index
+        )
+        decoder_input = [z, *(c.expand(*z.shape[:-1], -1) for c in covariates)]
+        parameters = self.decoder(
+            torch.cat(decoder_input, dim=-1), *self._categories(batch_index, cat_covs)
+        )
+        likelihood = LIKELIHOODS[self.gene_likelihood]
+        if "log_theta" in likelihood.parameters and "log_theta" not in parameters:
+            levels = {MODULE_KEYS.BATCH_INDEX_KEY: batch_index, MODULE_KEYS.Y_KEY: y}
+            parameters["log_theta"] = self._log_theta(levels.get(DISPERSIONS[self.dispersion]))
+        parameters["log_library"] = size_factor if self.use_size_factor_key else library
+        return {
+            MODULE_KEYS.PX_KEY: likelihood(**parameters),
+            MODULE_KEYS.PL_KEY: self._library_prior(batch_index),
+            MODULE_KEYS.PZ_KEY: Normal(
+                torch.zeros_like(z), torch.ones_like(z), validate_args=False
+            ),
+        }
+
+    def _log_theta(self, level: Tensor | None) -> Tensor:
+        """Log inverse dispersion, shape ``(n_genes,)``, or ``(n_cells, n_genes)`` by level."""
+        return self.px_r if level is None else self.px_r.T[level.squeeze(-1)]
+
+    def _library_prior(self, batch_index: Tensor) -> Normal | None:
+        """Prior of the log library, ``(n_cells, 1)``, if it is latent."""
+        if self.use_observed_lib_size:
+            return None
+        means = self.library_log_means[0]
+        # As in the encoder: a batch whose cells have one and the same depth has no variance.
+        variances = self.library_log_vars[0].clamp(min=self.l_encoder.var_eps)
+        return Normal(means[batch_index], variances[batch_index].sqrt(), validate_args=False)
+
+    # -- the loss ----------------------------------------------------------------------------
+
+    @unsupported_if_adata_minified
+    def loss(
+        self,
+        tensors: Record,
+        inference_outputs: Record,
+        generative_outputs: Record,
+        kl_weight: Tensor | float = 1.0,
+    ) -> LossOutput:
+        r"""Negative ELBO, averaged over the minibatch, with its terms a cell, in nats.
+
+        .. math:: -\log p(x \mid z) + w \, \mathrm{KL}(q_z \| p_z) + \mathrm{KL}(q_\ell \| p_\ell)
+
+        with the weight :math:`w` (``kl_weight``) on the first KL alone, as in scvi-tools.
+        """
+        qz, ql = inference_outputs[MODULE_KEYS.QZ_KEY], inference_outputs[MODULE_KEYS.QL_KEY]
+        pz, pl = generative_outputs[MODULE_KEYS.PZ_KEY], generative_outputs[MODULE_KEYS.PL_KEY]
+        kl_z = kl_divergence(qz, pz).sum(dim=-1)
+        kl_l = torch.zeros_like(kl_z) if ql is None else kl_divergence(ql, pl).sum(dim=-1)
+        x = tensors[REGISTRY_KEYS.X_KEY]
+        reconstruction_loss = -generative_outputs[MODULE_KEYS.PX_KEY].log_likelihood(x)
+        payload = {
+            "z": inference_outputs[MODULE_KEYS.Z_KEY],
+            "batch": tensors[REGISTRY_KEYS.BATCH_KEY],
+            "labels": tensors[REGISTRY_KEYS.LABELS_KEY],
+        }
+        return LossOutput(
+            loss=torch.mean(reconstruction_loss + kl_weight * kl_z + kl_l),
+            reconstruction_loss=reconstruction_loss,
+            kl_local={MODULE_KEYS.KL_L_KEY: kl_l, MODULE_KEYS.KL_Z_KEY: kl_z},
+            extra_metrics=payload if self.extra_payload_autotune else {},
+        )
+
+    # -- draws and likelihoods ---------------------------------------------------------------
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        tensors: Record,
+        n_samples: int = 1,
+        max_poisson_rate: float = 1e8,
+        generative_kwargs: dict[str, Any] | None = None,
+    ) -> Tensor:
+        """Draw counts from the posterior predictive distribution.
+
+        Parameters
+        ----------
+        tensors
+            A minibatch.
+        n_samples
+            Draws a cell, each with a ``z`` of its own.
+        max_poisson_rate
+            Upper bound of the draws' mean, for a Poisson likelihood; never above 1e8.
+        generative_kwargs
+            Passed to :meth:`generative`.
+
+        Returns
+        -------
+        On the CPU, shape ``(n_cells, n_genes)``, or ``(n_cells, n_genes, n_samples)`` if
+        ``n_samples > 1``.
+        """
+        _, generative_outputs = self.forward(
+            tensors,
+            inference_kwargs={"n_samples": n_samples},
+            generative_kwargs=generative_kwargs,
+            compute_loss=False,
+        )
+        px = generative_outputs[MODULE_KEYS.PX_KEY]
+        if self.gene_likelihood == "poisson":
+            px.log_mu = px.log_mu.clamp(max=math.log(max_poisson_rate))
+        samples = px.sample()
+        return (samples.permute(1, 2, 0) if n_samples > 1 else samples).cpu()
+
+    @torch.inference_mode()
+    @auto_move_data
+    def marginal_ll(
+        self,
+        tensors: Record,
+        n_mc_samples: int,
+        return_mean: bool = False,
+        n_mc_samples_per_pass: int = 1,
+    ) -> Tensor | float:
+        r"""Importance-weighted estimate of the log likelihood of each cell, in nats.
+
+        .. math::
+            \log \frac{1}{K} \sum_{k=1}^{K} \frac{p(x \mid z_k) p(z_k)}{q(z_k \mid x)},
+            \quad z_k \sim q(z \mid x)
+
+        Parameters
+        ----------
+        tensors
+            A minibatch.
+        n_mc_samples
+            Number of samples :math:`K`.
+        return_mean
+            Return the mean over the cells of the minibatch.
+        n_mc_samples_per_pass
+            Samples that are decoded at once.
+
+        Returns
+        -------
+        On the CPU, shape ``(n_cells,)``, or a float.
+
+        References
+        ----------
+        Burda et al., ICLR (2016), Importance weighted autoencoders.
+        """
+        outputs = self.inference(**self._get_inference_input(tensors, full_forward_pass=True))
+        passes = torch.arange(n_mc_samples).split(n_mc_samples_per_pass)
+        log_weights = [self._log_weights(tensors, outputs, len(samples)) for samples in passes]
+        log_px = torch.cat(log_weights).logsumexp(dim=0) - math.log(n_mc_samples)
+        return log_px.mean().item() if return_mean else log_px.cpu()
+
+    def _log_weights(
+        self,
+        tensors: Record,
+        inference_outputs: Record,
+        n_samples: int,
+    ) -> Tensor:
+        """Log importance weights of fresh draws, shape ``(n_samples, n_cells)``."""
+        qz, ql = inference_outputs[MODULE_KEYS.QZ_KEY], inference_outputs[MODULE_KEYS.QL_KEY]
+        # Densities are those of the normal variate; a logistic normal's softmax comes after it.
+        z = qz.sample((n_samples,))
+        library = inference_outputs[MODULE_KEYS.LIBRARY_KEY].expand(n_samples, -1, -1)
+        library = library if ql is None else ql.sample((n_samples,))
+        latent = {
+            MODULE_KEYS.Z_KEY: self.z_encoder.z_transformation(z),
+            MODULE_KEYS.LIBRARY_KEY: library,
+        }
+        generative = self.generative(**self._get_generative_input(tensors, latent))
+        log_weight = generative[MODULE_KEYS.PX_KEY].log_likelihood(tensors[REGISTRY_KEYS.X_KEY])
+        log_weight += (generative[MODULE_KEYS.PZ_KEY].log_prob(z) - qz.log_prob(z)).sum(dim=-1)
+        if ql is not None:
+            pl = generative[MODULE_KEYS.PL_KEY]
+            log_weight += (pl.log_prob(library) - ql.log_prob(library)).sum(dim=-1)
+        return log_weight

@@ -1,0 +1,84 @@
+"""Parameters of the likelihood p(x given z, s)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import scvi.nn
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+#: Below this, log(softplus(x)) is x to float32, while softplus(x) underflows further down.
+LOG_SOFTPLUS_LINEAR = -15.0
+
+
+def log_softplus(x: Tensor) -> Tensor:
+    """Log of softplus, finite for every finite ``x``."""
+    return torch.where(
+        x < LOG_SOFTPLUS_LINEAR, x, softplus(x.clamp(min=LOG_SOFTPLUS_LINEAR)).log()
+    )
+
+
+#: How the decoder's output becomes the mean: the name under which a likelihood takes it, and
+#: the function that makes it.
+SCALE_ACTIVATIONS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    "softmax": ("logits", lambda x: x),
+    "softplus": ("log_scale", log_softplus),
+}
+
+
+class Decoder(scvi.nn.DecoderSCVI):
+    """Decoder of scvi-tools that returns log-space parameters: ``(z, s) -> parameters``.
+
+    Its layers are those of :class:`scvi.nn.DecoderSCVI`, so weights move between the two
+    unchanged, but only the heads that the likelihood uses are evaluated.
+
+    Parameters
+    ----------
+    n_input, n_output
+        Dimensions of the input (latent state and covariates) and of the output (genes).
+    heads
+        Parameters besides the mean that differ from cell to cell: any of ``"log_theta"``
+        (inverse dispersion) and ``"zi_logits"`` (zero inflation).
+    scale_activation
+        ``"softmax"`` for expression that sums to one, ``"softplus"`` where a size factor says
+        what it sums to.
+    **kwargs
+        Passed to :class:`scvi.nn.DecoderSCVI`.
+    """
+
+    def __init__(
+        self,
+        n_input: int,
+        n_output: int,
+        *,
+        heads: Sequence[str] = (),
+        scale_activation: Literal["softmax", "softplus"] = "softmax",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(n_input, n_output, scale_activation=scale_activation, **kwargs)
+        self.heads = tuple(heads)
+        self.mean_name, self.mean_activation = SCALE_ACTIVATIONS[scale_activation]
+
+    def forward(self, z: Tensor, *covariates: Tensor) -> dict[str, Tensor]:
+        """Likelihood parameters of a minibatch.
+
+        Parameters
+        ----------
+        z
+            Decoder input, shape ``(..., n_cells, n_input)``.
+        *covariates
+            Categorical covariates, each ``(n_cells, 1)``.
+
+        Returns
+        -------
+        The mean as ``logits`` or ``log_scale`` and each of ``heads``, all of shape
+        ``(..., n_cells, n_output)``, by the names that the likelihoods take.
+        """
+        hidden = self.px_decoder(z, *covariates)
+        layers = {"log_theta": self.px_r_decoder, "zi_logits": self.px_dropout_decoder}
+        parameters = {name: layers[name](hidden) for name in self.heads}
+        parameters[self.mean_name] = self.mean_activation(self.px_scale_decoder[0](hidden))
+        return parameters
