@@ -1,0 +1,5 @@
+"""What a user holds: models of AnnData."""
+
+from lucidvi.model._scvi import SCVI
+
+__all__ = ["SCVI"]

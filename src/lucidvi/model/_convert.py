@@ -1,0 +1,98 @@
+"""Lossless conversion between LucidVI's and scvi-tools' SCVI."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from copy import deepcopy
+from typing import Any
+
+import scvi
+import torch
+from scvi.model.base import BaseModelClass
+from scvi.module.base import BaseModuleClass
+
+from lucidvi.data import check_counts
+from lucidvi.errors import DataError, ModelTypeError
+
+
+def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
+    """Make a model of ``target_cls`` with the data, weights and history of ``source``.
+
+    Parameters
+    ----------
+    source
+        SCVI model, LucidVI's or scvi-tools'. Its weights are copied; the AnnData is shared.
+    target_cls
+        The other class.
+
+    Returns
+    -------
+    Instance of ``target_cls``, on the same device and in the same mode.
+    """
+    parameters = dict(source.init_params_["non_kwargs"])
+    for keyword_arguments in source.init_params_["kwargs"].values():
+        parameters.update(keyword_arguments)
+
+    # The initial weights are overwritten, so drawing them must not move the user's seed.
+    with torch.random.fork_rng():
+        if getattr(source, "adata", None) is not None:
+            _setup(source, target_cls)
+            target = target_cls(source.adata, **parameters)
+        elif hasattr(source, "registry_"):
+            target = target_cls(registry=deepcopy(source.registry_), **parameters)
+        else:
+            target = target_cls(**parameters)
+    if source.module is not None:
+        _copy_weights(source.module, target.module)
+    own = ("registry_", "init_params_")
+    for name, value in vars(source).items():
+        if name.endswith("_") and name not in own:
+            setattr(target, name, deepcopy(value))
+    return target
+
+
+def _setup(source: BaseModelClass, target_cls: type[BaseModelClass]) -> None:
+    """Register the AnnData of ``source`` with ``target_cls``, with the same categories."""
+    registry = deepcopy(source.registry_)
+    accepted = inspect.signature(target_cls.setup_anndata).parameters
+    arguments = {k: v for k, v in registry["setup_args"].items() if k in accepted}
+    if "is_count_data" in accepted and "is_count_data" not in arguments:
+        arguments["is_count_data"] = _holds_counts(source)
+    target_cls.setup_anndata(source.adata, source_registry=registry, **arguments)
+
+
+def _holds_counts(source: BaseModelClass) -> bool:
+    """Whether the model was trained on counts; says so where scvi-tools let other data pass."""
+    if getattr(source, "minified_data_type", None) is not None:
+        return True
+    try:
+        check_counts(source.adata, layer=source.registry_["setup_args"].get("layer"))
+    except DataError as error:
+        warnings.warn(
+            f"The model was trained on values that are not counts. {error}",
+            UserWarning,
+            stacklevel=scvi.settings.warnings_stacklevel,
+        )
+        return False
+    return True
+
+
+def _copy_weights(source: BaseModuleClass, target: BaseModuleClass) -> None:
+    target.load_state_dict(source.state_dict())
+    target.to(source.device)
+    target.train(source.training)
+    frozen = {name for name, weight in source.named_parameters() if not weight.requires_grad}
+    for name, weight in target.named_parameters():
+        weight.requires_grad_(name not in frozen)
+
+
+def check_is_scvi_model(model: Any) -> None:
+    """Raise :class:`ModelTypeError` for anything but a ``scvi.model.SCVI``."""
+    module = getattr(model, "module", None)
+    same_networks = module is None or type(module) is scvi.module.VAE
+    if not (isinstance(model, scvi.model.SCVI) and same_networks):
+        raise ModelTypeError(
+            f"`scvi_model` is a {type(model).__module__}.{type(model).__name__}.",
+            remedy="Pass a `scvi.model.SCVI`, as `scvi.model.SCVI.load(...)` returns it.",
+        )

@@ -1,0 +1,340 @@
+"""The drop-in replacement of ``scvi.model.SCVI``."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+import scvi
+from anndata import AnnData
+from lightning import LightningDataModule
+from scvi import REGISTRY_KEYS
+from scvi.data.fields import (
+    CategoricalJointObsField,
+    CategoricalObsField,
+    LayerField,
+    NumericalJointObsField,
+    NumericalObsField,
+)
+from scvi.model.base import (
+    ArchesMixin,
+    BaseMinifiedModeModelClass,
+    EmbeddingMixin,
+    RNASeqMixin,
+    UnsupervisedTrainingMixin,
+    VAEMixin,
+)
+from scvi.utils import setup_anndata_dsp
+
+from lucidvi._compat import (
+    ADATA_MINIFY_TYPE,
+    adata_minify_type,
+    init_library_size,
+    load_saved_files,
+)
+from lucidvi.data import CheckedAnnDataManager, align_genes
+from lucidvi.model._convert import check_is_scvi_model, convert
+from lucidvi.module import VAE
+
+logger = logging.getLogger(__name__)
+
+
+class SCVI(
+    EmbeddingMixin,
+    RNASeqMixin,
+    VAEMixin,
+    ArchesMixin,
+    UnsupervisedTrainingMixin,
+    BaseMinifiedModeModelClass,
+):
+    """Single-cell variational inference, as a drop-in replacement of ``scvi.model.SCVI``.
+
+    Constructor, ``setup_anndata``, methods and defaults are those of scvi-tools, so a script
+    changes one import. Genes are matched by name: an AnnData with the model's genes in another
+    order, or with more genes, gives the same result.
+
+    Parameters
+    ----------
+    adata
+        AnnData that was registered with :meth:`setup_anndata`. If neither it nor ``registry``
+        is given, the module is made when :meth:`train` is called with a ``datamodule``.
+    registry
+        Registry of a datamodule, or of a saved model, in place of ``adata``.
+    n_hidden
+        Width of the hidden layers.
+    n_latent
+        Dimension of the latent space.
+    n_layers
+        Hidden layers of the encoder and of the decoder.
+    dropout_rate
+        Dropout rate of the encoder.
+    dispersion
+        Inverse dispersion of the negative binomial: ``"gene"``, ``"gene-batch"``,
+        ``"gene-label"`` or ``"gene-cell"`` (one for every count).
+    gene_likelihood
+        ``"zinb"``, ``"nb"``, ``"poisson"`` or ``"normal"``.
+    use_observed_lib_size
+        Take each cell's total count as its exposure. Otherwise the log library is latent, with a
+        normal prior fitted to each batch.
+    latent_distribution
+        ``"normal"``, or ``"ln"`` for a logistic normal.
+    **kwargs
+        Passed to :class:`lucidvi.module.VAE`.
+
+    Examples
+    --------
+    >>> from lucidvi.model import SCVI
+    >>> SCVI.setup_anndata(adata, batch_key="batch")  # doctest: +SKIP
+    >>> model = SCVI(adata)  # doctest: +SKIP
+    >>> model.train()  # doctest: +SKIP
+    >>> adata.obsm["X_scVI"] = model.get_latent_representation()  # doctest: +SKIP
+
+    References
+    ----------
+    Lopez et al., Nature Methods 15 (2018), Deep generative modeling for single-cell
+    transcriptomics.
+    """
+
+    _module_cls = VAE
+    _LATENT_QZM_KEY = "scvi_latent_qzm"
+    _LATENT_QZV_KEY = "scvi_latent_qzv"
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        registry: dict[str, Any] | None = None,
+        n_hidden: int = 128,
+        n_latent: int = 10,
+        n_layers: int = 1,
+        dropout_rate: float = 0.1,
+        dispersion: Literal["gene", "gene-batch", "gene-label", "gene-cell"] = "gene",
+        gene_likelihood: Literal["zinb", "nb", "poisson", "normal"] = "zinb",
+        use_observed_lib_size: bool = True,
+        latent_distribution: Literal["normal", "ln"] = "normal",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(adata, registry)
+        shown = {
+            "n_hidden": n_hidden,
+            "n_latent": n_latent,
+            "n_layers": n_layers,
+            "dropout_rate": dropout_rate,
+            "dispersion": dispersion,
+            "gene_likelihood": gene_likelihood,
+            "latent_distribution": latent_distribution,
+        }
+        self._module_kwargs = {**shown, "use_observed_lib_size": use_observed_lib_size, **kwargs}
+        self._model_summary_string = "SCVI model with the following parameters: \n" + ", ".join(
+            f"{name}: {value}" for name, value in shown.items()
+        )
+        if self._module_init_on_train:
+            self.module = None
+            warnings.warn(
+                "Model was initialized without `adata`. The module will be initialized when "
+                "calling `train`. This behavior is experimental and may change in the future.",
+                UserWarning,
+                stacklevel=scvi.settings.warnings_stacklevel,
+            )
+        else:
+            self.module = self._module_cls(**self._module_dimensions(), **self._module_kwargs)
+            self.module.minified_data_type = self.minified_data_type
+        self.init_params_ = self._get_init_params(locals())
+
+    def _module_dimensions(self) -> dict[str, Any]:
+        """Read from the registry what the module has to know of the data."""
+        field_registries = self.registry["field_registries"]
+        covariates = field_registries.get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {})
+        n_cats_per_cov = covariates.get("n_cats_per_key")
+        use_size_factor = bool(self.registry["setup_args"].get("size_factor_key"))
+        latent_library = not (use_size_factor or self._module_kwargs["use_observed_lib_size"])
+        means, variances = self._library_prior() if latent_library else (None, None)
+        return {
+            "n_input": self.summary_stats.n_vars,
+            "n_batch": self.summary_stats.n_batch,
+            "n_labels": self.summary_stats.n_labels,
+            "n_continuous_cov": self.summary_stats.get("n_extra_continuous_covs", 0),
+            "n_cats_per_cov": None if n_cats_per_cov is None else tuple(n_cats_per_cov),
+            "use_size_factor_key": use_size_factor,
+            "library_log_means": means,
+            "library_log_vars": variances,
+        }
+
+    def _library_prior(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of the log library in each batch, each of shape ``(1, n_batch)``."""
+        n_batch = self.summary_stats.n_batch
+        has_counts = self.minified_data_type != ADATA_MINIFY_TYPE.LATENT_POSTERIOR
+        if self.adata_manager is not None and has_counts:
+            return init_library_size(self.adata_manager, n_batch)
+        # A saved model carries the prior among its weights, which are loaded afterwards.
+        return np.zeros((1, n_batch)), np.ones((1, n_batch))
+
+    @classmethod
+    @setup_anndata_dsp.dedent
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
+        continuous_covariate_keys: list[str] | None = None,
+        *,
+        is_count_data: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """%(summary)s.
+
+        Every value of the count matrix and of the columns named is looked at first; a failed
+        setup leaves ``adata`` as it was.
+
+        Parameters
+        ----------
+        %(param_adata)s
+        %(param_layer)s
+        %(param_batch_key)s
+        %(param_labels_key)s
+        %(param_size_factor_key)s
+        %(param_cat_cov_keys)s
+        %(param_cont_cov_keys)s
+        is_count_data
+            Insist on counts: non-negative integers, and at least one in every cell. With
+            ``False`` the values only have to be finite (``gene_likelihood="normal"``, or
+            estimated counts that are not integers).
+
+        Raises
+        ------
+        lucidvi.errors.DataError
+            If values are not counts, a cell is empty, a column has missing values, or names of
+            genes are duplicated. It names the place and the remedy.
+        lucidvi.errors.MissingKeyError
+            If the layer or a column does not exist.
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        if is_count_data:
+            # Left out, so that scvi-tools can replay the arguments of a saved model.
+            del setup_method_args["setup_args"]["is_count_data"]
+        fields = [
+            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False),
+            CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+            CategoricalObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
+            NumericalObsField(REGISTRY_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
+            CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+            NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+        ]
+        minify_type = adata_minify_type(adata)
+        if minify_type is not None:
+            fields += cls._get_fields_for_adata_minification(minify_type)
+        manager = CheckedAnnDataManager(
+            fields=fields, setup_method_args=setup_method_args, is_count_data=is_count_data
+        )
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    def _validate_anndata(
+        self, adata: AnnData | None = None, copy_if_view: bool = True
+    ) -> AnnData:
+        """Register an AnnData with this model, its genes in the model's order."""
+        if adata is not None and adata is not self.adata:
+            aligned = align_genes(adata, self.get_var_names())
+            if aligned is not adata:
+                self._forget_aligned()
+                self._aligned = aligned
+            adata = aligned
+        return super()._validate_anndata(adata, copy_if_view=copy_if_view)
+
+    def _forget_aligned(self) -> None:
+        """Drop the reordered copy of an earlier call, which the model would keep alive."""
+        previous, self._aligned = getattr(self, "_aligned", None), None
+        managers = self._per_instance_manager_store.get(self.id, {})
+        for uuid in [uuid for uuid, manager in managers.items() if manager.adata is previous]:
+            del managers[uuid]
+
+    @classmethod
+    def load(
+        cls,
+        dir_path: str,
+        adata: AnnData | None = None,
+        accelerator: str = "auto",
+        device: int | str = "auto",
+        prefix: str | None = None,
+        backup_url: str | None = None,
+        datamodule: LightningDataModule | None = None,
+        allowed_classes_names_list: list[str] | None = None,
+    ) -> SCVI:
+        """Load a saved model, of LucidVI or of scvi-tools.
+
+        Parameters
+        ----------
+        dir_path
+            Folder that :meth:`save` wrote.
+        adata
+            AnnData with the model's genes, in any order; :meth:`setup_anndata` is not needed.
+            ``None`` takes the AnnData saved with the model, ``False`` loads without one.
+        accelerator, device
+            Where to put the model, as for :meth:`train`.
+        prefix
+            Prefix of the saved file names.
+        backup_url
+            Where to fetch the model from if it is not on disk.
+        datamodule
+            Source of the data, in place of ``adata``.
+        allowed_classes_names_list
+            Names of other model classes whose files are accepted.
+
+        Raises
+        ------
+        lucidvi.errors.GeneMismatchError
+            If ``adata`` lacks genes of the model.
+        """
+        if isinstance(adata, AnnData):
+            saved = load_saved_files(
+                dir_path,
+                load_adata=False,
+                prefix=prefix,
+                backup_url=backup_url,
+                map_location="cpu",
+            )
+            adata = align_genes(adata, saved[1])
+        return super().load(
+            dir_path,
+            adata=adata,
+            accelerator=accelerator,
+            device=device,
+            prefix=prefix,
+            backup_url=backup_url,
+            datamodule=datamodule,
+            allowed_classes_names_list=allowed_classes_names_list,
+        )
+
+    @classmethod
+    def from_scvi_model(cls, scvi_model: scvi.model.SCVI) -> SCVI:
+        """Make a model from one of scvi-tools, with its data, weights, history and splits.
+
+        Parameters
+        ----------
+        scvi_model
+            Trained or not, with or without AnnData, minified or not. It is not changed.
+
+        Returns
+        -------
+        A model with weights of its own; :meth:`to_scvi_model` is the way back.
+
+        Raises
+        ------
+        lucidvi.errors.ModelTypeError
+            If it is not a ``scvi.model.SCVI``.
+        """
+        check_is_scvi_model(scvi_model)
+        return convert(scvi_model, cls)
+
+    def to_scvi_model(self) -> scvi.model.SCVI:
+        """Make a ``scvi.model.SCVI`` from this model, with its data, weights, history and splits.
+
+        Returns
+        -------
+        A model of scvi-tools with weights of its own.
+        """
+        return convert(self, scvi.model.SCVI)
