@@ -1,0 +1,97 @@
+"""How the docs are built: offline, with every warning an error.
+
+The tutorials are run unless LUCIDVI_DOCS_EXECUTE=0.
+"""
+
+import os
+import re
+import shutil
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+DOCS = Path(__file__).resolve().parent
+TUTORIALS = DOCS.parent / "tutorials"
+
+project = "LucidVI"
+author = "LucidVI developers"
+copyright = f"2026, {author}"
+version = release = installed_version("lucidvi")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build", "_templates"]
+templates_path = ["_templates"]
+
+# -- tutorials
+
+nb_execution_mode = "off" if os.environ.get("LUCIDVI_DOCS_EXECUTE") == "0" else "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 900
+nb_merge_streams = True
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+
+
+def copy_tutorials(app: Sphinx) -> None:
+    """Bring the tutorials, which lie beside the docs, to where Sphinx looks for pages."""
+    pages = Path(app.srcdir) / "tutorials"
+    shutil.rmtree(pages, ignore_errors=True)
+    pages.mkdir()
+    for tutorial in TUTORIALS.glob("*.md"):
+        shutil.copy(tutorial, pages)
+
+
+# -- API reference
+
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autodoc_class_signature = "mixed"
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+
+# Names of other packages cannot be looked up offline, private ones have no page; LucidVI's own
+# public names must be found.
+nitpick_ignore_regex = [("py:.*", r"(?!lucidvi\b).*|lucidvi\..*\b_.*")]
+
+ROLE = re.compile(r":[\w:]+:`~?([^`<]+?)(?: <[^`]+>)?`")
+
+
+def first_sentence(lines: list[str]) -> str:
+    """Return the first sentence of a docstring, its cross references as plain code."""
+    paragraph, _, _ = "\n".join(lines).strip().partition("\n\n")
+    sentence = re.split(r"(?<=\.)\s", " ".join(paragraph.split()), maxsplit=1)[0]
+    return ROLE.sub(r"``\1``", sentence)
+
+
+def shorten_inherited(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Keep one sentence of what is inherited: the rest refers to pages of other projects."""
+    function = getattr(thing, "__func__", getattr(thing, "fget", thing))
+    home = getattr(function, "__module__", None) or "lucidvi"
+    if not home.startswith("lucidvi") and lines:
+        package = home.partition(".")[0].replace("scvi", "scvi-tools")
+        lines[:] = [first_sentence(lines), "", f"Inherited from {package}.", ""]
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", copy_tutorials, priority=100)
+    app.connect("autodoc-process-docstring", shorten_inherited, priority=100)
+
+
+# -- looks
+
+html_theme = "sphinx_book_theme"
+html_title = f"LucidVI {release}"
+html_theme_options = {"show_toc_level": 2}
+html_show_sphinx = False

@@ -1,0 +1,47 @@
+"""The README's example runs as it stands, and with scvi-tools by changing the import."""
+
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+EXAMPLE, CONVERSION = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def _no_windows(monkeypatch):
+    monkeypatch.setattr(plt, "show", lambda *args, **kwargs: None)
+
+
+def run(code, namespace=None):
+    """Execute code with training cut short."""
+    namespace = {} if namespace is None else namespace
+    short = code.replace("model.train()", "model.train(max_epochs=5)")
+    exec(compile(short, str(README), "exec"), namespace)
+    return namespace
+
+
+@pytest.mark.parametrize("module", ["lucidvi.model", "scvi.model"])
+def test_example(module):
+    code = EXAMPLE.replace("from lucidvi.model import", f"from {module} import")
+    assert module in code
+    namespace = run(code)
+    model, adata = namespace["model"], namespace["adata"]
+    assert type(model).__module__.startswith(module)
+    assert model.is_trained
+    assert adata.obsm["X_scVI"].shape == (700, 10)
+    assert adata.obsm["X_umap"].shape == (700, 2)
+    plt.close("all")
+
+
+def test_example_is_as_short_as_it_says():
+    assert len([line for line in EXAMPLE.splitlines() if line.strip()]) <= 12
+
+
+def test_conversion():
+    namespace = run(EXAMPLE + CONVERSION)
+    assert type(namespace["theirs"]).__module__.startswith("scvi.")
+    assert type(namespace["model"]).__module__.startswith("lucidvi.")
+    plt.close("all")
