@@ -36,6 +36,8 @@ nb_execution_mode = "off" if os.environ.get("LUCIDVI_DOCS_EXECUTE") == "0" else 
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
 nb_merge_streams = True
+nb_output_stderr = "remove"  # what libraries log
+os.environ["TQDM_DISABLE"] = "1"  # a page cannot redraw a progress bar
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
@@ -92,6 +94,8 @@ def setup(app: Sphinx) -> None:
 # -- looks
 
 html_theme = "sphinx_book_theme"
+html_static_path = ["_static"]
+html_css_files = ["wrap.css"]
 html_title = f"LucidVI {release}"
 html_theme_options = {"show_toc_level": 2}
 html_show_sphinx = False

@@ -56,7 +56,7 @@ def demo(
     table.add_row("Clusters against cell types", f"ARI {result.ari:.2f}, NMI {result.nmi:.2f}")
     console.print(table)
     console.print(f"Look at  {result.figure}", soft_wrap=True)
-    console.print(f'Cells    {result.adata}  (sc.read_h5ad; latent space in obsm["X_scVI"])')
+    console.print(f'Cells    {result.adata}  (latent space in obsm["X_scVI"])', soft_wrap=True)
     console.print(f"Model    {result.model}  (SCVI.load)", soft_wrap=True)
     console.print(
         "Next: the same on your own cells, five lines of Python: tutorials/first_model.md"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scvi.model
 import torch
+from scipy import sparse
 
 from lucidvi.errors import ModelTypeError
 from lucidvi.model import SCVI
@@ -170,6 +171,23 @@ def test_query_of_a_new_batch(trained, make_adata):
     converted = SCVI.from_scvi_model(surgery)
     assert converted.summary_stats.n_batch == 5
     for got, want in zip(losses(converted, query), losses(surgery, query), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("layer", [None, "counts"])
+def test_counts_in_a_format_that_scvi_tools_does_not_read(adata, layer):
+    array = sparse.csr_array(adata.X)
+    if layer is None:
+        adata.X = array
+    else:
+        adata.layers[layer] = array
+    SCVI.setup_anndata(adata, layer=layer)
+    ours = SCVI(adata, n_latent=3)
+    theirs = ours.to_scvi_model()
+    assert isinstance(
+        ours.adata.X if layer is None else ours.adata.layers[layer], sparse.csr_array
+    )
+    for got, want in zip(losses(theirs, theirs.adata), losses(ours, adata), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
 
 

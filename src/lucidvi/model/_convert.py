@@ -9,6 +9,8 @@ from typing import Any
 
 import scvi
 import torch
+from anndata import AnnData
+from scipy import sparse
 from scvi.model.base import BaseModelClass
 from scvi.module.base import BaseModuleClass
 
@@ -22,7 +24,8 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
     Parameters
     ----------
     source
-        SCVI model, LucidVI's or scvi-tools'. Its weights are copied; the AnnData is shared.
+        SCVI model, LucidVI's or scvi-tools'. Its weights are copied. The AnnData is shared,
+        unless scvi-tools cannot read its counts (``csr_array``): it then gets a copy.
     target_cls
         The other class.
 
@@ -37,8 +40,9 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
     # The initial weights are overwritten, so drawing them must not move the user's seed.
     with torch.random.fork_rng():
         if getattr(source, "adata", None) is not None:
-            _setup(source, target_cls)
-            target = target_cls(source.adata, **parameters)
+            adata = _readable(source) if target_cls is scvi.model.SCVI else source.adata
+            _setup(source, adata, target_cls)
+            target = target_cls(adata, **parameters)
         elif hasattr(source, "registry_"):
             target = target_cls(registry=deepcopy(source.registry_), **parameters)
         else:
@@ -52,14 +56,28 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
     return target
 
 
-def _setup(source: BaseModelClass, target_cls: type[BaseModelClass]) -> None:
-    """Register the AnnData of ``source`` with ``target_cls``, with the same categories."""
+def _readable(source: BaseModelClass) -> AnnData:
+    """Return the AnnData, or a copy whose counts are a matrix where scvi-tools reads no array."""
+    layer = source.registry_["setup_args"].get("layer")
+    counts = source.adata.X if layer is None else source.adata.layers[layer]
+    if not isinstance(counts, sparse.sparray):
+        return source.adata
+    adata, counts = source.adata.copy(), sparse.csr_matrix(counts)
+    if layer is None:
+        adata.X = counts
+    else:
+        adata.layers[layer] = counts
+    return adata
+
+
+def _setup(source: BaseModelClass, adata: AnnData, target_cls: type[BaseModelClass]) -> None:
+    """Register the data of ``source`` with ``target_cls``, with the same categories."""
     registry = deepcopy(source.registry_)
     accepted = inspect.signature(target_cls.setup_anndata).parameters
     arguments = {k: v for k, v in registry["setup_args"].items() if k in accepted}
     if "is_count_data" in accepted and "is_count_data" not in arguments:
         arguments["is_count_data"] = _holds_counts(source)
-    target_cls.setup_anndata(source.adata, source_registry=registry, **arguments)
+    target_cls.setup_anndata(adata, source_registry=registry, **arguments)
 
 
 def _holds_counts(source: BaseModelClass) -> bool:
