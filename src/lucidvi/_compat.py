@@ -6,21 +6,31 @@ sees one interface.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import update_wrapper
+from types import FunctionType
 from typing import Any
 
 from anndata import AnnData
 from scvi.data._constants import ADATA_MINIFY_TYPE
+from scvi.data._download import _download as download
 from scvi.data._utils import _get_adata_minify_type
+from scvi.data._utils import _validate_adata_dataloader_input as check_adata_or_dataloader
 from scvi.model._utils import _init_library_size as init_library_size
-from scvi.model.base._save_load import _load_saved_files
+from scvi.model.base import _archesmixin, _base_model
+from scvi.model.base._constants import SAVE_KEYS
 from scvi.module._constants import MODULE_KEYS
 
 __all__ = [
     "ADATA_MINIFY_TYPE",
     "MODULE_KEYS",
+    "SAVE_KEYS",
     "adata_minify_type",
+    "check_adata_or_dataloader",
+    "download",
     "init_library_size",
-    "load_saved_files",
+    "reading_by",
+    "write_adata",
 ]
 
 
@@ -29,6 +39,43 @@ def adata_minify_type(adata: AnnData) -> str | None:
     return _get_adata_minify_type(adata)
 
 
-def load_saved_files(dir_path: str, **kwargs: Any) -> tuple[dict, Any, dict, AnnData | None]:
-    """Read a saved model: its attributes, variable names, weights and, if asked for, AnnData."""
-    return _load_saved_files(dir_path, **kwargs)
+def write_adata(adata: Any, path: str, **kwargs: Any) -> None:
+    """Write an AnnData or MuData as scvi-tools does."""
+    if hasattr(_base_model, "_write_adata"):  # from 1.5 on
+        _base_model._write_adata(adata, path, **kwargs)
+    else:
+        adata.write(path, **kwargs)
+
+
+def reading_by(function: Any, reader: Callable[..., tuple]) -> Callable[..., Any]:
+    """Return a function of scvi-tools that reads saved models by ``reader``.
+
+    Parameters
+    ----------
+    function
+        A function that reads a saved model, which scvi-tools does by unpickling it.
+    reader
+        Takes the place of scvi's ``_load_saved_files(dir_path, load_adata, prefix=None,
+        map_location=None, backup_url=None)``, which returns attributes, names of the genes,
+        weights and AnnData.
+
+    Returns
+    -------
+    The function with the same code and signature. The one of scvi-tools is not changed.
+    """
+    called = function.__code__.co_names
+    if "_load_saved_files" in called:
+        replaced = {"_load_saved_files": reader}
+    elif "_get_loaded_data" in called:
+        replaced = {"_get_loaded_data": reading_by(_archesmixin._get_loaded_data, reader)}
+    else:  # rather fail than let it unpickle
+        raise NotImplementedError(f"{function.__qualname__} reads files in an unknown way.")
+    copy = FunctionType(
+        function.__code__,
+        {**function.__globals__, **replaced},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return update_wrapper(copy, function)

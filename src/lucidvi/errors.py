@@ -47,8 +47,20 @@ class ModelTypeError(LucidVIError, TypeError):
     """A model is of a class that cannot be used here."""
 
 
+class FileError(LucidVIError, ValueError):
+    """A file cannot be written or read."""
+
+
+class UntrustedFileError(FileError):
+    """A file holds more than data, so that reading it could run code."""
+
+
 def first_few(names: Iterable[object], limit: int = 5) -> str:
     """Return the first few names, quoted, for a message."""
     names = iter(names)
     text = ", ".join(repr(str(name)) for name in islice(names, limit))
     return text if next(names, None) is None else f"{text}, ..."
+
+
+class TrainingError(LucidVIError, RuntimeError):
+    """The training had to stop."""

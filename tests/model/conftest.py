@@ -1,40 +1,51 @@
-"""Small data sets with everything a model can be asked to use."""
+"""One trained model, as scvi-tools' and as LucidVI's."""
 
 import numpy as np
-import pandas as pd
 import pytest
-from anndata import AnnData
-from scipy import sparse
+import scvi.model
+import torch
+
+from lucidvi.model import SCVI
 
 
 @pytest.fixture(scope="session")
-def make_adata():
-    """Return a function that simulates counts with batches, labels and covariates."""
+def theirs(make_adata):
+    """Return a trained model of scvi-tools that no test changes."""
+    scvi.settings.seed = 0
+    adata = make_adata(150, seed=5)
+    scvi.model.SCVI.setup_anndata(adata, batch_key="batch", labels_key="label")
+    model = scvi.model.SCVI(adata, n_hidden=32, n_latent=3)
+    model.train(max_epochs=60, batch_size=50, train_size=0.8, plan_kwargs={"lr": 1e-2})
+    return model
 
-    def make(n_cells=60, n_genes=20, n_batches=3, seed=0):
-        rng = np.random.default_rng(seed)
-        group = rng.integers(2, size=n_cells)
-        rate = rng.gamma(1.0, 2.0, size=(2, n_genes))[group] * rng.gamma(4.0, 0.25, (n_cells, 1))
-        counts = rng.poisson(rate).astype(np.float32)
-        counts[:, 0] += 1
-        obs = pd.DataFrame(
-            {
-                "batch": pd.Categorical(np.arange(n_cells) % n_batches).rename_categories(str),
-                "label": pd.Categorical(np.array(["T", "B"])[group]),
-                "donor": pd.Categorical(np.arange(n_cells) % 4).rename_categories(str),
-                "site": pd.Categorical(np.array(["a", "b"])[np.arange(n_cells) // 7 % 2]),
-                "age": rng.normal(size=n_cells),
-                "percent_mito": rng.normal(size=n_cells),
-                "size_factor": rng.uniform(0.5, 2.0, size=n_cells),
-            },
-            index=[f"cell{i}" for i in range(n_cells)],
-        )
-        var = pd.DataFrame(index=[f"gene{i}" for i in range(n_genes)])
-        return AnnData(sparse.csr_matrix(counts), obs=obs, var=var)
 
-    return make
+@pytest.fixture(scope="session")
+def ours(theirs):
+    """Return the same model as LucidVI's, on the same AnnData; no test changes it."""
+    return SCVI.from_scvi_model(theirs)
 
 
 @pytest.fixture
-def adata(make_adata):
-    return make_adata()
+def both(theirs, ours):
+    """Return a function that calls a method of both models, each from one and the same seed."""
+
+    def call(method, *, models=None, **kwargs):
+        results = []
+        for model in models or (ours, theirs):
+            np.random.seed(0)  # noqa: NPY002 (scvi-tools draws from the global generator)
+            torch.manual_seed(0)
+            results.append(getattr(model, method)(**kwargs))
+        return results
+
+    return call
+
+
+@pytest.fixture
+def loader(ours):
+    """Return a function that makes a loader of minibatches of some cells."""
+
+    def make(indices=None, batch_size=40, model=None):
+        model = ours if model is None else model
+        return model._make_data_loader(model.adata, indices=indices, batch_size=batch_size)
+
+    return make

@@ -11,12 +11,15 @@ from lucidvi.data import pbmc68k
 from lucidvi.errors import DataError, GeneMismatchError, MissingKeyError
 from lucidvi.model import SCVI
 
+#: What scvi-tools' own plan does by default.
+SCVI_SCHEDULE = {"n_epochs_kl_warmup": 400}
+
 
 def train(model_cls, adata, seed=0, max_epochs=3, setup=None, **kwargs):
     scvi.settings.seed = seed
     model_cls.setup_anndata(adata, **(setup or {}))
     model = model_cls(adata, **kwargs)
-    model.train(max_epochs=max_epochs)
+    model.train(max_epochs=max_epochs, plan_kwargs=SCVI_SCHEDULE)
     return model
 
 

@@ -14,9 +14,11 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager, AnnDataManagerValidationCheck
 from scvi.data.fields import BaseAnnDataField
+from torch.utils.data import Dataset, Subset
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.data._counts import check_counts
+from lucidvi.data._dataset import OrderedAnnTorchDataset
 from lucidvi.data._obs import check_obs, check_unique_genes
 from lucidvi.errors import DataError, GeneMismatchError, first_few
 
@@ -89,6 +91,24 @@ class CheckedAnnDataManager(AnnDataManager):
         )
         manager.register_fields(adata_target, self.registry, **kwargs)
         return manager
+
+    def create_torch_dataset(
+        self,
+        indices: Sequence[int] | Sequence[bool] | None = None,
+        data_and_attributes: list[str] | dict[str, Any] | None = None,
+        load_sparse_tensor: bool = False,
+    ) -> Dataset:
+        """Return the registered data as a dataset, its rows in the order of ``indices``.
+
+        Parameters
+        ----------
+        indices, data_and_attributes, load_sparse_tensor
+            See :meth:`scvi.data.AnnDataManager.create_torch_dataset`.
+        """
+        dataset = OrderedAnnTorchDataset(
+            self, getitem_tensors=data_and_attributes, load_sparse_tensor=load_sparse_tensor
+        )
+        return dataset if indices is None else Subset(dataset, indices)
 
     def get_from_registry(self, registry_key: str) -> Any:
         """Return the registered data of one key; sparse counts as a ``csr_matrix``.

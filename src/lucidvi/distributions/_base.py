@@ -13,8 +13,9 @@ from torch.distributions import Distribution, constraints
 #: spike at zero. Its gradient is zero to float32 either way.
 LOG_THETA_BOUND = 20.0
 
-#: Largest ``log_mu`` that is exponentiated (float32 ends near exp(88)).
-LOG_MU_MAX = 80.0
+#: Largest ``log_mu`` that is exponentiated, a mean of 1e13 counts. Sums of such means over genes
+#: and cells, and the squares of their gradients that Adam keeps, are still float32 numbers.
+LOG_MU_MAX = 30.0
 
 #: Largest Poisson rate that is drawn from; float32 has no exact integers of this size.
 RATE_MAX = 1e8
@@ -84,6 +85,10 @@ class CountLikelihood(Distribution):
         if key not in ("mu", "scale"):
             raise ValueError(f"`key` is {key!r}; it must be 'mu' or 'scale'.")
         return getattr(self, key)
+
+    def likelihood_parameters(self) -> dict[str, Tensor]:
+        """Parameters by the names of ``get_likelihood_parameters``, linear."""
+        return {"mean": self.mu}
 
     def log_likelihood(self, x: Tensor) -> Tensor:
         """Sum of :meth:`log_prob` over the genes, in nats, shape ``(..., n_cells)``."""

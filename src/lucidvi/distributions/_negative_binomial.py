@@ -67,6 +67,10 @@ class NegativeBinomial(CountLikelihood, scvi.distributions.NegativeBinomial):
         """Inverse dispersion, linear, shape ``(..., n_cells, n_genes)``."""
         return self._log_theta.exp().expand(self.log_mu.shape)
 
+    def likelihood_parameters(self) -> dict[str, Tensor]:
+        """Mean and inverse dispersion, linear."""
+        return {**super().likelihood_parameters(), "dispersions": self.theta}
+
     def _log_prob_zero(self) -> Tensor:
         return -self._log_theta.exp() * softplus(self.log_mu - self._log_theta)
 

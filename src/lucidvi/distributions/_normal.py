@@ -7,7 +7,10 @@ from typing import ClassVar
 import scvi.distributions
 from torch import Tensor
 
-from lucidvi.distributions._base import LOG_MU_MAX, LOG_THETA_BOUND, log_mean_parts
+from lucidvi.distributions._base import LOG_MU_MAX, log_mean_parts
+
+#: Bounds of the log standard deviation.
+LOG_SCALE_BOUNDS = (-10.0, 20.0)
 
 
 class Normal(scvi.distributions.Normal):
@@ -19,7 +22,7 @@ class Normal(scvi.distributions.Normal):
         The mean, see :class:`CountLikelihood`.
     log_theta
         Log standard deviation, of a shape that broadcasts to ``(..., n_cells, n_genes)``.
-        Clamped to ``[-20, 20]``.
+        Clamped to ``[-10, 20]``, so that squared deviations stay float32 numbers.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("log_theta",)
@@ -37,10 +40,14 @@ class Normal(scvi.distributions.Normal):
             raise ValueError("`log_theta` is missing.")
         super().__init__(
             mu=(log_scale + log_library).clamp(max=LOG_MU_MAX).exp(),
-            scale=log_theta.clamp(-LOG_THETA_BOUND, LOG_THETA_BOUND).exp(),
+            scale=log_theta.clamp(*LOG_SCALE_BOUNDS).exp(),
             validate_args=False,
             normal_mu=log_scale.exp(),
         )
+
+    def likelihood_parameters(self) -> dict[str, Tensor]:
+        """Mean and standard deviation, linear."""
+        return {"mean": self.loc, "dispersions": self.scale}
 
     def log_likelihood(self, x: Tensor) -> Tensor:
         """Sum of the log density over the genes, in nats, shape ``(..., n_cells)``."""

@@ -63,6 +63,10 @@ class ZeroInflatedNegativeBinomial(
         mu = self.mu
         return (1 - self.zi_probs) * mu * (1 + mu / self.theta + self.zi_probs * mu)
 
+    def likelihood_parameters(self) -> dict[str, Tensor]:
+        """Mean and inverse dispersion before inflation, and the probability of inflation."""
+        return {**super().likelihood_parameters(), "dropout": self.zi_probs}
+
     def _log_prob_zero(self) -> Tensor:
         nb_zero = super()._log_prob_zero()
         return softplus(nb_zero - self.zi_logits) + logsigmoid(self.zi_logits)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import warnings
+from functools import wraps
 from typing import Any, Literal
 
 import numpy as np
 import scvi
 from anndata import AnnData
-from lightning import LightningDataModule
 from scvi import REGISTRY_KEYS
 from scvi.data.fields import (
     CategoricalJointObsField,
@@ -32,16 +32,21 @@ from lucidvi._compat import (
     ADATA_MINIFY_TYPE,
     adata_minify_type,
     init_library_size,
-    load_saved_files,
 )
 from lucidvi.data import CheckedAnnDataManager, align_genes
 from lucidvi.model._convert import check_is_scvi_model, convert
+from lucidvi.model._files import SafeFilesMixin
+from lucidvi.model._likelihood import LikelihoodMixin
+from lucidvi.model._query import FROZEN_LATENT, latent_can_move
 from lucidvi.module import VAE
+from lucidvi.train import TrainingPlan, TrainRunner
 
 logger = logging.getLogger(__name__)
 
 
 class SCVI(
+    SafeFilesMixin,
+    LikelihoodMixin,
     EmbeddingMixin,
     RNASeqMixin,
     VAEMixin,
@@ -98,6 +103,8 @@ class SCVI(
     """
 
     _module_cls = VAE
+    _training_plan_cls = TrainingPlan
+    _train_runner_cls = TrainRunner
     _LATENT_QZM_KEY = "scvi_latent_qzm"
     _LATENT_QZV_KEY = "scvi_latent_qzv"
 
@@ -253,61 +260,33 @@ class SCVI(
             del managers[uuid]
 
     @classmethod
-    def load(
+    @wraps(ArchesMixin.load_query_data.__func__, assigned=())
+    def load_query_data(
         cls,
-        dir_path: str,
         adata: AnnData | None = None,
-        accelerator: str = "auto",
-        device: int | str = "auto",
-        prefix: str | None = None,
-        backup_url: str | None = None,
-        datamodule: LightningDataModule | None = None,
-        allowed_classes_names_list: list[str] | None = None,
+        reference_model: str | SCVI | None = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> SCVI:
-        """Load a saved model, of LucidVI or of scvi-tools.
+        """Make a model of query cells from a reference model (scArches).
+
+        The query gets weights for its new batches; which of the others may change is said by the
+        arguments. Differs from scvi-tools: warns if nothing that training may change can move
+        the query's latent representation, and names what to set.
 
         Parameters
         ----------
-        dir_path
-            Folder that :meth:`save` wrote.
         adata
-            AnnData with the model's genes, in any order; :meth:`setup_anndata` is not needed.
-            ``None`` takes the AnnData saved with the model, ``False`` loads without one.
-        accelerator, device
-            Where to put the model, as for :meth:`train`.
-        prefix
-            Prefix of the saved file names.
-        backup_url
-            Where to fetch the model from if it is not on disk.
-        datamodule
-            Source of the data, in place of ``adata``.
-        allowed_classes_names_list
-            Names of other model classes whose files are accepted.
-
-        Raises
-        ------
-        lucidvi.errors.GeneMismatchError
-            If ``adata`` lacks genes of the model.
+            Query cells with the reference's genes; see :meth:`prepare_query_anndata`.
+        reference_model
+            Trained model, or the folder of a saved one.
+        *args, **kwargs
+            See :meth:`scvi.model.base.ArchesMixin.load_query_data`.
         """
-        if isinstance(adata, AnnData):
-            saved = load_saved_files(
-                dir_path,
-                load_adata=False,
-                prefix=prefix,
-                backup_url=backup_url,
-                map_location="cpu",
-            )
-            adata = align_genes(adata, saved[1])
-        return super().load(
-            dir_path,
-            adata=adata,
-            accelerator=accelerator,
-            device=device,
-            prefix=prefix,
-            backup_url=backup_url,
-            datamodule=datamodule,
-            allowed_classes_names_list=allowed_classes_names_list,
-        )
+        model = super().load_query_data(adata, reference_model, *args, **kwargs)
+        if model.adata is not None and not latent_can_move(model, model.adata):
+            warnings.warn(FROZEN_LATENT, UserWarning, stacklevel=scvi.settings.warnings_stacklevel)
+        return model
 
     @classmethod
     def from_scvi_model(cls, scvi_model: scvi.model.SCVI) -> SCVI:

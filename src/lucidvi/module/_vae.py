@@ -19,6 +19,9 @@ from lucidvi.module._architecture import DISPERSIONS, Architecture
 #: Tensors and distributions by the names of ``REGISTRY_KEYS`` (a minibatch) or ``MODULE_KEYS``.
 Record = dict[str, Any]
 
+#: Values, of samples x cells x genes, that are decoded at once.
+PASS_SIZE = 2**24
+
 
 class VAE(Architecture):
     r"""Variational autoencoder of counts.
@@ -286,13 +289,12 @@ class VAE(Architecture):
         return (samples.permute(1, 2, 0) if n_samples > 1 else samples).cpu()
 
     @torch.inference_mode()
-    @auto_move_data
     def marginal_ll(
         self,
         tensors: Record,
         n_mc_samples: int,
         return_mean: bool = False,
-        n_mc_samples_per_pass: int = 1,
+        n_mc_samples_per_pass: int | None = None,
     ) -> Tensor | float:
         r"""Importance-weighted estimate of the log likelihood of each cell, in nats.
 
@@ -302,14 +304,10 @@ class VAE(Architecture):
 
         Parameters
         ----------
-        tensors
-            A minibatch.
-        n_mc_samples
-            Number of samples :math:`K`.
+        tensors, n_mc_samples, n_mc_samples_per_pass
+            See :meth:`log_weights`.
         return_mean
             Return the mean over the cells of the minibatch.
-        n_mc_samples_per_pass
-            Samples that are decoded at once.
 
         Returns
         -------
@@ -319,11 +317,36 @@ class VAE(Architecture):
         ----------
         Burda et al., ICLR (2016), Importance weighted autoencoders.
         """
+        log_weights = self.log_weights(tensors, n_mc_samples, n_mc_samples_per_pass)
+        log_px = log_weights.logsumexp(dim=0) - math.log(n_mc_samples)
+        return log_px.mean().item() if return_mean else log_px
+
+    @torch.inference_mode()
+    @auto_move_data
+    def log_weights(
+        self, tensors: Record, n_mc_samples: int, n_mc_samples_per_pass: int | None = None
+    ) -> Tensor:
+        r"""Log importance weights :math:`\log p(x, z_k) - \log q(z_k \mid x)`, in nats.
+
+        Parameters
+        ----------
+        tensors
+            A minibatch.
+        n_mc_samples
+            Number of samples :math:`z_k` of each cell.
+        n_mc_samples_per_pass
+            Samples that are decoded at once; by default as many as keep a pass at 16 million
+            values.
+
+        Returns
+        -------
+        On the CPU, shape ``(n_mc_samples, n_cells)``. A latent library is sampled with ``z``.
+        """
         outputs = self.inference(**self._get_inference_input(tensors, full_forward_pass=True))
+        if n_mc_samples_per_pass is None:
+            n_mc_samples_per_pass = max(1, PASS_SIZE // tensors[REGISTRY_KEYS.X_KEY].numel())
         passes = torch.arange(n_mc_samples).split(n_mc_samples_per_pass)
-        log_weights = [self._log_weights(tensors, outputs, len(samples)) for samples in passes]
-        log_px = torch.cat(log_weights).logsumexp(dim=0) - math.log(n_mc_samples)
-        return log_px.mean().item() if return_mean else log_px.cpu()
+        return torch.cat([self._log_weights(tensors, outputs, len(p)).cpu() for p in passes])
 
     def _log_weights(
         self,

@@ -1,0 +1,34 @@
+"""Rows of an AnnData as scvi-tools reads them, in the order that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scvi.data import AnnTorchDataset
+
+
+class OrderedAnnTorchDataset(AnnTorchDataset):
+    """Dataset of scvi-tools whose rows come back in the order asked for, backed or not.
+
+    Files are read in increasing order of rows. scvi-tools sorts the indices for that and leaves
+    the rows sorted; here they are put back, and rows asked for twice come twice.
+    """
+
+    def __getitem__(self, indexes: int | Sequence[int] | slice) -> dict[str, Any]:
+        """Return the rows of each registered array, by registry key."""
+        if isinstance(indexes, int | np.integer | slice) or not self.adata_manager.adata.isbacked:
+            return super().__getitem__(indexes)
+        rows, back = np.unique(np.asarray(indexes), return_inverse=True)
+        if len(rows) == len(back) and (np.diff(back) > 0).all():
+            return super().__getitem__(rows)
+        return {key: _reorder(values, back) for key, values in super().__getitem__(rows).items()}
+
+
+def _reorder(values: Any, order: np.ndarray) -> Any:
+    """Take rows of an array, or of a sparse tensor, which has no row indexing of its own."""
+    if isinstance(values, np.ndarray):
+        return values[order]
+    dense = values.to_dense()[order]
+    return dense.to_sparse_csr()

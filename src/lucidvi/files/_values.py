@@ -1,0 +1,113 @@
+"""The values of a model as plain data, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lucidvi.errors import FileError
+from lucidvi.files._activations import ACTIVATIONS, name_of
+
+
+def plain_value(value: Any, name: str) -> Any:
+    """Return the same value of types that ``torch.load(weights_only=True)`` accepts.
+
+    These are numbers, strings, lists, tuples, sets, dictionaries, tensors, and NumPy's arrays of
+    numbers and strings. Arrays of pandas become arrays of NumPy.
+
+    Parameters
+    ----------
+    value
+        Of an attribute of a model.
+    name
+        Name of the attribute, for the message.
+
+    Raises
+    ------
+    FileError
+        If there is anything else inside. It names the place.
+    """
+    if value is None or type(value) in (bool, int, float, complex, str, bytes):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain_array(value, name)
+    if isinstance(value, pd.Index | pd.api.extensions.ExtensionArray):
+        return _plain_array(np.asarray(value), name)
+    if isinstance(value, Mapping):
+        return {
+            plain_value(key, f"a key of {name}"): plain_value(entry, f"{name}[{key!r}]")
+            for key, entry in value.items()
+        }
+    for kind in (list, tuple, set):
+        if isinstance(value, kind):
+            return kind(plain_value(entry, f"{name}[{i}]") for i, entry in enumerate(value))
+    raise _unstorable(value, name)
+
+
+def _plain_array(value: Any, name: str) -> Any:
+    if value.dtype.kind in "biufcSU":
+        return value if isinstance(value, np.generic) else np.array(value)
+    if value.dtype.kind != "O":
+        raise _unstorable(value, name)
+    array = np.empty(value.shape, dtype=object)
+    for place in np.ndindex(value.shape):
+        array[place] = plain_value(value[place], f"{name}{list(place)}")
+    return array
+
+
+def _unstorable(value: Any, name: str) -> FileError:
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if name.startswith("init_params_") and callable(value):
+        return FileError(
+            f"The model was made with `{name}` = {value!r}, a function that cannot be saved "
+            "without code.",
+            remedy=f"use one of the functions that are saved by name: {', '.join(ACTIVATIONS)}.",
+        )
+    return FileError(
+        f"`{name}` of the model is a {kind}, which is not plain data and cannot be saved.",
+        remedy="set it to numbers, strings, arrays or containers of these, or to None.",
+    )
+
+
+def named_functions(value: Any) -> Any:
+    """Return arguments of a model with each known activation replaced by its name."""
+    if isinstance(value, Mapping):
+        return {key: named_functions(entry) for key, entry in value.items()}
+    return name_of(value) or value if callable(value) else value
+
+
+def functions_by_name(value: Any) -> Any:
+    """Undo :func:`named_functions`."""
+    if isinstance(value, Mapping):
+        return {key: functions_by_name(entry) for key, entry in value.items()}
+    return ACTIVATIONS.get(value, value) if isinstance(value, str) else value
+
+
+def plain_frame(frame: pd.DataFrame, name: str) -> dict[str, Any]:
+    """Return a table as ``{"index": ..., "index_name": ..., "columns": {name: values}}``."""
+    if not (isinstance(frame, pd.DataFrame) and frame.columns.is_unique):
+        raise _unstorable(frame, name)
+    return {
+        "index": _plain_array(frame.index.to_numpy(), f"{name}.index"),
+        "index_name": plain_value(frame.index.name, f"{name}.index.name"),
+        "columns": {
+            plain_value(column, f"{name}.columns"): _plain_array(
+                values.to_numpy(), f"{name}[{column!r}]"
+            )
+            for column, values in frame.items()
+        },
+    }
+
+
+def frame_of(plain: Mapping[str, Any]) -> pd.DataFrame:
+    """Undo :func:`plain_frame`."""
+    index = pd.Index(plain["index"], name=plain["index_name"])
+    return pd.DataFrame(dict(plain["columns"]), index=index)
