@@ -23,6 +23,8 @@ DATA = Path(os.environ.get("LUCIDVI_DATA", ROOT.parent / "shared" / "data"))
 settings.register_profile("lucidvi", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("lucidvi")
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+# Small models: threads that wait for each other cost more than they do.
+torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import update_wrapper
+from inspect import cleandoc
 from types import FunctionType
 from typing import Any
 
+import rich.pretty  # noqa: F401  (scvi-tools before 1.5 uses it without importing it)
 from anndata import AnnData
 from scvi.data._constants import ADATA_MINIFY_TYPE
 from scvi.data._download import _download as download
@@ -32,6 +34,8 @@ __all__ = [
     "reading_by",
     "write_adata",
 ]
+
+READ_SAFELY = "Differs from scvi-tools: a saved model is read without running what its file says."
 
 
 def adata_minify_type(adata: AnnData) -> str | None:
@@ -78,4 +82,7 @@ def reading_by(function: Any, reader: Callable[..., tuple]) -> Callable[..., Any
         function.__closure__,
     )
     copy.__kwdefaults__ = function.__kwdefaults__
-    return update_wrapper(copy, function)
+    update_wrapper(copy, function)
+    summary, _, rest = cleandoc(function.__doc__ or "").partition("\n\n")
+    copy.__doc__ = f"{summary}\n\n{READ_SAFELY}\n\n{rest}"
+    return copy

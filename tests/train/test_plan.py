@@ -206,6 +206,18 @@ def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights(
     assert all(torch.equal(w, before[name]) for name, w in model.module.named_parameters())
 
 
+def test_continued_training_logs_under_new_names(adata):
+    """scvi-tools drops what the first training did not log."""
+    SCVI.setup_anndata(adata)
+    model = SCVI(adata)
+    model.train(max_epochs=2, train_size=1.0)
+    assert "elbo_validation" not in model.history
+    model.train(max_epochs=4, train_size=0.8, check_val_every_n_epoch=2)
+    assert list(model.history["elbo_train"].index) == [0, 1, 2, 3, 4, 5]
+    assert list(model.history["elbo_validation"].index) == [3, 5]
+    assert np.isfinite(model.history["elbo_validation"].astype(float).to_numpy()).all()
+
+
 def test_training_goes_on_after_a_failure(adata, monkeypatch, capsys):
     SCVI.setup_anndata(adata)
     model = SCVI(adata)

@@ -47,9 +47,10 @@ class SafeFilesMixin:
     ) -> None:
         """Save the model: its weights, arguments, registry, history and splits.
 
-        The files are those of scvi-tools, which reads them too, but hold data only: nothing that
-        ``torch.load(weights_only=True)`` refuses once NumPy's arrays are allowed. They appear
-        whole or not at all, also if the process is killed; other files in the folder stay.
+        Differs from scvi-tools: the files are those that it reads too, but hold data only,
+        nothing that ``torch.load(weights_only=True)`` refuses once NumPy's arrays are allowed.
+        They appear whole or not at all, also if the process is killed; other files in the folder
+        stay.
 
         scvi-tools finds the history as plain values in ``model.history_values_``;
         :meth:`load` and :meth:`to_scvi_model` give tables.
@@ -65,7 +66,7 @@ class SafeFilesMixin:
         save_anndata
             Save the AnnData as well.
         save_kwargs
-            Passed to :func:`torch.save`.
+            Passed to :func:`torch.save`; of its pickle protocols, the default alone is readable.
         legacy_mudata_format
             See :meth:`scvi.model.base.BaseModelClass.save`.
         datamodule
@@ -123,8 +124,9 @@ class SafeFilesMixin:
     ) -> Self:
         """Load a saved model, of LucidVI or of scvi-tools 1.x.
 
-        Nothing in the file is run. Plain data, arrays and the tables of a history are read; a
-        file that asks for anything else is refused.
+        Differs from scvi-tools: genes are matched by name, and nothing in the file is run. Plain
+        data, arrays and the tables of a history are read; a file that asks for anything else is
+        refused, unless it is trusted.
 
         Parameters
         ----------
@@ -182,6 +184,8 @@ class SafeFilesMixin:
     ) -> dict[str, Any]:
         """Return the registry saved with a model.
 
+        Differs from scvi-tools: nothing in the file is run, unless it is trusted.
+
         Parameters
         ----------
         dir_path, prefix, trust
@@ -192,6 +196,8 @@ class SafeFilesMixin:
     @staticmethod
     def view_setup_args(dir_path: str, prefix: str | None = None, *, trust: bool = False) -> None:
         """Print the arguments with which the data of a saved model were set up.
+
+        Differs from scvi-tools: nothing in the file is run, unless it is trusted.
 
         Parameters
         ----------
@@ -215,7 +221,8 @@ class SafeFilesMixin:
     ) -> None:
         """Convert a model that scvi-tools before 0.15 saved.
 
-        Such a model consists of pickles that can run any code.
+        Differs from scvi-tools: such a model consists of pickles that can run any code, so it is
+        converted only if it is trusted.
 
         Parameters
         ----------

@@ -38,6 +38,7 @@ from lucidvi.model._convert import check_is_scvi_model, convert
 from lucidvi.model._files import SafeFilesMixin
 from lucidvi.model._likelihood import LikelihoodMixin
 from lucidvi.model._query import FROZEN_LATENT, latent_can_move
+from lucidvi.model._registry import RegistryMixin
 from lucidvi.module import VAE
 from lucidvi.train import TrainingPlan, TrainRunner
 
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 class SCVI(
     SafeFilesMixin,
     LikelihoodMixin,
+    RegistryMixin,
     EmbeddingMixin,
     RNASeqMixin,
     VAEMixin,
@@ -194,8 +196,8 @@ class SCVI(
     ) -> None:
         """%(summary)s.
 
-        Every value of the count matrix and of the columns named is looked at first; a failed
-        setup leaves ``adata`` as it was.
+        Differs from scvi-tools: every value of the counts and of the columns named is looked at
+        first, a failed setup leaves ``adata`` as it was, and any sparse format is read.
 
         Parameters
         ----------
@@ -271,8 +273,10 @@ class SCVI(
         """Make a model of query cells from a reference model (scArches).
 
         The query gets weights for its new batches; which of the others may change is said by the
-        arguments. Differs from scvi-tools: warns if nothing that training may change can move
-        the query's latent representation, and names what to set.
+        arguments.
+
+        Differs from scvi-tools: warns if nothing that training may change can move the query's
+        latent representation, and names what to set; a saved reference is read safely.
 
         Parameters
         ----------

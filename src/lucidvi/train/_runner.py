@@ -33,6 +33,19 @@ class TrainRunner(scvi.train.TrainRunner):
             self._leave_usable(fault)
             raise self._explain(fault) from fault
 
+    def _update_history(self) -> None:
+        """Take over what was logged, also under names that an earlier training did not log."""
+        before = dict(self.model.history_ or {}) if self.model.is_trained_ else {}
+        super()._update_history()
+        logged = getattr(self.trainer.logger, "history", None)
+        if not before or not logged or not self.trainer.is_global_zero:
+            return
+        n_epochs = len(before.get("elbo_train", ()))
+        for name in logged.keys() - before.keys():
+            values = logged[name].copy()
+            values.index = values.index + n_epochs
+            self.model.history_[name] = values
+
     def _leave_usable(self, fault: NonFiniteLoss) -> None:
         plan, model = self.training_plan, self.model
         if fault.what == "loss" and plan.good_weights:
