@@ -23,10 +23,8 @@ METHODS = sorted(name for name in PUBLIC if callable(getattr(SCVI, name)))
 
 #: Arguments that no test can use, and why.
 UNUSED = {
-    ("load", "datamodule"): "only scvi-tools' own datamodules have what it reads",
-    ("load", "allowed_classes_names_list"): "for models that scvi-tools renamed",
-    ("save", "datamodule"): "only scvi-tools' own datamodules have what it reads",
-    ("load_query_data", "datamodule"): "only scvi-tools' own datamodules have what it reads",
+    ("load", "datamodule"): "scvi-tools hands it to the constructor, where SCVI has none",
+    ("load_query_data", "datamodule"): "scvi-tools hands it to the constructor, as in load",
     ("load_query_data", "registry"): "goes with datamodule",
     ("setup_annbatch", "*"): "scvi-tools' loader, not a model's; one test runs it",
 }

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from lucidvi.errors import TrainingError
+from lucidvi.errors import FileError, TrainingError
 from lucidvi.model import SCVI
 
 SINCE_1_5 = "dataloader" in inspect.signature(SCVI.differential_expression).parameters
@@ -216,3 +216,48 @@ def test_annbatch(make_adata, tmp_path):
     model.train(datamodule=source, max_epochs=1)
     assert model.is_trained
     assert model.module.n_batch == 3
+
+
+class OutOfCore(DataModule):
+    """A source of data that sets a model up itself, as scvi-tools' own do."""
+
+    n_samples = 1
+    batch_labels = ("0", "1", "2")
+    label_keys = ("B", "T")
+
+    @property
+    def registry(self):
+        registry = super().registry
+        registry["setup_method_name"] = "setup_datamodule"
+        for kind in ("categorical", "continuous"):
+            registry["field_registries"][f"extra_{kind}_covs"] = {
+                "data_registry": {},
+                "state_registry": {},
+                "summary_stats": {f"n_extra_{kind}_covs": 0},
+            }
+        return registry
+
+
+@pytest.fixture
+def out_of_core(make_adata):
+    source = OutOfCore(make_adata(60))
+    scvi.settings.seed = 0
+    model = SCVI(registry=source.registry, n_hidden=8, n_latent=2)
+    model.train(datamodule=source, max_epochs=2)
+    return model, source
+
+
+def test_saving_a_model_that_a_datamodule_set_up(out_of_core, tmp_path):
+    model, source = out_of_core
+    latent = model.get_latent_representation(dataloader=source.inference_dataloader())
+    with pytest.raises(FileError, match="set up with a datamodule") as error:
+        model.save(str(tmp_path / "model"))
+    assert "datamodule=datamodule" in error.value.remedy
+    assert not (tmp_path / "model").exists()
+    model.save(str(tmp_path / "model"), datamodule=source)
+    saved = torch.load(tmp_path / "model" / "model.pt", weights_only=False)["attr_dict"]
+    assert (saved["n_batch"], saved["n_labels"], saved["n_vars"]) == (3, 2, 20)
+    assert list(saved["batch_labels"]) == ["0", "1", "2"]
+    loaded = SCVI.load(str(tmp_path / "model"), adata=False)
+    got = loaded.get_latent_representation(dataloader=source.inference_dataloader())
+    np.testing.assert_array_equal(got, latent)

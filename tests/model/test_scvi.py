@@ -115,6 +115,20 @@ def test_load_onto_too_few_genes(model, adata, tmp_path):
         SCVI.load(str(tmp_path / "model"), adata=adata[:, 2:].copy())
 
 
+def test_files_of_a_model_of_another_name(adata, tmp_path):
+    """scvi-tools renames models; the old names are accepted on request."""
+    SCVI.setup_anndata(adata)
+    model = SCVI(adata, n_hidden=8, n_latent=2)
+    model.registry_["model_name"] = "ElderSCVI"
+    model.save(str(tmp_path / "model"))
+    with pytest.raises(ValueError, match="loading a model from a different class"):
+        SCVI.load(str(tmp_path / "model"), adata=False)
+    loaded = SCVI.load(
+        str(tmp_path / "model"), adata=False, allowed_classes_names_list=["ElderSCVI"]
+    )
+    assert torch.equal(loaded.module.px_r, model.module.px_r)
+
+
 # -- genes in any order, counts in any format -------------------------------------------------
 
 

@@ -62,7 +62,8 @@ class TrainingPlan(scvi.train.TrainingPlan):
     kl_warmup
         Share of the training's steps over which the weight of the KL term rises from
         ``min_kl_weight`` to ``max_kl_weight``. Not used if one of scvi-tools'
-        ``n_epochs_kl_warmup`` and ``n_steps_kl_warmup`` is given, which then holds.
+        ``n_epochs_kl_warmup`` and ``n_steps_kl_warmup`` is given, which then holds (a
+        ``plan_config`` of scvi-tools gives both).
     **kwargs
         See :class:`scvi.train.TrainingPlan`.
 
