@@ -47,8 +47,7 @@ class SafeFilesMixin:
     ) -> None:
         """Save the model: its weights, arguments, registry, history and splits.
 
-        Differs from scvi-tools: the files are those that it reads too, but hold data only,
-        nothing that ``torch.load(weights_only=True)`` refuses once NumPy's arrays are allowed.
+        Differs from scvi-tools: the files, which it reads too, hold data only, nothing that ``torch.load(weights_only=True)`` refuses once NumPy's arrays are allowed.
         They appear whole or not at all, also if the process is killed; other files in the folder
         stay.
 

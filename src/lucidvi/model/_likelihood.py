@@ -149,8 +149,8 @@ class LikelihoodMixin(BaseModelClass):
     ) -> Distribution:
         r"""Mixture of the cells' posteriors, :math:`\frac{1}{N} \sum_n q(z \mid x_n)`.
 
-        Differs from scvi-tools: its releases before 1.5 take the variance for the standard
-        deviation; ``indices`` may be any sequence.
+        Differs from scvi-tools: before 1.5 it takes the variance for the standard deviation;
+        here ``indices`` may be any sequence.
 
         Parameters
         ----------

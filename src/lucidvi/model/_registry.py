@@ -15,7 +15,7 @@ class RegistryMixin(BaseModelClass):
     def view_registry(self, hide_state_registries: bool = False) -> None:
         """Print the registry.
 
-        Differs from scvi-tools: its releases before 1.5 raise an AttributeError.
+        Differs from scvi-tools: before 1.5 it raises an AttributeError.
 
         Parameters
         ----------
@@ -33,7 +33,7 @@ class RegistryMixin(BaseModelClass):
     def update_setup_method_args(self, setup_method_args: dict[str, Any]) -> None:
         """Change arguments of the setup that are stored with the model.
 
-        Differs from scvi-tools: its releases before 1.5 raise an AttributeError.
+        Differs from scvi-tools: before 1.5 it raises an AttributeError.
 
         Parameters
         ----------
