@@ -1,5 +1,7 @@
 """SCVI: training, saving and loading, genes in any order, counts in any format."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scvi.model
@@ -158,6 +160,78 @@ def test_query_without_the_genes(model, adata):
     query.var_names = [name.upper() for name in query.var_names]
     with pytest.raises(GeneMismatchError, match="differ in upper and lower case only"):
         model.get_latent_representation(query)
+
+
+def test_data_that_are_assigned_are_brought_in_order(model, adata):
+    latent = model.get_latent_representation()
+    model.adata = shuffled(adata)
+    assert list(model.adata.var_names) == list(adata.var_names)
+    np.testing.assert_array_equal(model.get_latent_representation(), latent)
+
+
+def test_differential_abundance_is_written_to_the_data_that_were_given(model, adata):
+    model.differential_abundance(adata, sample_key="batch")
+    query = shuffled(adata)
+    model.differential_abundance(query, sample_key="batch")
+    got, want = query.obsm["da_log_probs"], adata.obsm["da_log_probs"]
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    assert list(got.columns) == list(want.columns)
+
+
+def test_a_model_can_be_pickled(model):
+    """To worker processes, say; files are another matter."""
+    again = pickle.loads(pickle.dumps(model.module))
+    assert torch.equal(again.px_r, model.module.px_r)
+
+
+def test_a_latent_library_needs_data(adata, tmp_path):
+    """scvi-tools: AttributeError. A prior that is made up would be worse."""
+    model = train(SCVI, adata, use_observed_lib_size=False)
+    made = SCVI(registry=model.registry_, use_observed_lib_size=False)
+    with pytest.raises(DataError, match="prior of the library"):
+        made.train(datamodule=object(), max_epochs=1)
+
+
+def test_models_that_scvi_tools_trained_on_other_values_load(adata, tmp_path):
+    adata.X = adata.X * 1.5
+    with pytest.warns(UserWarning, match="does not contain unnormalized count data"):
+        scvi.model.SCVI.setup_anndata(adata)
+    theirs = scvi.model.SCVI(adata, gene_likelihood="normal", n_hidden=8)
+    theirs.train(max_epochs=1)
+    theirs.save(str(tmp_path / "model"))
+    with pytest.warns(UserWarning, match="trained on values that are not counts"):
+        ours = SCVI.load(str(tmp_path / "model"), adata=adata.copy())
+    np.testing.assert_allclose(
+        ours.get_latent_representation(), theirs.get_latent_representation(), rtol=1e-5
+    )
+    ours.save(str(tmp_path / "again"))
+    again = SCVI.load(str(tmp_path / "again"), adata=adata.copy())
+    np.testing.assert_array_equal(
+        again.get_latent_representation(), ours.get_latent_representation()
+    )
+
+
+def test_models_of_counts_insist_on_counts(model, adata, tmp_path):
+    model.save(str(tmp_path / "model"))
+    adata.X = adata.X * 1.5
+    with pytest.raises(DataError, match="not integers"):
+        SCVI.load(str(tmp_path / "model"), adata=adata.copy())
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb", "poisson"])
+def test_importance_weights_with_a_size_factor(adata, likelihood):
+    model = train(
+        SCVI, adata, setup={"size_factor_key": "size_factor"}, gene_likelihood=likelihood
+    )
+    expression = model.get_normalized_expression(
+        indices=np.arange(40),
+        n_samples_overall=100,
+        weights="importance",
+        batch_size=16,
+        return_numpy=True,
+    )
+    assert expression.shape == (100, adata.n_vars)
+    assert np.isfinite(expression).all()
 
 
 FORMATS = {

@@ -206,6 +206,30 @@ def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights(
     assert all(torch.equal(w, before[name]) for name, w in model.module.named_parameters())
 
 
+def test_a_compiled_module_keeps_its_weights_too(adata, monkeypatch, capsys):
+    SCVI.setup_anndata(adata)
+    model = SCVI(adata)
+    spoil_after(monkeypatch, 5, torch.tensor(adata.X[3].toarray()[0]), gene=0)
+    plan = {"compile": True, "compile_kwargs": {"backend": "eager"}}
+    with pytest.raises(TrainingError, match="weights from the start of epoch"):
+        model.train(max_epochs=20, train_size=1.0, batch_size=30, plan_kwargs=plan)
+    assert np.isfinite(model.get_latent_representation()).all()
+
+
+def test_what_no_single_cell_explains(adata, capsys):
+    SCVI.setup_anndata(adata)
+    with pytest.raises(TrainingError, match="No single cell is at fault") as error:
+        SCVI(adata).train(max_epochs=5, plan_kwargs={"lr": 1e30})
+    assert '"lr": 0.001' in str(error.value)
+
+
+def test_a_training_that_went_well_keeps_no_second_copy(adata):
+    SCVI.setup_anndata(adata)
+    model = SCVI(adata)
+    model.train(max_epochs=2)
+    assert model.trainer.lightning_module.good_weights == {}
+
+
 def test_continued_training_logs_under_new_names(adata):
     """scvi-tools drops what the first training did not log."""
     SCVI.setup_anndata(adata)

@@ -1,6 +1,6 @@
 """AnnData in: what is checked before a model sees it, and how it is then read."""
 
-from lucidvi.data._counts import check_counts
+from lucidvi.data._counts import check_counts, counts_or_warn
 from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
 from lucidvi.data._obs import check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
@@ -10,6 +10,7 @@ __all__ = [
     "align_genes",
     "check_counts",
     "check_obs",
+    "counts_or_warn",
     "pbmc68k",
     "recover_counts",
     "unchanged_on_error",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scvi
 from anndata import AnnData
 
 from lucidvi.data._diagnosis import explain_values
@@ -47,6 +49,26 @@ def check_counts(adata: AnnData, layer: str | None = None, is_count_data: bool =
         raise explain_values(adata, layer, place)
     if is_count_data and not cells.all():
         raise _empty_cells(adata, place, cells)
+
+
+def counts_or_warn(adata: AnnData, layer: str | None = None) -> bool:
+    """Return whether the values are counts, and warn where scvi-tools let others pass.
+
+    Parameters
+    ----------
+    adata, layer
+        See :func:`check_counts`.
+    """
+    try:
+        check_counts(adata, layer)
+    except DataError as error:
+        warnings.warn(
+            f"The model was trained on values that are not counts. {error}",
+            UserWarning,
+            stacklevel=scvi.settings.warnings_stacklevel,
+        )
+        return False
+    return True
 
 
 def _no_data(adata: AnnData) -> DataError:

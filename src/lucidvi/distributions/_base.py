@@ -61,7 +61,9 @@ class CountLikelihood(Distribution):
         *,
         log_scale: Tensor | None = None,
     ) -> None:
-        self.log_scale, self.log_library = log_mean_parts(logits, log_library, log_scale)
+        self.log_scale, log_library = log_mean_parts(logits, log_library, log_scale)
+        # One for each draw, so that parameters can be joined along the axis of the cells.
+        self.log_library = log_library.expand(*self.log_scale.shape[:-1], 1)
         self.log_mu = self.log_scale + self.log_library
         Distribution.__init__(self, batch_shape=self.log_mu.shape, validate_args=False)
 
@@ -114,6 +116,12 @@ class CountLikelihood(Distribution):
     @abstractmethod
     def _log_prob_count(self, count: Tensor, index: tuple[Tensor, ...]) -> Tensor:
         """Log probability of ``count``, shape ``(n_counts,)``, at the places ``index``."""
+
+
+def draw_poisson(rate: Tensor) -> Tensor:
+    """Draw counts, of rates up to ``RATE_MAX``; on the CPU where the device cannot (MPS)."""
+    place = torch.device("cpu") if rate.device.type == "mps" else rate.device
+    return torch.poisson(rate.clamp(max=RATE_MAX).to(place)).to(rate.device)
 
 
 def log_mean_parts(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn.functional import softplus
 
-from lucidvi.distributions._base import LOG_THETA_BOUND, RATE_MAX, CountLikelihood, take
+from lucidvi.distributions._base import LOG_THETA_BOUND, CountLikelihood, draw_poisson, take
 
 
 class NegativeBinomial(CountLikelihood, scvi.distributions.NegativeBinomial):
@@ -102,6 +102,7 @@ class NegativeBinomial(CountLikelihood, scvi.distributions.NegativeBinomial):
         """
         shape = torch.Size(sample_shape or ()) + self.log_mu.shape
         theta = self.theta.expand(shape)
+        place = torch.device("cpu") if theta.device.type == "mps" else theta.device
+        gamma = torch._standard_gamma(theta.to(place)).to(theta.device)
         # On the log scale, since a small shape makes gamma variates that underflow.
-        log_rate = torch._standard_gamma(theta).log() + self.log_mu - self._log_theta
-        return torch.poisson(log_rate.exp().clamp(max=RATE_MAX))
+        return draw_poisson((gamma.log() + self.log_mu - self._log_theta).exp())

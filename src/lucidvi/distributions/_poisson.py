@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from lucidvi.distributions._base import LOG_MU_MAX, RATE_MAX, CountLikelihood, take
+from lucidvi.distributions._base import LOG_MU_MAX, CountLikelihood, draw_poisson, take
 
 
 class Poisson(CountLikelihood, scvi.distributions.Poisson):
@@ -49,4 +49,4 @@ class Poisson(CountLikelihood, scvi.distributions.Poisson):
         Rates above 1e8 are drawn from at 1e8.
         """
         shape = torch.Size(sample_shape or ()) + self.log_mu.shape
-        return torch.poisson(self.rate.clamp(max=RATE_MAX).expand(shape))
+        return draw_poisson(self.rate.expand(shape))

@@ -95,8 +95,13 @@ def read_model(
     backup_url: str | None = None,
     map_location: Any = None,
     trust: bool = False,
+    lenient: bool = False,
 ) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-    """Return the attributes, the names of the genes and the weights of a saved model."""
+    """Return the attributes, the names of the genes and the weights of a saved model.
+
+    With ``lenient``, a model that scvi-tools saved may be set up with data that are not counts,
+    since it may have been trained on such.
+    """
     path = Path(dir_path, f"{prefix or ''}{SAVE_KEYS.MODEL_FNAME}")
     place = newest(path, path.name)
     if not place.exists():
@@ -119,6 +124,8 @@ def read_model(
         if attributes.get(history) is None:  # else scvi-tools has trained it further
             attributes[history] = {key: frame_of(frame) for key, frame in values.items()}
     attributes["init_params_"] = functions_by_name(attributes["init_params_"])
+    if lenient and LAYOUT_KEY not in found:
+        attributes["registry_"].get("setup_args", {}).setdefault("is_count_data", None)
     return attributes, names, weights
 
 
@@ -141,7 +148,9 @@ def read_saved_files(
     backup_url: str | None = None,
 ) -> tuple[dict[str, Any], Any, dict[str, Any], Any]:
     """Read a saved model safely, in place of the function of scvi-tools that unpickles it."""
-    attributes, names, weights = read_model(dir_path, prefix, backup_url, map_location)
+    attributes, names, weights = read_model(
+        dir_path, prefix, backup_url, map_location, lenient=True
+    )
     adata = read_adata(dir_path, prefix, attributes, names) if load_adata else None
     return attributes, names, weights, adata
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from copy import deepcopy
 from typing import Any
 
@@ -13,9 +12,10 @@ from anndata import AnnData
 from scipy import sparse
 from scvi.model.base import BaseModelClass
 from scvi.module.base import BaseModuleClass
+from scvi.nn import FCLayers
 
-from lucidvi.data import check_counts
-from lucidvi.errors import DataError, ModelTypeError
+from lucidvi.errors import ModelTypeError
+from lucidvi.model._query import cuda_devices
 
 
 def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
@@ -38,7 +38,8 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
         parameters.update(keyword_arguments)
 
     # The initial weights are overwritten, so drawing them must not move the user's seed.
-    with torch.random.fork_rng():
+    devices = [] if source.module is None else cuda_devices(source.module)
+    with torch.random.fork_rng(devices):
         if getattr(source, "adata", None) is not None:
             adata = _readable(source) if target_cls is scvi.model.SCVI else source.adata
             _setup(source, adata, target_cls)
@@ -75,25 +76,9 @@ def _setup(source: BaseModelClass, adata: AnnData, target_cls: type[BaseModelCla
     registry = deepcopy(source.registry_)
     accepted = inspect.signature(target_cls.setup_anndata).parameters
     arguments = {k: v for k, v in registry["setup_args"].items() if k in accepted}
-    if "is_count_data" in accepted and "is_count_data" not in arguments:
-        arguments["is_count_data"] = _holds_counts(source)
+    if "is_count_data" in accepted:
+        arguments.setdefault("is_count_data", None)
     target_cls.setup_anndata(adata, source_registry=registry, **arguments)
-
-
-def _holds_counts(source: BaseModelClass) -> bool:
-    """Whether the model was trained on counts; says so where scvi-tools let other data pass."""
-    if getattr(source, "minified_data_type", None) is not None:
-        return True
-    try:
-        check_counts(source.adata, layer=source.registry_["setup_args"].get("layer"))
-    except DataError as error:
-        warnings.warn(
-            f"The model was trained on values that are not counts. {error}",
-            UserWarning,
-            stacklevel=scvi.settings.warnings_stacklevel,
-        )
-        return False
-    return True
 
 
 def _copy_weights(source: BaseModuleClass, target: BaseModuleClass) -> None:
@@ -103,6 +88,21 @@ def _copy_weights(source: BaseModuleClass, target: BaseModuleClass) -> None:
     frozen = {name for name, weight in source.named_parameters() if not weight.requires_grad}
     for name, weight in target.named_parameters():
         weight.requires_grad_(name not in frozen)
+    modules = dict(target.named_modules())
+    for name, module in source.named_modules():
+        if name in modules:  # the dictionary of embeddings is made when it is first asked for
+            _copy_freezing(module, modules[name])
+
+
+def _copy_freezing(source: torch.nn.Module, target: Any) -> None:
+    """Freeze what query surgery froze: it is not among the weights."""
+    if isinstance(source, torch.nn.BatchNorm1d):
+        target.momentum = source.momentum
+    elif isinstance(source, torch.nn.Dropout):
+        target.p = source.p
+    elif isinstance(source, FCLayers) and getattr(source, "hooks", None):
+        hooks_on_all = len(source.hooks) == 2 * len(source.fc_layers)  # weight and bias each
+        target.set_online_update_hooks(hook_first_layer=hooks_on_all)
 
 
 def check_is_scvi_model(model: Any) -> None:

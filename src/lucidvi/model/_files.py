@@ -47,9 +47,9 @@ class SafeFilesMixin:
     ) -> None:
         """Save the model: its weights, arguments, registry, history and splits.
 
-        Differs from scvi-tools: the files, which it reads too, hold data only, nothing that ``torch.load(weights_only=True)`` refuses once NumPy's arrays are allowed.
-        They appear whole or not at all, also if the process is killed; other files in the folder
-        stay.
+        Differs from scvi-tools: the files, which it reads too, hold data only: nothing that
+        ``torch.load(weights_only=True)`` refuses once NumPy's arrays are allowed. They appear
+        whole or not at all, also if the process is killed; other files in the folder stay.
 
         scvi-tools finds the history as plain values in ``model.history_values_``;
         :meth:`load` and :meth:`to_scvi_model` give tables.
@@ -157,7 +157,7 @@ class SafeFilesMixin:
         lucidvi.errors.GeneMismatchError
             If ``adata`` lacks genes of the model.
         """
-        found = read_model(dir_path, prefix, backup_url, "cpu", trust)
+        found = read_model(dir_path, prefix, backup_url, "cpu", trust, lenient=True)
         if isinstance(adata, AnnData):
             adata = align_genes(adata, found[1])
 

@@ -73,19 +73,17 @@ class LikelihoodMixin(BaseModelClass):
         With ``return_diagnostics=True`` a Series or a DataFrame with ``log_px``,
         ``standard_error`` and ``effective_sample_size``; of the mean, the smallest of the cells'.
         """
-        log_weights = torch.cat(
-            [
-                self.module.log_weights(tensors, n_mc_samples, **kwargs)
-                for tensors in self._minibatches(
-                    adata, indices, batch_size, dataloader, data_loader_kwargs
-                )
-            ],
-            dim=1,
-        ).double()
-        log_px = log_weights.logsumexp(dim=0) - np.log(n_mc_samples)
+        parts = []
+        for tensors in self._minibatches(
+            adata, indices, batch_size, dataloader, data_loader_kwargs
+        ):
+            log_weights = self.module.log_weights(tensors, n_mc_samples, **kwargs).double()
+            total = log_weights.logsumexp(dim=0)
+            log_effective = 2 * total - (2 * log_weights).logsumexp(dim=0)
+            parts.append((total - np.log(n_mc_samples), log_effective.exp()))
+        log_px, effective = (torch.cat(part) for part in zip(*parts, strict=True))
         if not return_diagnostics:
             return log_px.mean().item() if return_mean else log_px.float()
-        effective = (2 * log_weights.logsumexp(dim=0) - (2 * log_weights).logsumexp(dim=0)).exp()
         variance = (1 / effective - 1 / n_mc_samples) * n_mc_samples / max(1, n_mc_samples - 1)
         error = variance.clamp(min=0).sqrt()
         if return_mean:

@@ -33,7 +33,7 @@ from lucidvi._compat import (
     adata_minify_type,
     init_library_size,
 )
-from lucidvi.data import CheckedAnnDataManager, align_genes
+from lucidvi.data import CheckedAnnDataManager, align_genes, counts_or_warn
 from lucidvi.model._convert import check_is_scvi_model, convert
 from lucidvi.model._files import SafeFilesMixin
 from lucidvi.model._likelihood import LikelihoodMixin
@@ -176,8 +176,9 @@ class SCVI(
         has_counts = self.minified_data_type != ADATA_MINIFY_TYPE.LATENT_POSTERIOR
         if self.adata_manager is not None and has_counts:
             return init_library_size(self.adata_manager, n_batch)
-        # A saved model carries the prior among its weights, which are loaded afterwards.
-        return np.zeros((1, n_batch)), np.ones((1, n_batch))
+        # A saved model carries the prior among its weights, which are loaded afterwards. Other
+        # models cannot be trained so, which the runner says.
+        return np.full((1, n_batch), np.nan), np.full((1, n_batch), np.nan)
 
     @classmethod
     @setup_anndata_dsp.dedent
@@ -191,7 +192,7 @@ class SCVI(
         categorical_covariate_keys: list[str] | None = None,
         continuous_covariate_keys: list[str] | None = None,
         *,
-        is_count_data: bool = True,
+        is_count_data: bool | None = True,
         **kwargs: Any,
     ) -> None:
         """%(summary)s.
@@ -211,7 +212,8 @@ class SCVI(
         is_count_data
             Insist on counts: non-negative integers, and at least one in every cell. With
             ``False`` the values only have to be finite (``gene_likelihood="normal"``, or
-            estimated counts that are not integers).
+            estimated counts that are not integers). ``None`` takes what there is, and warns if
+            it is not counts, as scvi-tools does; its models are loaded so.
 
         Raises
         ------
@@ -222,6 +224,11 @@ class SCVI(
             If the layer or a column does not exist.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
+        minify_type = adata_minify_type(adata)
+        if is_count_data is None:
+            has_counts = minify_type != ADATA_MINIFY_TYPE.LATENT_POSTERIOR
+            is_count_data = counts_or_warn(adata, layer) if has_counts else True
+            setup_method_args["setup_args"]["is_count_data"] = is_count_data
         if is_count_data:
             # Left out, so that scvi-tools can replay the arguments of a saved model.
             del setup_method_args["setup_args"]["is_count_data"]
@@ -233,7 +240,6 @@ class SCVI(
             CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
             NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
         ]
-        minify_type = adata_minify_type(adata)
         if minify_type is not None:
             fields += cls._get_fields_for_adata_minification(minify_type)
         manager = CheckedAnnDataManager(
@@ -241,6 +247,45 @@ class SCVI(
         )
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
+
+    @property
+    def adata(self) -> AnnData | None:
+        """The model's data.
+
+        Differs from scvi-tools: what is assigned is brought into the model's order of genes.
+        """
+        return super().adata
+
+    @adata.setter
+    def adata(self, adata: AnnData) -> None:
+        known = adata is None or self.adata is None
+        aligned = adata if known else align_genes(adata, self.get_var_names())
+        BaseMinifiedModeModelClass.adata.fset(self, aligned)
+
+    @wraps(VAEMixin.differential_abundance, assigned=())
+    def differential_abundance(self, *args: Any, **kwargs: Any) -> Any:
+        """Log probability of each cell under the posteriors of each sample's cells.
+
+        Written to ``adata.obsm["da_log_probs"]``.
+
+        Differs from scvi-tools: ``adata`` may have its genes in another order.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            See :meth:`scvi.model.base.VAEMixin.differential_abundance`.
+        """
+        given = [data for data in (*args, *kwargs.values()) if isinstance(data, AnnData)]
+        aligned = {id(data): self._validate_anndata(data) for data in given}
+        result = super().differential_abundance(
+            *(aligned.get(id(value), value) for value in args),
+            **{name: aligned.get(id(value), value) for name, value in kwargs.items()},
+        )
+        for data in given:
+            copy = aligned[id(data)]
+            if copy is not data and "da_log_probs" in copy.obsm:
+                data.obsm["da_log_probs"] = copy.obsm["da_log_probs"]
+        return result
 
     def _validate_anndata(
         self, adata: AnnData | None = None, copy_if_view: bool = True
@@ -275,18 +320,26 @@ class SCVI(
         The query gets weights for its new batches; which of the others may change is said by the
         arguments.
 
-        Differs from scvi-tools: warns if nothing that training may change can move the query's
-        latent representation, and names what to set; a saved reference is read safely.
+        Differs from scvi-tools: takes genes by name, warns if nothing that training may change
+        can move the query's latent representation and names what to set, and reads a saved
+        reference safely.
 
         Parameters
         ----------
         adata
-            Query cells with the reference's genes; see :meth:`prepare_query_anndata`.
+            Query cells with the reference's genes; see :meth:`prepare_query_anndata`. Where they
+            have to be put in order, the model gets a copy.
         reference_model
             Trained model, or the folder of a saved one.
         *args, **kwargs
             See :meth:`scvi.model.base.ArchesMixin.load_query_data`.
         """
+        in_place = args[1] if len(args) > 1 else kwargs.get("inplace_subset_query_vars", False)
+        if isinstance(adata, AnnData) and reference_model is not None and not in_place:
+            genes = cls.prepare_query_anndata(
+                adata, reference_model, return_reference_var_names=True
+            )
+            adata = align_genes(adata, genes)
         model = super().load_query_data(adata, reference_model, *args, **kwargs)
         if model.adata is not None and not latent_can_move(model, model.adata):
             warnings.warn(FROZEN_LATENT, UserWarning, stacklevel=scvi.settings.warnings_stacklevel)

@@ -21,10 +21,15 @@ def log_softplus(x: Tensor) -> Tensor:
     )
 
 
+def identity(x: Tensor) -> Tensor:
+    """Logits as they are; a function with a name, since a model is pickled by it."""
+    return x
+
+
 #: How the decoder's output becomes the mean: the name under which a likelihood takes it, and
 #: the function that makes it.
 SCALE_ACTIVATIONS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
-    "softmax": ("logits", lambda x: x),
+    "softmax": ("logits", identity),
     "softplus": ("log_scale", log_softplus),
 }
 

@@ -123,14 +123,15 @@ class TrainingPlan(scvi.train.TrainingPlan):
         if batch_idx == 0:
             # These weights have just given a finite loss, which those after an update have not.
             self.good_epoch = self.current_epoch
-            self.good_weights = {
-                name: weight.detach().clone() for name, weight in self.module.state_dict().items()
-            }
+            weights = self._plain_module.state_dict()
+            self.good_weights = {name: w.detach().clone() for name, w in weights.items()}
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Stop before a gradient that is not finite spoils the weights."""
-        weights = dict(self.module.named_parameters())
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            return  # in mixed precision it skips such a step, and lowers its scale
+        weights = dict(self._plain_module.named_parameters())
         gradients = {name: w.grad for name, w in weights.items() if w.grad is not None}
         if torch.isfinite(get_total_norm(gradients.values())):
             return
@@ -138,13 +139,19 @@ class TrainingPlan(scvi.train.TrainingPlan):
             if not torch.isfinite(gradient).all():
                 raise NonFiniteLoss(f"gradient of {name}", self.global_step, self.current_epoch)
 
+    @property
+    def _plain_module(self) -> nn.Module:
+        """The module itself, also where it was compiled."""
+        compiled: Any = self.module
+        return getattr(compiled, "_orig_mod", compiled)
+
     def _locate(self, x: Tensor, outputs: Any) -> NonFiniteLoss:
         """Find the first cell, and its first gene, that make the loss not finite."""
         _, generative_outputs, losses = outputs
         terms = [*losses.reconstruction_loss.values(), *losses.kl_local.values()]
         cells = (~torch.isfinite(sum(terms))).nonzero().flatten().tolist()
         when = {"step": self.global_step, "epoch": self.current_epoch}
-        if not cells:
+        if not cells or len(cells) == len(x) > 1:  # nothing that one cell could explain
             return NonFiniteLoss("loss", **when)
         cell = cells[0]
         log_prob = generative_outputs["px"].log_prob(x)[cell]

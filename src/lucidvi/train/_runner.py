@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import scvi.train
+import torch
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from torch import Tensor
 
-from lucidvi.errors import TrainingError
+from lucidvi.errors import DataError, TrainingError
 from lucidvi.train._plan import NonFiniteLoss
 
 #: Cells that are compared at once when one is looked for by its counts.
@@ -27,11 +28,22 @@ class TrainRunner(scvi.train.TrainRunner):
 
     def __call__(self) -> None:
         """Train the model."""
+        self._check_library_prior()
         try:
             super().__call__()
+            self.training_plan.good_weights = {}
         except NonFiniteLoss as fault:
             self._leave_usable(fault)
             raise self._explain(fault) from fault
+
+    def _check_library_prior(self) -> None:
+        means = getattr(self.model.module, "library_log_means", None)
+        if means is not None and not torch.isfinite(means).all():
+            raise DataError(
+                "The model has a latent library (`use_observed_lib_size=False`), but was made "
+                "without AnnData, from which the prior of the library is read.",
+                remedy="make the model from an AnnData, or with `use_observed_lib_size=True`.",
+            )
 
     def _update_history(self) -> None:
         """Take over what was logged, also under names that an earlier training did not log."""
@@ -73,13 +85,14 @@ class TrainRunner(scvi.train.TrainRunner):
                 gene = self.model.get_var_names()[fault.gene]
                 problem += f", in gene {gene!r} (count {fault.counts[fault.gene].item():,.0f})"
             problem += "."
+        smaller = min(self.training_plan.lr / 10, 1e-3)
+        remedy = f'a smaller learning rate, model.train(plan_kwargs={{"lr": {smaller:g}}})'
+        if cell is None:
+            problem += " No single cell is at fault."
+        else:
+            remedy += ", or leave out the cell named if its counts are not plausible"
         return TrainingError(
-            f"{problem} The model keeps the weights {weights}.",
-            remedy=(
-                f'a smaller learning rate, model.train(plan_kwargs={{"lr": '
-                f"{self.training_plan.lr / 10:g}}}), or leave out the cell named if its counts "
-                "are not plausible."
-            ),
+            f"{problem} The model keeps the weights {weights}.", remedy=f"{remedy}."
         )
 
 
