@@ -277,10 +277,13 @@ class SCVI(
         """
         given = [data for data in (*args, *kwargs.values()) if isinstance(data, AnnData)]
         aligned = {id(data): self._validate_anndata(data) for data in given}
-        result = super().differential_abundance(
-            *(aligned.get(id(value), value) for value in args),
-            **{name: aligned.get(id(value), value) for name, value in kwargs.items()},
-        )
+        with warnings.catch_warnings():
+            # From 1.5 on scvi-tools warns of arguments that it gives to itself.
+            warnings.filterwarnings("ignore", message="Using .* after custom Dataloader")
+            result = super().differential_abundance(
+                *(aligned.get(id(value), value) for value in args),
+                **{name: aligned.get(id(value), value) for name, value in kwargs.items()},
+            )
         for data in given:
             copy = aligned[id(data)]
             if copy is not data and "da_log_probs" in copy.obsm:
