@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from functools import wraps
 from typing import Any, Literal
@@ -41,8 +40,6 @@ from lucidvi.model._query import FROZEN_LATENT, latent_can_move
 from lucidvi.model._registry import RegistryMixin
 from lucidvi.module import VAE
 from lucidvi.train import TrainingPlan, TrainRunner
-
-logger = logging.getLogger(__name__)
 
 
 class SCVI(
