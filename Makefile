@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help python venv demo test check docs test-latest lock clean
+.PHONY: help python venv demo test check bench docs test-latest lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,11 @@ check: venv ## ruff, mypy and the order of imports
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+bench: venv ## measure speed and quality against scvi-tools, see benchmarks/README.md; takes hours
+	.venv/bin/python benchmarks/speed.py
+	.venv/bin/python benchmarks/time_to_quality.py
+	.venv/bin/python benchmarks/quality.py
 
 docs: venv ## build the docs into docs/_build; LUCIDVI_DOCS_EXECUTE=0 does not run the tutorials
 	.venv/bin/python -m sphinx -W --keep-going -n -b html docs docs/_build/html

@@ -28,7 +28,8 @@ def held_out_elbo(model_cls: type, seed: int) -> float:
     scvi.settings.seed = seed
     model_cls.setup_anndata(adata)
     model = model_cls(adata)
-    model.train(plan_kwargs={"n_epochs_kl_warmup": 400})
+    preset = {"preset": "scvi"} if model_cls is lucidvi.model.SCVI else {}
+    model.train(**preset)
     torch.manual_seed(0)
     draws = [float(model.get_elbo(indices=model.validation_indices)) for _ in range(DRAWS)]
     return float(np.mean(draws))

@@ -19,9 +19,11 @@ from scvi.data._download import _download as download
 from scvi.data._utils import _get_adata_minify_type
 from scvi.data._utils import _validate_adata_dataloader_input as check_adata_or_dataloader
 from scvi.model._utils import _init_library_size as init_library_size
+from scvi.model._utils import get_max_epochs_heuristic
 from scvi.model.base import _archesmixin, _base_model
 from scvi.model.base._constants import SAVE_KEYS
 from scvi.module._constants import MODULE_KEYS
+from scvi.train._config import merge_kwargs
 
 __all__ = [
     "ADATA_MINIFY_TYPE",
@@ -30,7 +32,9 @@ __all__ = [
     "adata_minify_type",
     "check_adata_or_dataloader",
     "download",
+    "get_max_epochs_heuristic",
     "init_library_size",
+    "merge_kwargs",
     "reading_by",
     "write_adata",
 ]

@@ -59,7 +59,7 @@ def run_demo(output: Path, max_epochs: int | None = None, seed: int = 0) -> Demo
     output
         Folder to write to; made if it does not exist.
     max_epochs
-        Passes over the training cells; scvi-tools' heuristic by default.
+        Passes over the training cells; as many as ``SCVI.train`` makes by default.
     seed
         Seed of the split, of the weights and of the minibatches.
     """

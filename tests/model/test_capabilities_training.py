@@ -1,5 +1,7 @@
 """Training, every argument at work."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scvi
@@ -7,8 +9,9 @@ import scvi.train
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from lucidvi.kernels import is_csr, to_dense
 from lucidvi.model import SCVI
-from lucidvi.train import TrainingPlan
+from lucidvi.train import PRESETS, TrainingPlan
 
 
 @pytest.fixture
@@ -30,7 +33,8 @@ class Recorder(Callback):
         self.batches, self.steps, self.rates = [], 0, []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.batches.append(batch["X"])
+        group = batch if isinstance(batch, list) else [batch]
+        self.batches += [to_dense(minibatch["X"]) for minibatch in group]
 
     def on_train_batch_end(self, trainer, pl_module, *args):
         self.steps += 1
@@ -76,17 +80,17 @@ def test_minibatches(model):
     assert not torch.equal(recorder.batches[0], recorder.batches[3])
 
 
-@pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled:UserWarning")
 def test_sparse_minibatches(model):
-    dense = SCVI.from_scvi_model(model.to_scvi_model())
+    """They are sparse either way."""
+    twin = SCVI.from_scvi_model(model.to_scvi_model())
     histories = []
-    for twin, load_sparse_tensor in ((model, True), (dense, False)):
+    for each, load_sparse_tensor in ((model, True), (twin, False)):
         scvi.settings.seed = 1
-        twin.train(max_epochs=2, load_sparse_tensor=load_sparse_tensor)
-        minibatch = next(iter(twin.trainer.datamodule.train_dataloader()))
-        assert (minibatch["X"].layout is torch.sparse_csr) == load_sparse_tensor
-        histories.append(twin.history["elbo_train"].astype(float).to_numpy())
-    np.testing.assert_allclose(*histories, rtol=1e-4)
+        each.train(max_epochs=2, load_sparse_tensor=load_sparse_tensor, preset="scvi")
+        for group in each.trainer.datamodule.train_dataloader():
+            assert all(is_csr(minibatch["X"]) for minibatch in group)
+        histories.append(each.history["elbo_train"].astype(float).to_numpy())
+    np.testing.assert_array_equal(*histories)
 
 
 @pytest.mark.parametrize("where", ["argument", "settings"])
@@ -100,7 +104,7 @@ def test_workers(model, where, monkeypatch):
 
     class Workers(Callback):
         def on_train_start(self, trainer, pl_module):
-            workers.append(trainer.train_dataloader.num_workers)
+            workers.append(trainer.train_dataloader.loader.num_workers)
 
     scvi.settings.seed = 2
     model.train(max_epochs=1, callbacks=[Workers()], train_size=1.0, **kwargs)
@@ -139,9 +143,8 @@ def test_number_of_epochs(model, monkeypatch):
     assert model.is_trained
     assert len(model.history["elbo_train"]) == 3
     asked = []
-    monkeypatch.setattr(
-        "scvi.model.base._training_mixin.get_max_epochs_heuristic", lambda n: asked.append(n) or 2
-    )
+    two = replace(PRESETS["lucid"], max_epochs=lambda n: asked.append(n) or 2)
+    monkeypatch.setitem(PRESETS, "lucid", two)
     model.train()
     assert asked == [60]
     assert len(model.history["elbo_train"]) == 5
@@ -207,14 +210,15 @@ def test_early_stopping(model):
 
 def test_plan_arguments(model):
     recorder = Recorder()
-    model.train(max_epochs=1, plan_kwargs={"lr": 0.5}, callbacks=[recorder])
+    model.train(max_epochs=1, preset="scvi", plan_kwargs={"lr": 0.5}, callbacks=[recorder])
     assert recorder.rates == [0.5]
     recorder = Recorder()
     config = {"lr": 0.25, "weight_decay": 0.0}
-    model.train(max_epochs=1, plan_config=config, plan_kwargs={"lr": 0.125}, callbacks=[recorder])
+    both = {"plan_config": config, "plan_kwargs": {"lr": 0.125}}
+    model.train(max_epochs=1, preset="scvi", callbacks=[recorder], **both)
     assert recorder.rates == [0.125]
     recorder = Recorder()
-    model.train(max_epochs=1, plan_config=config, callbacks=[recorder])
+    model.train(max_epochs=1, preset="scvi", plan_config=config, callbacks=[recorder])
     assert recorder.rates == [0.25]
 
 

@@ -184,8 +184,12 @@ def test_the_file_names_nothing_but_arrays_and_tensors(folder):
 
 def test_scvi_tools_reads_it_and_trains_further(model, folder):
     theirs = scvi.model.SCVI.load(str(folder), adata=saved_adata())
-    np.testing.assert_array_equal(
-        theirs.get_latent_representation(), model.get_latent_representation()
+    # Sparse counts are multiplied with the weights in another order, which rounds otherwise.
+    np.testing.assert_allclose(
+        theirs.get_latent_representation(),
+        model.get_latent_representation(),
+        rtol=1e-6,
+        atol=1e-6,
     )
     assert theirs.history is None
     values = theirs.history_values_["elbo_train"]

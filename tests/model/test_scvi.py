@@ -13,15 +13,13 @@ from lucidvi.data import pbmc68k
 from lucidvi.errors import DataError, GeneMismatchError, MissingKeyError
 from lucidvi.model import SCVI
 
-#: What scvi-tools' own plan does by default.
-SCVI_SCHEDULE = {"n_epochs_kl_warmup": 400}
-
 
 def train(model_cls, adata, seed=0, max_epochs=3, setup=None, **kwargs):
     scvi.settings.seed = seed
     model_cls.setup_anndata(adata, **(setup or {}))
     model = model_cls(adata, **kwargs)
-    model.train(max_epochs=max_epochs, plan_kwargs=SCVI_SCHEDULE)
+    as_scvi_tools_does = {"preset": "scvi"} if model_cls is SCVI else {}
+    model.train(max_epochs=max_epochs, **as_scvi_tools_does)
     return model
 
 
@@ -40,7 +38,8 @@ def test_one_seed_trains_as_scvi_tools_does(make_adata, likelihood):
         train(model_cls, make_adata(200), gene_likelihood=likelihood).history
         for model_cls in (scvi.model.SCVI, SCVI)
     )
-    assert list(theirs) == list(ours)
+    # The weight of the KL term is logged at each epoch; scvi-tools logs it at each tenth step.
+    assert set(theirs) == set(ours) - {"kl_weight"}
     for key in theirs:
         got, want = ours[key].astype(float), theirs[key].astype(float)
         np.testing.assert_allclose(got, want, rtol=1e-3, err_msg=key)
@@ -201,8 +200,8 @@ def test_models_that_scvi_tools_trained_on_other_values_load(adata, tmp_path):
     theirs.save(str(tmp_path / "model"))
     with pytest.warns(UserWarning, match="trained on values that are not counts"):
         ours = SCVI.load(str(tmp_path / "model"), adata=adata.copy())
-    np.testing.assert_allclose(
-        ours.get_latent_representation(), theirs.get_latent_representation(), rtol=1e-5
+    np.testing.assert_allclose(  # the sums over the genes are added up in another order
+        ours.get_latent_representation(), theirs.get_latent_representation(), rtol=1e-5, atol=1e-6
     )
     ours.save(str(tmp_path / "again"))
     again = SCVI.load(str(tmp_path / "again"), adata=adata.copy())

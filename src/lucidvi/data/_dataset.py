@@ -16,7 +16,7 @@ class OrderedAnnTorchDataset(AnnTorchDataset):
     the rows sorted; here they are put back, and rows asked for twice come twice.
     """
 
-    def __getitem__(self, indexes: int | Sequence[int] | slice) -> dict[str, Any]:
+    def __getitem__(self, indexes: int | Sequence[int] | np.ndarray | slice) -> dict[str, Any]:
         """Return the rows of each registered array, by registry key."""
         if isinstance(indexes, int | np.integer | slice) or not self.adata_manager.adata.isbacked:
             return super().__getitem__(indexes)

@@ -1,21 +1,18 @@
-"""What all count likelihoods share: a mean held in log space, exact terms at the non-zeros."""
+"""What all count likelihoods share: a mean held in log space, and fused log likelihoods."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from lucidvi.kernels import LOG_MU_MAX, log_likelihood, log_prob
+
 #: Bounds of ``log_theta``. Above, the negative binomial is a Poisson to eight digits; below, a
 #: spike at zero. Its gradient is zero to float32 either way.
 LOG_THETA_BOUND = 20.0
-
-#: Largest ``log_mu`` that is exponentiated, a mean of 1e13 counts. Sums of such means over genes
-#: and cells, and the squares of their gradients that Adam keeps, are still float32 numbers.
-LOG_MU_MAX = 30.0
 
 #: Largest Poisson rate that is drawn from; float32 has no exact integers of this size.
 RATE_MAX = 1e8
@@ -28,11 +25,6 @@ class CountLikelihood(Distribution):
     and its normalized expression :math:`\rho = \mathrm{softmax}(\mathrm{logits})`. All of it is
     kept and combined as logarithms, so neither a rare gene nor a deep cell leaves the range of
     float32.
-
-    Most counts are zeros, and :math:`\log p(0)` needs no gamma function. So it is computed
-    densely in the parameters' precision, and :math:`\log p(x)` at the non-zero counts alone, in
-    float64: differences of log-gamma functions lose all digits in float32 once their arguments
-    reach 1e6.
 
     Parameters
     ----------
@@ -50,6 +42,8 @@ class CountLikelihood(Distribution):
         If not exactly one of ``logits`` and ``log_scale`` is given.
     """
 
+    #: Name of the formulas in :mod:`lucidvi.kernels`.
+    family: ClassVar[str]
     #: Names of the parameters besides the mean that the decoder has to provide.
     parameters: ClassVar[tuple[str, ...]] = ()
     support = constraints.nonnegative_integer
@@ -61,16 +55,35 @@ class CountLikelihood(Distribution):
         *,
         log_scale: Tensor | None = None,
     ) -> None:
-        self.log_scale, log_library = log_mean_parts(logits, log_library, log_scale)
+        # Held as given until something else is asked for: the kernels take logits as they are.
+        self._log_mean, log_library = check_mean(logits, log_library, log_scale)
+        self._softmax = log_scale is None
+        self._log_mu: Tensor | None = None
         # One for each draw, so that parameters can be joined along the axis of the cells.
-        self.log_library = log_library.expand(*self.log_scale.shape[:-1], 1)
-        self.log_mu = self.log_scale + self.log_library
-        Distribution.__init__(self, batch_shape=self.log_mu.shape, validate_args=False)
+        self.log_library = log_library.expand(*self._log_mean.shape[:-1], 1)
+        Distribution.__init__(self, batch_shape=self._log_mean.shape, validate_args=False)
+
+    @property
+    def log_scale(self) -> Tensor:
+        """Log normalized expression, shape ``(..., n_cells, n_genes)``."""
+        if self._softmax:
+            self._log_mean, self._softmax = self._log_mean.log_softmax(dim=-1), False
+        return self._log_mean
 
     @property
     def scale(self) -> Tensor:
         """Normalized expression, linear, shape ``(..., n_cells, n_genes)``."""
         return self.log_scale.exp()
+
+    @property
+    def log_mu(self) -> Tensor:
+        """Log mean before zero inflation, shape ``(..., n_cells, n_genes)``."""
+        return self.log_scale + self.log_library if self._log_mu is None else self._log_mu
+
+    @log_mu.setter
+    def log_mu(self, log_mu: Tensor) -> None:
+        # scvi-tools' importance weights put another cell's exposure into a stored distribution.
+        self._log_mu = log_mu
 
     @property
     def mu(self) -> Tensor:
@@ -79,7 +92,6 @@ class CountLikelihood(Distribution):
 
     @mu.setter
     def mu(self, mu: Tensor) -> None:
-        # scvi-tools' importance weights put another cell's exposure into a stored distribution.
         self.log_mu = mu.log()
 
     def get_normalized(self, key: str) -> Tensor:
@@ -93,8 +105,21 @@ class CountLikelihood(Distribution):
         return {"mean": self.mu}
 
     def log_likelihood(self, x: Tensor) -> Tensor:
-        """Sum of :meth:`log_prob` over the genes, in nats, shape ``(..., n_cells)``."""
-        return self.log_prob(x).sum(dim=-1)
+        """Sum of :meth:`log_prob` over the genes, in nats, shape ``(..., n_cells)``.
+
+        Computed by the fused kernel of the device, with its gradients.
+
+        Parameters
+        ----------
+        x
+            Counts (linear), CSR of shape ``(n_cells, n_genes)``, or as in :meth:`log_prob`.
+        """
+        log_mean, log_library, softmax = self._log_mean, self.log_library, self._softmax
+        if self._log_mu is not None:
+            log_mean, log_library, softmax = self._log_mu, torch.zeros_like(log_library), False
+        return log_likelihood(
+            self.family, log_mean, log_library, x, *self._shape_parameters, softmax=softmax
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of each count, in nats, shape ``(..., n_cells, n_genes)``.
@@ -102,58 +127,27 @@ class CountLikelihood(Distribution):
         Parameters
         ----------
         value
-            Counts (linear), dense, of a shape that broadcasts with the parameters'.
+            Counts (linear), dense, of a shape that broadcasts with the parameters', or CSR.
         """
-        value, at_zero = torch.broadcast_tensors(value, self._log_prob_zero())
-        index = value.nonzero(as_tuple=True)
-        at_counts = self._log_prob_count(value[index], index)
-        return at_zero.index_put(index, at_counts.to(at_zero.dtype))
+        return log_prob(self.family, value, self.log_mu, *self._shape_parameters)
 
-    @abstractmethod
-    def _log_prob_zero(self) -> Tensor:
-        """Log probability of a zero, shape ``(..., n_cells, n_genes)``."""
+    @property
+    def _shape_parameters(self) -> tuple[Tensor, ...]:
+        """What the formulas take besides the mean: of shapes that broadcast with it."""
+        return ()
 
-    @abstractmethod
-    def _log_prob_count(self, count: Tensor, index: tuple[Tensor, ...]) -> Tensor:
-        """Log probability of ``count``, shape ``(n_counts,)``, at the places ``index``."""
+
+def check_mean(
+    logits: Tensor | None, log_library: Tensor | None, log_scale: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the one of `logits` and `log_scale` that was given, and the log exposure."""
+    given = [tensor for tensor in (logits, log_scale) if tensor is not None]
+    if log_library is None or len(given) != 1:
+        raise ValueError("Give `log_library` and exactly one of `logits` and `log_scale`.")
+    return given[0], log_library
 
 
 def draw_poisson(rate: Tensor) -> Tensor:
     """Draw counts, of rates up to ``RATE_MAX``; on the CPU where the device cannot (MPS)."""
     place = torch.device("cpu") if rate.device.type == "mps" else rate.device
     return torch.poisson(rate.clamp(max=RATE_MAX).to(place)).to(rate.device)
-
-
-def log_mean_parts(
-    logits: Tensor | None, log_library: Tensor | None, log_scale: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Log normalized expression and log exposure, however the mean was given."""
-    if log_library is not None and (logits is None) != (log_scale is None):
-        if logits is not None:
-            return logits.log_softmax(dim=-1), log_library
-        if log_scale is not None:
-            return log_scale, log_library
-    raise ValueError("Give `log_library` and exactly one of `logits` and `log_scale`.")
-
-
-def take(parameter: Tensor, index: tuple[Tensor, ...]) -> Tensor:
-    """Entries of a parameter at the places of a tensor that it broadcasts to, in float64.
-
-    Parameters
-    ----------
-    parameter
-        Tensor of a shape that broadcasts to that of the tensor indexed.
-    index
-        One index a dimension of that tensor, each of shape ``(n,)``.
-
-    Returns
-    -------
-    Shape ``(n,)``; float64 where the device has it (MPS has not).
-    """
-    own = index[len(index) - parameter.ndim :]
-    own = tuple(
-        i if size > 1 else torch.zeros_like(i)
-        for i, size in zip(own, parameter.shape, strict=True)
-    )
-    entries = parameter[own]
-    return entries if entries.device.type == "mps" else entries.double()

@@ -9,9 +9,8 @@ import scvi.distributions
 import torch
 from torch import Tensor
 from torch.distributions import constraints
-from torch.nn.functional import softplus
 
-from lucidvi.distributions._base import LOG_THETA_BOUND, CountLikelihood, draw_poisson, take
+from lucidvi.distributions._base import LOG_THETA_BOUND, CountLikelihood, draw_poisson
 
 
 class NegativeBinomial(CountLikelihood, scvi.distributions.NegativeBinomial):
@@ -37,6 +36,7 @@ class NegativeBinomial(CountLikelihood, scvi.distributions.NegativeBinomial):
     transcriptomics.
     """
 
+    family: ClassVar[str] = "nb"
     parameters: ClassVar[tuple[str, ...]] = ("log_theta",)
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
         "log_scale": constraints.real,
@@ -71,20 +71,9 @@ class NegativeBinomial(CountLikelihood, scvi.distributions.NegativeBinomial):
         """Mean and inverse dispersion, linear."""
         return {**super().likelihood_parameters(), "dispersions": self.theta}
 
-    def _log_prob_zero(self) -> Tensor:
-        return -self._log_theta.exp() * softplus(self.log_mu - self._log_theta)
-
-    def _log_prob_count(self, count: Tensor, index: tuple[Tensor, ...]) -> Tensor:
-        log_mu, log_theta = take(self.log_mu, index), take(self._log_theta, index)
-        theta, count = log_theta.exp(), count.to(log_mu.dtype)
-        log_theta_plus_mu = torch.logaddexp(log_theta, log_mu)
-        return (
-            torch.lgamma(count + theta)
-            - torch.lgamma(theta)
-            - torch.lgamma(count + 1)
-            + count * (log_mu - log_theta_plus_mu)
-            - theta * softplus(log_mu - log_theta)
-        )
+    @property
+    def _shape_parameters(self) -> tuple[Tensor, ...]:
+        return (self._log_theta,)
 
     @torch.inference_mode()
     def sample(self, sample_shape: Sequence[int] | None = None) -> Tensor:

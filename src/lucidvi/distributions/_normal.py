@@ -7,7 +7,8 @@ from typing import ClassVar
 import scvi.distributions
 from torch import Tensor
 
-from lucidvi.distributions._base import LOG_MU_MAX, log_mean_parts
+from lucidvi.distributions._base import check_mean
+from lucidvi.kernels import LOG_MU_MAX, to_dense
 
 #: Bounds of the log standard deviation.
 LOG_SCALE_BOUNDS = (-10.0, 20.0)
@@ -35,7 +36,8 @@ class Normal(scvi.distributions.Normal):
         *,
         log_scale: Tensor | None = None,
     ) -> None:
-        log_scale, log_library = log_mean_parts(logits, log_library, log_scale)
+        log_mean, log_library = check_mean(logits, log_library, log_scale)
+        log_scale = log_mean if logits is None else log_mean.log_softmax(dim=-1)
         if log_theta is None:
             raise ValueError("`log_theta` is missing.")
         super().__init__(
@@ -50,5 +52,11 @@ class Normal(scvi.distributions.Normal):
         return {"mean": self.loc, "dispersions": self.scale}
 
     def log_likelihood(self, x: Tensor) -> Tensor:
-        """Sum of the log density over the genes, in nats, shape ``(..., n_cells)``."""
-        return self.log_prob(x).sum(dim=-1)
+        """Sum of the log density over the genes, in nats, shape ``(..., n_cells)``.
+
+        Parameters
+        ----------
+        x
+            Values (linear), CSR or dense, shape ``(n_cells, n_genes)``.
+        """
+        return self.log_prob(to_dense(x)).sum(dim=-1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from lucidvi.distributions._base import LOG_MU_MAX, CountLikelihood, draw_poisson, take
+from lucidvi.distributions._base import CountLikelihood, draw_poisson
 
 
 class Poisson(CountLikelihood, scvi.distributions.Poisson):
@@ -24,6 +24,7 @@ class Poisson(CountLikelihood, scvi.distributions.Poisson):
         The mean, see :class:`CountLikelihood`.
     """
 
+    family: ClassVar[str] = "poisson"
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
         "log_scale": constraints.real,
         "log_library": constraints.real,
@@ -33,14 +34,6 @@ class Poisson(CountLikelihood, scvi.distributions.Poisson):
     def rate(self) -> Tensor:
         """The mean (linear), under the name that torch gives it."""
         return self.mu
-
-    def _log_prob_zero(self) -> Tensor:
-        return -self.mu
-
-    def _log_prob_count(self, count: Tensor, index: tuple[Tensor, ...]) -> Tensor:
-        log_mu = take(self.log_mu, index).clamp(max=LOG_MU_MAX)
-        count = count.to(log_mu.dtype)
-        return count * log_mu - log_mu.exp() - torch.lgamma(count + 1)
 
     @torch.inference_mode()
     def sample(self, sample_shape: Sequence[int] | None = None) -> Tensor:

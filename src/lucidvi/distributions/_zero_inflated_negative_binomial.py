@@ -9,9 +9,7 @@ import scvi.distributions
 import torch
 from torch import Tensor
 from torch.distributions import constraints
-from torch.nn.functional import logsigmoid, softplus
 
-from lucidvi.distributions._base import take
 from lucidvi.distributions._negative_binomial import NegativeBinomial
 
 
@@ -37,6 +35,7 @@ class ZeroInflatedNegativeBinomial(
     transcriptomics.
     """
 
+    family: ClassVar[str] = "zinb"
     parameters: ClassVar[tuple[str, ...]] = ("log_theta", "zi_logits")
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
         **NegativeBinomial.arg_constraints,
@@ -67,13 +66,9 @@ class ZeroInflatedNegativeBinomial(
         """Mean and inverse dispersion before inflation, and the probability of inflation."""
         return {**super().likelihood_parameters(), "dropout": self.zi_probs}
 
-    def _log_prob_zero(self) -> Tensor:
-        nb_zero = super()._log_prob_zero()
-        return softplus(nb_zero - self.zi_logits) + logsigmoid(self.zi_logits)
-
-    def _log_prob_count(self, count: Tensor, index: tuple[Tensor, ...]) -> Tensor:
-        not_inflated = logsigmoid(-take(self.zi_logits, index))
-        return super()._log_prob_count(count, index) + not_inflated
+    @property
+    def _shape_parameters(self) -> tuple[Tensor, ...]:
+        return (self._log_theta, self.zi_logits)
 
     @torch.inference_mode()
     def sample(self, sample_shape: Sequence[int] | None = None) -> Tensor:

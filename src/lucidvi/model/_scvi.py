@@ -22,7 +22,6 @@ from scvi.model.base import (
     BaseMinifiedModeModelClass,
     EmbeddingMixin,
     RNASeqMixin,
-    UnsupervisedTrainingMixin,
     VAEMixin,
 )
 from scvi.utils import setup_anndata_dsp
@@ -38,8 +37,8 @@ from lucidvi.model._files import SafeFilesMixin
 from lucidvi.model._likelihood import LikelihoodMixin
 from lucidvi.model._query import FROZEN_LATENT, latent_can_move
 from lucidvi.model._registry import RegistryMixin
+from lucidvi.model._training import TrainingMixin
 from lucidvi.module import VAE
-from lucidvi.train import TrainingPlan, TrainRunner
 
 
 class SCVI(
@@ -50,7 +49,7 @@ class SCVI(
     RNASeqMixin,
     VAEMixin,
     ArchesMixin,
-    UnsupervisedTrainingMixin,
+    TrainingMixin,
     BaseMinifiedModeModelClass,
 ):
     """Single-cell variational inference, as a drop-in replacement of ``scvi.model.SCVI``.
@@ -102,8 +101,6 @@ class SCVI(
     """
 
     _module_cls = VAE
-    _training_plan_cls = TrainingPlan
-    _train_runner_cls = TrainRunner
     _LATENT_QZM_KEY = "scvi_latent_qzm"
     _LATENT_QZV_KEY = "scvi_latent_qzv"
 

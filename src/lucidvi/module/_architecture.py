@@ -13,7 +13,8 @@ from torch import Tensor
 
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
-from lucidvi.nn import Decoder, Encoder
+from lucidvi.kernels import gene_major
+from lucidvi.nn import Decoder, Encoder, StandardNormal
 
 Where = Literal["encoder", "decoder", "none", "both"]
 
@@ -84,6 +85,9 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
     ValueError
         For an option that does not exist, or a latent library without its prior.
     """
+
+    #: Whether the weights are still those that were drawn at random.
+    is_fresh = True
 
     def __init__(
         self,
@@ -192,6 +196,15 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
             **norms("decoder"),
             **(extra_decoder_kwargs or {}),
         )
+        self.prior = StandardNormal()
+        for encoder in (self.z_encoder, self.l_encoder):
+            first = encoder.encoder.fc_layers[0][0]
+            first.weight.data = gene_major(first.weight.data)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Take over weights; see :meth:`torch.nn.Module.load_state_dict`."""
+        self.is_fresh = False
+        return super().load_state_dict(*args, **kwargs)
 
     def _set_library_prior(self, means: np.ndarray | None, variances: np.ndarray | None) -> None:
         if means is None or variances is None:

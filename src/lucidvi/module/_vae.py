@@ -12,6 +12,7 @@ from scvi.utils import unsupported_if_adata_minified
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
+from lucidvi import kernels
 from lucidvi._compat import ADATA_MINIFY_TYPE, MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
 from lucidvi.module._architecture import DISPERSIONS, Architecture
@@ -71,21 +72,21 @@ class VAE(Architecture):
         cat_covs: Tensor | None = None,
         n_samples: int = 1,
     ) -> Record:
-        """Encode the counts ``x``, shape ``(n_cells, n_genes)``, and draw ``z``."""
-        inputs = [torch.log1p(x) if self.log_variational else x]
+        """Encode the counts ``x``, CSR or dense ``(n_cells, n_genes)``, and draw ``z``."""
+        encoder_input = kernels.log1p(x) if self.log_variational else x
+        rest: list[Tensor] = []
         categories: tuple[Tensor, ...] = ()
         if self.encode_covariates:
-            inputs += [] if cont_covs is None else [cont_covs]
-            inputs += self._batch_embedding(batch_index)
+            rest += [] if cont_covs is None else [cont_covs]
+            rest += self._batch_embedding(batch_index)
             categories = self._categories(batch_index, cat_covs)
-        encoder_input = torch.cat(inputs, dim=-1)
 
-        qz = self.z_encoder(encoder_input, *categories)
+        qz = self.z_encoder(encoder_input, *categories, rest=rest)
         z = self._draw(qz, n_samples)
         if self.use_observed_lib_size:
-            ql, library = None, self._expand(x.sum(dim=1, keepdim=True).log(), n_samples)
+            ql, library = None, self._expand(kernels.row_sums(x).log(), n_samples)
         else:
-            ql = self.l_encoder(encoder_input, *categories)
+            ql = self.l_encoder(encoder_input, *categories, rest=rest)
             library = self._draw(ql, n_samples)
         return {
             MODULE_KEYS.Z_KEY: self.z_encoder.z_transformation(z),
@@ -196,9 +197,7 @@ class VAE(Architecture):
         return {
             MODULE_KEYS.PX_KEY: likelihood(**parameters),
             MODULE_KEYS.PL_KEY: self._library_prior(batch_index),
-            MODULE_KEYS.PZ_KEY: Normal(
-                torch.zeros_like(z), torch.ones_like(z), validate_args=False
-            ),
+            MODULE_KEYS.PZ_KEY: self.prior(z),
         }
 
     def _log_theta(self, level: Tensor | None) -> Tensor:
@@ -231,18 +230,22 @@ class VAE(Architecture):
         with the weight :math:`w` (``kl_weight``) on the first KL alone, as in scvi-tools.
         """
         qz, ql = inference_outputs[MODULE_KEYS.QZ_KEY], inference_outputs[MODULE_KEYS.QL_KEY]
-        pz, pl = generative_outputs[MODULE_KEYS.PZ_KEY], generative_outputs[MODULE_KEYS.PL_KEY]
-        kl_z = kl_divergence(qz, pz).sum(dim=-1)
-        kl_l = torch.zeros_like(kl_z) if ql is None else kl_divergence(ql, pl).sum(dim=-1)
         x = tensors[REGISTRY_KEYS.X_KEY]
         reconstruction_loss = -generative_outputs[MODULE_KEYS.PX_KEY].log_likelihood(x)
+        kl_z = self.prior.kl(qz)
+        loss = reconstruction_loss + kl_weight * kl_z
+        if ql is None:
+            kl_l = torch.zeros_like(kl_z)
+        else:
+            kl_l = kl_divergence(ql, generative_outputs[MODULE_KEYS.PL_KEY]).sum(dim=-1)
+            loss = loss + kl_l
         payload = {
             "z": inference_outputs[MODULE_KEYS.Z_KEY],
             "batch": tensors[REGISTRY_KEYS.BATCH_KEY],
             "labels": tensors[REGISTRY_KEYS.LABELS_KEY],
         }
         return LossOutput(
-            loss=torch.mean(reconstruction_loss + kl_weight * kl_z + kl_l),
+            loss=loss.mean(),
             reconstruction_loss=reconstruction_loss,
             kl_local={MODULE_KEYS.KL_L_KEY: kl_l, MODULE_KEYS.KL_Z_KEY: kl_z},
             extra_metrics=payload if self.extra_payload_autotune else {},

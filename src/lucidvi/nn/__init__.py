@@ -1,6 +1,7 @@
-"""Networks: encoder and decoder."""
+"""Encoder, decoder and prior."""
 
 from lucidvi.nn._decoder import Decoder
 from lucidvi.nn._encoder import Encoder
+from lucidvi.nn._prior import StandardNormal
 
-__all__ = ["Decoder", "Encoder"]
+__all__ = ["Decoder", "Encoder", "StandardNormal"]

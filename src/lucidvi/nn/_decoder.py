@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from lucidvi.kernels import wide_linear
+from lucidvi.nn._layers import run_layers
+
 #: Below this, log(softplus(x)) is x to float32, while softplus(x) underflows further down.
 LOG_SOFTPLUS_LINEAR = -15.0
 
@@ -82,8 +85,12 @@ class Decoder(scvi.nn.DecoderSCVI):
         The mean as ``logits`` or ``log_scale`` and each of ``heads``, all of shape
         ``(..., n_cells, n_output)``, by the names that the likelihoods take.
         """
-        hidden = self.px_decoder(z, *covariates)
+        hidden = run_layers(self.px_decoder, z, covariates)
         layers = {"log_theta": self.px_r_decoder, "zi_logits": self.px_dropout_decoder}
-        parameters = {name: layers[name](hidden) for name in self.heads}
-        parameters[self.mean_name] = self.mean_activation(self.px_scale_decoder[0](hidden))
+        parameters = {name: _apply(layers[name], hidden) for name in self.heads}
+        parameters[self.mean_name] = self.mean_activation(_apply(self.px_scale_decoder[0], hidden))
         return parameters
+
+
+def _apply(layer: torch.nn.Linear, hidden: Tensor) -> Tensor:
+    return wide_linear(hidden, layer.weight, layer.bias)

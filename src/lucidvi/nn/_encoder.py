@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import scvi.nn
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributions import Normal
+
+from lucidvi.nn._layers import run_layers
 
 #: Largest log variance that is exponentiated: an untrained or diverging encoder then gives a
 #: very wide posterior, where exp would overflow to infinity.
@@ -20,15 +26,17 @@ class Encoder(scvi.nn.Encoder):
     :class:`scvi.nn.Encoder`, so weights move between the two unchanged.
     """
 
-    def forward(self, x: Tensor, *covariates: Tensor) -> Normal:
+    def forward(self, x: Tensor, *covariates: Tensor, rest: Sequence[Tensor] = ()) -> Normal:
         """Posterior of a minibatch.
 
         Parameters
         ----------
         x
-            Encoder input, shape ``(n_cells, n_input)``.
+            Encoder input, dense or CSR, shape ``(n_cells, n_input)``.
         *covariates
             Categorical covariates, each ``(n_cells, 1)``.
+        rest
+            Further columns of the input, dense, each ``(n_cells, n)``.
 
         Returns
         -------
@@ -36,9 +44,28 @@ class Encoder(scvi.nn.Encoder):
         ``(n_cells, n_output)``. For a logistic normal it lives before the softmax
         (``z_transformation``).
         """
-        hidden = self.encoder(x, *covariates)
-        raw_variance = self.var_encoder(hidden)
+        hidden = run_layers(self.encoder, x, covariates, rest)
+        raw = self.var_encoder(hidden)
         if self.var_activation is torch.exp:
-            raw_variance = raw_variance.clamp(max=LOG_VARIANCE_MAX)
-        variance = self.var_activation(raw_variance) + self.var_eps
-        return Normal(self.mean_encoder(hidden), variance.sqrt(), validate_args=False)
+            scale = _ScaleOfLogVariance.apply(raw, self.var_eps)
+        else:
+            scale = (self.var_activation(raw) + self.var_eps).sqrt()
+        return Normal(self.mean_encoder(hidden), scale, validate_args=False)
+
+
+class _ScaleOfLogVariance(torch.autograd.Function):
+    """``sqrt(exp(raw) + eps)``, in one node of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, raw: Tensor, eps: float) -> Tensor:
+        variance = raw.clamp(max=LOG_VARIANCE_MAX).exp_()
+        scale = (variance + eps).sqrt_()
+        ctx.save_for_backward(raw, variance, scale)
+        return scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        raw, variance, scale = ctx.saved_tensors
+        inside = raw <= LOG_VARIANCE_MAX
+        return gradient * inside * variance / (2 * scale), None

@@ -1,52 +1,39 @@
-"""The Lightning plan: scvi-tools', with a schedule that ends and losses that stay numbers."""
+"""The Lightning plan: scvi-tools', without its overhead, and with losses that stay numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import scvi.train
 import torch
 from scvi import REGISTRY_KEYS
-from scvi.module.base import BaseModuleClass
+from scvi.module.base import BaseModuleClass, LossOutput
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
 
-from lucidvi.train._schedules import linear_warmup
+from lucidvi.data import CellSplitter, Groups, Minibatch
+from lucidvi.kernels import plain_torch, to_dense
+from lucidvi.train._epoch_means import EpochMeans
+from lucidvi.train._faults import NonFiniteLoss, locate, non_finite_gradient
+from lucidvi.train._optimizers import OPTIMIZERS, can_fuse
+from lucidvi.train._schedules import LR_SCHEDULES, linear_warmup
+from lucidvi.train._start import N_CELLS, GeneMoments, start_from
 
-
-class NonFiniteLoss(ArithmeticError):
-    """A loss or a gradient that is not a number; :class:`TrainRunner` turns it into an error.
-
-    Parameters
-    ----------
-    what
-        What was not finite: ``"loss"``, or the name of the weight whose gradient was not.
-    step, epoch
-        When, counted from zero.
-    counts
-        Counts of the first cell at fault, shape ``(n_genes,)``.
-    gene
-        Index of its first gene at fault, if it is the likelihood that is.
-    """
-
-    def __init__(
-        self,
-        what: str,
-        step: int,
-        epoch: int,
-        counts: Tensor | None = None,
-        gene: int | None = None,
-    ) -> None:
-        super().__init__(f"{what} is not finite at step {step} of epoch {epoch}")
-        self.what, self.step, self.epoch, self.counts, self.gene = what, step, epoch, counts, gene
+#: Minibatches that share the overhead of one step of Lightning.
+MINIBATCHES_PER_STEP = 10
 
 
 class TrainingPlan(scvi.train.TrainingPlan):
-    """Training plan of scvi-tools, mended in three places.
+    """Training plan of scvi-tools, fast, and mended in three places.
+
+    A step of Lightning gets several minibatches, each of which updates the weights, and metrics
+    are logged once an epoch. What Lightning does of its own accord for each step (clipping or
+    accumulating gradients, lower precision, several devices) needs one minibatch a step, which
+    the runner then sets.
 
     - The weight of the KL term rises over a fraction of the training and always arrives.
       scvi-tools' rises over 400 epochs however long the training is: with a million cells, which
@@ -64,100 +51,261 @@ class TrainingPlan(scvi.train.TrainingPlan):
         ``min_kl_weight`` to ``max_kl_weight``. Not used if one of scvi-tools'
         ``n_epochs_kl_warmup`` and ``n_steps_kl_warmup`` is given, which then holds (a
         ``plan_config`` of scvi-tools gives both).
+    lr_schedule
+        How the learning rate goes over the training, of which ``lr`` is the highest:
+        ``"constant"``, ``"cosine"`` (falling to zero) or ``"one_cycle"`` (rising for a tenth
+        of it, then falling to zero).
+    start_from_data
+        Start a fresh module at the mean and dispersion that each gene has in the training cells.
+        Not with a ``datamodule``.
+    minibatches_per_step
+        Minibatches that share a step of Lightning; a callback sees them as one.
     **kwargs
         See :class:`scvi.train.TrainingPlan`.
 
     Raises
     ------
     ValueError
-        If ``kl_warmup`` is not between 0 and 1.
+        If ``kl_warmup`` is not between 0 and 1, or an option does not exist.
     """
 
     #: None while scvi-tools' own schedule holds.
     kl_warmup: float | None = None
 
-    def __init__(self, module: BaseModuleClass, *, kl_warmup: float = 0.5, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        module: BaseModuleClass,
+        *,
+        kl_warmup: float = 0.5,
+        lr_schedule: str = "constant",
+        start_from_data: bool = False,
+        minibatches_per_step: int = MINIBATCHES_PER_STEP,
+        **kwargs: Any,
+    ) -> None:
         if not 0 <= kl_warmup <= 1:
             raise ValueError(
                 f"`kl_warmup` is {kl_warmup}; it is a share of the training, between 0 and 1."
             )
+        if lr_schedule not in LR_SCHEDULES:
+            choices = ", ".join(map(repr, LR_SCHEDULES))
+            raise ValueError(f"`lr_schedule` is {lr_schedule!r}; it must be one of {choices}.")
+        if minibatches_per_step < 1:
+            raise ValueError(f"`minibatches_per_step` is {minibatches_per_step}; at least 1.")
         super().__init__(module, **kwargs)
         if not {"n_epochs_kl_warmup", "n_steps_kl_warmup"} & set(kwargs):
             self.kl_warmup = kl_warmup
+        self.lr_schedule = lr_schedule
+        self.start_from_data = start_from_data
+        self.minibatches_per_step = minibatches_per_step
+        self._means = {"train": EpochMeans("train"), "validation": EpochMeans("validation")}
         self._n_steps = math.inf
-        self._outputs: tuple[dict, dict, Any] | None = None
         self.good_weights: dict[str, Tensor] = {}
         self.good_epoch = 0
 
-    # -- the schedule
+    @property
+    def automatic_optimization(self) -> bool:
+        """Whether Lightning updates the weights, which it can for one minibatch a step."""
+        return self.minibatches_per_step == 1
+
+    @automatic_optimization.setter
+    def automatic_optimization(self, automatic: bool) -> None:
+        if automatic:
+            self.minibatches_per_step = 1
+
+    # -- the schedules
 
     @property
-    def kl_weight(self) -> Tensor:
+    def kl_weight(self) -> float:
         """Weight of the KL term at the present step."""
         if self.kl_warmup is None or math.isinf(self._n_steps):
-            return super().kl_weight
-        weight = linear_warmup((self.global_step + 1) / self._n_steps, self.kl_warmup)
+            return float(super().kl_weight)
         rise = self.max_kl_weight - self.min_kl_weight
-        return torch.tensor(self.min_kl_weight + rise * weight, device=self.device)
+        return self.min_kl_weight + rise * linear_warmup(self._progress, self.kl_warmup)
+
+    @property
+    def _progress(self) -> float:
+        """Share of the training's steps done, the present one included."""
+        return (self.global_step + 1) / self._n_steps
+
+    def on_fit_start(self) -> None:
+        """Give a fresh module its start."""
+        module, data = self._plain_module, getattr(self.trainer, "datamodule", None)
+        is_fresh = getattr(module, "is_fresh", False) and self.trainer.ckpt_path is None
+        if self.start_from_data and isinstance(data, CellSplitter) and is_fresh:
+            cells = data.some_training_cells(N_CELLS)
+            by_size_factor = module.use_size_factor_key
+            start_from(module, GeneMoments.of(cells, by_size_factor=by_size_factor))
 
     def on_train_start(self) -> None:
         """Read how many steps there will be; infinitely many leave scvi-tools' schedule."""
         self._n_steps = self.trainer.estimated_stepping_batches
+        loader = getattr(self.trainer, "train_dataloader", None)
+        if isinstance(loader, Groups):
+            self._n_steps = self._n_steps * loader.n_minibatches / len(loader)
+
+    def _set_lr(self) -> None:
+        if self.lr_schedule == "constant" or math.isinf(self._n_steps):
+            return
+        factor = LR_SCHEDULES[self.lr_schedule]((self.global_step + 0.5) / self._n_steps)
+        for group in self.optimizers().param_groups:
+            group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
     # -- a step
 
-    def forward(self, *args: Any, **kwargs: Any) -> tuple[dict, dict, Any]:
-        """Pass through to the module, and keep what it returned until the step is judged."""
-        outputs = super().forward(*args, **kwargs)
-        self._outputs = outputs if self.training else None
-        return outputs
+    def training_step(self, batch: Minibatch | list[Minibatch], batch_idx: int) -> Tensor:
+        """Return the loss of a minibatch, or of the last of several, each of which updated."""
+        if isinstance(batch, dict):
+            loss = self._training_loss(batch, first=batch_idx == 0)
+        else:
+            loss = self._update(batch, first=batch_idx == 0)
+        if self.trainer.is_last_batch:
+            self._log_means("train", self.n_obs_training)
+        return loss
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of a minibatch."""
-        one_cell = len(batch[REGISTRY_KEYS.X_KEY]) == 1
-        with frozen_batch_norm(self.module) if one_cell else nullcontext():
-            loss = super().training_step(batch, batch_idx)
-        outputs, self._outputs = self._outputs, None
-        if not torch.isfinite(loss):
-            raise self._locate(batch[REGISTRY_KEYS.X_KEY], outputs)
-        if batch_idx == 0:
+    def _update(self, group: list[Minibatch], *, first: bool) -> Tensor:
+        optimizer = self.optimizers()
+        weights = [weight for weight in self.module.parameters() if weight.requires_grad]
+        losses = []
+        for i, minibatch in enumerate(group):
+            loss = self._training_loss(minibatch, first=first and i == 0)
+            for weight in weights:
+                weight.grad = None
+            loss.backward()
+            # Lightning counts the step; what else it would do has been ruled out by the runner.
+            optimizer._on_before_step()
+            optimizer.optimizer.step()
+            optimizer._on_after_step()
+            losses.append(loss.detach())
+        if self.device.type != "cpu" and not torch.stack(losses).isfinite().all():
+            raise self._locate_later(group)
+        return losses[-1]
+
+    def forward(self, minibatch: Minibatch, *args: Any, **kwargs: Any) -> Any:
+        """Pass a minibatch through the module; one compiled by torch gets dense counts."""
+        if self.module is self._plain_module:
+            return super().forward(minibatch, *args, **kwargs)
+        x = to_dense(minibatch[REGISTRY_KEYS.X_KEY])
+        with plain_torch():
+            return super().forward({**minibatch, REGISTRY_KEYS.X_KEY: x}, *args, **kwargs)
+
+    def _training_loss(self, minibatch: Minibatch, *, first: bool) -> Tensor:
+        x = minibatch[REGISTRY_KEYS.X_KEY]
+        if "kl_weight" in self.loss_kwargs:
+            self.loss_kwargs["kl_weight"] = self.kl_weight
+        self._set_lr()
+        with frozen_batch_norm(self.module) if len(x) == 1 else nullcontext():
+            _, generative_outputs, losses = self.forward(minibatch, loss_kwargs=self.loss_kwargs)
+        # Another device would have to be waited for; it is asked once a group of minibatches.
+        at_once = self.device.type == "cpu" or self.automatic_optimization
+        if at_once and not math.isfinite(losses.loss.item()):
+            self._check_gradients(self.global_step - 1)
+            raise locate(x, generative_outputs, losses, self.global_step, self.current_epoch)
+        if first:
             # These weights have just given a finite loss, which those after an update have not.
             self.good_epoch = self.current_epoch
             weights = self._plain_module.state_dict()
             self.good_weights = {name: w.detach().clone() for name, w in weights.items()}
-        return loss
+        self._record(losses, "train")
+        return losses.loss
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Stop before a gradient that is not finite spoils the weights."""
+    def _locate_later(self, group: list[Minibatch]) -> NonFiniteLoss:
+        """Look with the last good weights for what made the losses of a group not finite."""
+        when = self.global_step, self.current_epoch
+        self._plain_module.load_state_dict(self.good_weights)
+        for minibatch in group:
+            _, outputs, losses = self.forward(minibatch, loss_kwargs=self.loss_kwargs)
+            if not math.isfinite(losses.loss.item()):
+                return locate(minibatch[REGISTRY_KEYS.X_KEY], outputs, losses, *when)
+        return NonFiniteLoss("loss", *when)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the means of an epoch that ended early."""
+        self._log_means("train", self.n_obs_training)
+
+    def validation_step(self, batch: Minibatch, batch_idx: int) -> None:
+        """Add a minibatch of the validation cells to the means."""
+        _, _, losses = self.forward(batch, loss_kwargs=self.loss_kwargs)
+        self._record(losses, "validation")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the validation cells."""
+        self._log_means("validation", self.n_obs_validation)
+
+    def on_train_end(self) -> None:
+        """Look at what the last update left."""
+        self._plain_module.is_fresh = False
+        if not all(torch.isfinite(weight).all() for weight in self.module.parameters()):
+            self._check_gradients(self.global_step - 1)
+
+    def _check_gradients(self, step: int) -> None:
+        """Raise if the last update was by a gradient that is not finite."""
         if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
             return  # in mixed precision it skips such a step, and lowers its scale
-        weights = dict(self._plain_module.named_parameters())
-        gradients = {name: w.grad for name, w in weights.items() if w.grad is not None}
-        if torch.isfinite(get_total_norm(gradients.values())):
-            return
-        for name, gradient in gradients.items():
-            if not torch.isfinite(gradient).all():
-                raise NonFiniteLoss(f"gradient of {name}", self.global_step, self.current_epoch)
+        name = non_finite_gradient(self._plain_module)
+        if name is not None:
+            raise NonFiniteLoss(f"gradient of {name}", step, self.current_epoch)
 
     @property
-    def _plain_module(self) -> nn.Module:
+    def _plain_module(self) -> Any:
         """The module itself, also where it was compiled."""
-        compiled: Any = self.module
-        return getattr(compiled, "_orig_mod", compiled)
+        return getattr(self.module, "_orig_mod", self.module)
 
-    def _locate(self, x: Tensor, outputs: Any) -> NonFiniteLoss:
-        """Find the first cell, and its first gene, that make the loss not finite."""
-        _, generative_outputs, losses = outputs
-        terms = [*losses.reconstruction_loss.values(), *losses.kl_local.values()]
-        cells = (~torch.isfinite(sum(terms))).nonzero().flatten().tolist()
-        when = {"step": self.global_step, "epoch": self.current_epoch}
-        if not cells or len(cells) == len(x) > 1:  # nothing that one cell could explain
-            return NonFiniteLoss("loss", **when)
-        cell = cells[0]
-        log_prob = generative_outputs["px"].log_prob(x)[cell]
-        genes = (~torch.isfinite(log_prob)).nonzero().flatten().tolist()
-        gene = genes[0] if genes else None
-        return NonFiniteLoss("loss", **when, counts=x[cell].detach().cpu(), gene=gene)
+    # -- what is logged
+
+    def _record(self, losses: LossOutput, mode: str) -> None:
+        if self.on_step:
+            self._log_step(losses, mode)
+        else:
+            self._means[mode].add(losses)
+        if not losses.extra_metrics:
+            return
+        for name, value in losses.extra_metrics.items():
+            if not self.on_step and (not isinstance(value, Tensor) or value.ndim == 0):
+                how = {"batch_size": losses.n_obs_minibatch, "sync_dist": self.use_sync_dist}
+                self.log(f"{name}_{mode}", value, on_step=False, on_epoch=True, **how)
+        if "z" in losses.extra_metrics:
+            stage = "training" if mode == "train" else mode
+            self.prepare_scib_autotune(losses.extra_metrics, stage)
+
+    def _log_step(self, losses: LossOutput, mode: str) -> None:
+        """Log each minibatch, which ``on_step=True`` asks for."""
+        how = {"on_step": True, "on_epoch": self.on_epoch, "sync_dist": self.use_sync_dist}
+        self.log(f"{mode}_loss", losses.loss, prog_bar=mode == "train", **how)
+        if mode == "train":
+            self.log("kl_weight", self.loss_kwargs.get("kl_weight", 1.0), on_step=True)
+            self.trainer.logger.log_metrics({"train_loss_step": losses.loss}, self.global_step)
+        metrics = self.train_metrics if mode == "train" else self.val_metrics
+        self.compute_and_log_metrics(losses, metrics, mode)
+
+    def _log_means(self, mode: str, n_total: int | None) -> None:
+        means = self._means[mode].take(n_total)
+        if not means:
+            return
+        if mode == "train" and "kl_weight" in self.loss_kwargs:
+            means["kl_weight"] = float(self.loss_kwargs["kl_weight"])
+        how = {"on_step": False, "on_epoch": True, "batch_size": 1}
+        loss = {f"{mode}_loss": means.pop(f"{mode}_loss")}
+        self.log_dict(loss, prog_bar=mode == "train", sync_dist=self.use_sync_dist, **how)
+        self.log_dict(means, sync_dist=self.use_sync_dist, **how)
+
+    # -- the optimizer
+
+    def get_optimizer_creator(self) -> Callable[[Iterable[Tensor]], Optimizer]:
+        """Return what makes the optimizer of the weights; Adam and AdamW in their fused form."""
+        if self.optimizer_name not in OPTIMIZERS:
+            return super().get_optimizer_creator()
+
+        def create(parameters: Iterable[Tensor]) -> Optimizer:
+            parameters = list(parameters)
+            return OPTIMIZERS[self.optimizer_name](
+                parameters,
+                lr=self.lr,
+                eps=self.eps,
+                weight_decay=self.weight_decay,
+                fused=can_fuse(parameters),
+            )
+
+        return create
 
 
 @contextmanager

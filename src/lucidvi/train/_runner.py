@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+from typing import Any
+
 import numpy as np
 import scvi.train
 import torch
+from lightning.pytorch import Callback, LightningModule
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
+from scvi.train import Trainer
 from torch import Tensor
 
+from lucidvi.data import CellSplitter
 from lucidvi.errors import DataError, TrainingError
-from lucidvi.train._plan import NonFiniteLoss
+from lucidvi.train._faults import NonFiniteLoss
+from lucidvi.train._optimizers import OPTIMIZERS
+from lucidvi.train._plan import TrainingPlan
 
 #: Cells that are compared at once when one is looked for by its counts.
 CHUNK = 4096
@@ -26,15 +34,46 @@ class TrainRunner(scvi.train.TrainRunner):
         gene; the model then has the last good weights, and the history up to that step.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        plan, data = self.training_plan, self.data_splitter
+        if isinstance(data, CellSplitter):
+            self._check_early_stopping(data)
+            data.device = self.device
+        if not isinstance(plan, TrainingPlan):
+            return
+        if not isinstance(data, CellSplitter) or steps_belong_to_lightning(plan, self.trainer):
+            plan.minibatches_per_step = 1
+        else:
+            data.group_size = plan.minibatches_per_step
+
+    def _check_early_stopping(self, data: CellSplitter) -> None:
+        """Insist on the cells that it looks at; scvi-tools does so for its own splitter alone."""
+        callback = self.trainer.early_stopping_callback
+        if callback is None:
+            return
+        n_test = self.model.adata.n_obs - data.n_train - data.n_val
+        for kind, n_cells in (("validation", data.n_val), ("test", n_test)):
+            if kind in callback.monitor and n_cells == 0:
+                raise ValueError(
+                    f"Early stopping looks at {callback.monitor!r}, but there is no {kind} set: "
+                    "give a smaller `train_size`."
+                )
+
     def __call__(self) -> None:
         """Train the model."""
         self._check_library_prior()
+        # Python's collector would go through all that is loaded, again and again.
+        gc.collect()
+        gc.freeze()
         try:
             super().__call__()
             self.training_plan.good_weights = {}
         except NonFiniteLoss as fault:
             self._leave_usable(fault)
             raise self._explain(fault) from fault
+        finally:
+            gc.unfreeze()
 
     def _check_library_prior(self) -> None:
         means = getattr(self.model.module, "library_log_means", None)
@@ -60,7 +99,7 @@ class TrainRunner(scvi.train.TrainRunner):
 
     def _leave_usable(self, fault: NonFiniteLoss) -> None:
         plan, model = self.training_plan, self.model
-        if fault.what == "loss" and plan.good_weights:
+        if plan.good_weights:
             model.module.load_state_dict(plan.good_weights)
         model.train_indices = getattr(self.data_splitter, "train_idx", None)
         model.validation_indices = getattr(self.data_splitter, "val_idx", None)
@@ -70,11 +109,9 @@ class TrainRunner(scvi.train.TrainRunner):
         model.is_trained_ = model.is_trained_ or fault.epoch > 0
 
     def _explain(self, fault: NonFiniteLoss) -> TrainingError:
-        weights = "before this step"
-        if fault.what == "loss":
-            weights = f"from the start of epoch {self.training_plan.good_epoch}"
-            if not self.training_plan.good_weights:
-                weights = "it started with"
+        weights = f"from the start of epoch {self.training_plan.good_epoch}"
+        if not self.training_plan.good_weights:
+            weights = "it started with"
         cell = find_cell(self.model.adata_manager, fault.counts)
         problem = f"The {fault.what} is NaN or infinite at step {fault.step}, epoch {fault.epoch}."
         if cell is not None and fault.counts is not None:
@@ -94,6 +131,42 @@ class TrainRunner(scvi.train.TrainRunner):
         return TrainingError(
             f"{problem} The model keeps the weights {weights}.", remedy=f"{remedy}."
         )
+
+
+def steps_belong_to_lightning(plan: TrainingPlan, trainer: Trainer) -> bool:
+    """Whether something was asked for that Lightning does at each step of its own.
+
+    It then has to get one minibatch a step, and to update the weights itself.
+    """
+    return (
+        trainer.num_devices * trainer.num_nodes > 1
+        or trainer.accumulate_grad_batches != 1
+        or bool(trainer.gradient_clip_val)
+        or trainer.precision != "32-true"
+        or trainer.max_steps != -1
+        or trainer.limit_train_batches != 1.0
+        or trainer.val_check_interval != 1.0
+        or plan.optimizer_name not in OPTIMIZERS
+        or plan.reduce_lr_on_plateau
+        or plan.on_step
+        or type(plan).training_step is not TrainingPlan.training_step
+        or overrides(plan, LightningModule)
+        or any(overrides(callback, Callback) for callback in trainer.callbacks)
+    )
+
+
+#: What Lightning calls between the loss and the update.
+GRADIENT_HOOKS = (
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+)
+
+
+def overrides(hooked: Callback | LightningModule, base: type) -> bool:
+    """Whether a callback or plan has a hook of its own between the loss and the update."""
+    return any(getattr(type(hooked), n) is not getattr(base, n) for n in GRADIENT_HOOKS)
 
 
 def find_cell(manager: AnnDataManager | None, counts: Tensor | None) -> int | None:

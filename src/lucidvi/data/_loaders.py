@@ -1,0 +1,184 @@
+"""Loaders for training: scvi's, with minibatches of CSR counts and no overhead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+import torch
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+from scvi.dataloaders import AnnDataLoader, DataSplitter
+from torch import Tensor
+from torch.utils.data import BatchSampler
+
+from lucidvi.data._cells import Cells, DeviceCells, Minibatch, as_csr, csr
+
+#: Share of a device's free memory that the counts may take.
+DEVICE_SHARE = 0.5
+#: Minibatches that are prepared ahead where the counts do not fit on the device.
+N_AHEAD = 2
+
+
+class CellLoader(AnnDataLoader):
+    """Loader of scvi-tools whose minibatches hold the counts as CSR.
+
+    The cells, their order for a seed, and the registry keys are the same.
+
+    Parameters
+    ----------
+    adata_manager, *args, **kwargs
+        See :class:`scvi.dataloaders.AnnDataLoader`.
+    cells
+        Where the minibatches are taken from.
+    device
+        Where they are wanted.
+    """
+
+    def __init__(
+        self,
+        adata_manager: AnnDataManager,
+        *args: Any,
+        cells: Cells | DeviceCells,
+        device: torch.device | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(adata_manager, *args, **kwargs)
+        self.cells = cells
+        self.target = device
+
+    def __iter__(self) -> Iterator[Minibatch]:
+        """Yield the minibatches of one epoch."""
+        if self.num_workers > 0 or self.batch_size is not None:
+            for minibatch in super().__iter__():
+                x = minibatch[REGISTRY_KEYS.X_KEY]
+                # A sampler of the user's own leaves an axis before the cells.
+                yield minibatch | {REGISTRY_KEYS.X_KEY: as_csr(x) if x.ndim == 2 else x}
+            return
+        # A loader of torch draws a seed for its workers; so the order of the cells stays theirs.
+        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        ahead = self.target is not None and self.target.type == "cuda"
+        if ahead and isinstance(self.cells, Cells):
+            yield from self._prefetched(iter(self.sampler))
+        else:
+            for rows in self.sampler:
+                yield self.cells.take(self.indices[rows])
+
+    def _prefetched(self, batches: Iterator[Any]) -> Iterator[Minibatch]:
+        """Minibatches that a thread gathers, and pins for a copy that does not block."""
+        with ThreadPoolExecutor(1) as thread:
+            waiting = [thread.submit(self._pinned, rows) for rows in islice(batches, N_AHEAD)]
+            while waiting:
+                minibatch = waiting.pop(0).result()
+                waiting += [thread.submit(self._pinned, rows) for rows in islice(batches, 1)]
+                yield {key: self._moved(values) for key, values in minibatch.items()}
+
+    def _pinned(self, rows: Any) -> Minibatch:
+        minibatch = self.cells.take(self.indices[rows])
+        if not torch.cuda.is_available():
+            return minibatch
+        return {key: map_parts(values, Tensor.pin_memory) for key, values in minibatch.items()}
+
+    def _moved(self, values: Tensor) -> Tensor:
+        return map_parts(values, lambda part: part.to(self.target, non_blocking=True))
+
+
+def map_parts(values: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply a function to a dense tensor, or to each of the three arrays of a CSR tensor."""
+    if values.layout != torch.sparse_csr:
+        return function(values)
+    starts, genes, counts = values.crow_indices(), values.col_indices(), values.values()
+    return csr(function(starts), function(genes), function(counts), values.shape[1])
+
+
+class Groups:
+    """Several minibatches at a time, each group a list.
+
+    Parameters
+    ----------
+    loader
+        What gives the minibatches.
+    size
+        Minibatches a group; the last one of an epoch may have fewer.
+    """
+
+    def __init__(self, loader: CellLoader, size: int) -> None:
+        self.loader = loader
+        self.size = size
+
+    @property
+    def sampler(self) -> BatchSampler:
+        """What a distributed training tells the epoch."""
+        return self.loader.sampler
+
+    @property
+    def n_minibatches(self) -> int:
+        """Minibatches an epoch."""
+        return len(self.loader)
+
+    def __len__(self) -> int:
+        """Count the groups of an epoch."""
+        return -(-len(self.loader) // self.size)
+
+    def __iter__(self) -> Iterator[list[Minibatch]]:
+        """Yield the groups of one epoch."""
+        minibatches = iter(self.loader)
+        while group := list(islice(minibatches, self.size)):
+            yield group
+
+
+class CellSplitter(DataSplitter):
+    """Data splitter of scvi-tools that loads with :class:`CellLoader`.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        See :class:`scvi.dataloaders.DataSplitter`.
+    """
+
+    data_loader_cls = CellLoader
+    #: Minibatches that one step of Lightning gets; set by the runner.
+    group_size = 1
+    #: Where the minibatches are wanted; set by the runner.
+    device = torch.device("cpu")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split the cells, and lay them out for loading."""
+        super().setup(stage)
+        if "cells" in self.data_loader_kwargs:
+            return
+        cells = Cells(self.adata_manager)
+        place = DeviceCells(cells, self.device) if _fits(cells, self.device) else cells
+        self.data_loader_kwargs |= {"cells": place, "device": self.device}
+
+    def some_training_cells(self, n_cells: int, chunk: int = 4096) -> Iterator[Minibatch]:
+        """Yield the first ``n_cells`` training cells in chunks; no random numbers are drawn."""
+        rows = self.train_idx[:n_cells]
+        for start in range(0, len(rows), chunk):
+            yield self.data_loader_kwargs["cells"].take(rows[start : start + chunk])
+
+    def train_dataloader(self) -> CellLoader | Groups:
+        """Loader of the training cells."""
+        loader = super().train_dataloader()
+        return loader if self.group_size == 1 else Groups(loader, self.group_size)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
+        """Move what is not there yet; Lightning would look through every minibatch."""
+        first = batch[0] if isinstance(batch, list) else batch
+        if first[REGISTRY_KEYS.X_KEY].device == device:
+            return batch
+        return super().transfer_batch_to_device(batch, device, index)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Keep the counts sparse."""
+        return batch
+
+
+def _fits(cells: Cells, device: torch.device) -> bool:
+    """Whether the counts should lie on the device."""
+    if device.type != "cuda" or cells.counts is None:
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return DeviceCells.size(cells) < DEVICE_SHARE * free

@@ -1,0 +1,34 @@
+"""Fused log likelihoods and their gradients, and first and last layers for many genes."""
+
+from lucidvi.kernels._csr import (
+    csr_parts,
+    gene_major,
+    is_csr,
+    linear,
+    log1p,
+    row_index,
+    row_sums,
+    to_dense,
+)
+from lucidvi.kernels._formulas import FORMULAS, LOG_MU_MAX, log_prob
+from lucidvi.kernels._likelihoods import log_likelihood, reference
+from lucidvi.kernels._team import plain_torch
+from lucidvi.kernels._wide import wide_linear
+
+__all__ = [
+    "FORMULAS",
+    "LOG_MU_MAX",
+    "csr_parts",
+    "gene_major",
+    "is_csr",
+    "linear",
+    "log1p",
+    "log_likelihood",
+    "log_prob",
+    "plain_torch",
+    "reference",
+    "row_index",
+    "row_sums",
+    "to_dense",
+    "wide_linear",
+]

@@ -1,0 +1,147 @@
+"""Minibatches of counts as sparse CSR tensors: the few operations that a model needs of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lucidvi.data import csr
+from lucidvi.kernels import _team
+
+#: Below this share of non-zeros a product with the sparse matrix is faster than one with the
+#: dense matrix (measured for 2,000 and 13,714 genes on two cores).
+SPARSE_BELOW = 0.15
+
+Parts = tuple[Tensor, Tensor, Tensor]
+
+
+def is_csr(x: Tensor) -> bool:
+    """Whether a tensor is sparse, in CSR layout."""
+    return x.layout == torch.sparse_csr
+
+
+def csr_parts(x: Tensor) -> Parts:
+    """Row starts, columns (int32) and values (float32) of a matrix, sparse or dense.
+
+    Parameters
+    ----------
+    x
+        Shape ``(n_rows, n_columns)``, on the CPU.
+    """
+    if not is_csr(x):
+        from lucidvi.kernels._compiled_csr import compress
+
+        arrays = compress(x.detach().float().numpy())
+        starts, columns, values = map(torch.from_numpy, arrays)
+        return starts, columns, values
+    starts, columns, values = x.crow_indices(), x.col_indices(), x.values()
+    return starts.int().contiguous(), columns.int().contiguous(), values.float().contiguous()
+
+
+def row_index(x: Tensor) -> Tensor:
+    """Row of each stored value of a CSR tensor, shape ``(n_values,)``."""
+    starts = x.crow_indices()
+    rows = torch.arange(len(x), device=x.device)
+    return rows.repeat_interleave(starts.diff(), output_size=x.values().shape[0])
+
+
+def row_sums(x: Tensor) -> Tensor:
+    """Sum of each row of a matrix, sparse or dense, shape ``(n_rows, 1)``."""
+    if not is_csr(x):
+        return x.sum(dim=-1, keepdim=True)
+    if x.dtype == torch.float32 and _team.usable(x):
+        from lucidvi.kernels._compiled_csr import sum_rows
+
+        return torch.from_numpy(sum_rows(x.crow_indices().numpy(), x.values().numpy()))
+    values = x.values()
+    sums = values.new_zeros(len(x)).index_add_(0, row_index(x), values)
+    return sums.unsqueeze(-1)
+
+
+def log1p(x: Tensor) -> Tensor:
+    """``log(1 + x)`` of a matrix, sparse or dense."""
+    if not is_csr(x):
+        return torch.log1p(x)
+    return csr(x.crow_indices(), x.col_indices(), torch.log1p(x.values()), x.shape[1])
+
+
+def to_dense(x: Tensor) -> Tensor:
+    """Return a matrix as a dense tensor."""
+    if not is_csr(x):
+        return x
+    if x.dtype != torch.float32 or not _team.usable(x):
+        return x.to_dense()
+    from lucidvi.kernels._compiled_csr import densify
+
+    parts = csr_parts(x)
+    out = torch.empty(x.shape)
+    addresses = [tensor.data_ptr() for tensor in (*parts, out)]
+    _team.run(densify, [*x.shape, *addresses], _team.n_threads())
+    return out
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Product of a sparse or dense matrix with transposed weights, ``x @ weight.T + bias``.
+
+    Parameters
+    ----------
+    x
+        Counts or what was made of them, shape ``(n_cells, n_genes)``; no gradient.
+    weight
+        Shape ``(n_hidden, n_genes)``. Fast where the weights of one gene lie side by side in
+        memory, see :func:`gene_major`.
+    bias
+        Shape ``(n_hidden,)``.
+
+    Returns
+    -------
+    Shape ``(n_cells, n_hidden)``.
+    """
+    sparse = is_csr(x) and x.values().shape[0] < SPARSE_BELOW * x.numel()
+    fits = x.shape[1] == weight.shape[1] and all(
+        tensor is None or tensor.dtype == torch.float32 for tensor in (weight, bias)
+    )
+    if not sparse or not fits or not _team.usable(x):
+        return torch.nn.functional.linear(to_dense(x).to(weight.dtype), weight, bias)
+    if bias is None:
+        bias = torch.zeros(len(weight))
+    return _SparseLinear.apply(csr_parts(x), weight, bias)
+
+
+def gene_major(weight: Tensor) -> Tensor:
+    """Return the same weights, those of one column side by side in memory."""
+    return weight.t().contiguous().t()
+
+
+class _SparseLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, parts: Parts, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.parts, ctx.n_columns = parts, weight.shape[1]
+        return _product(parts, weight.t().contiguous(), bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor]:
+        from lucidvi.kernels._compiled_csr import transpose
+
+        gradient = gradient.contiguous()
+        starts, columns, values = (part.numpy() for part in ctx.parts)
+        arrays = transpose(starts, columns, values, ctx.n_columns)
+        starts, columns, values = map(torch.from_numpy, arrays)
+        zero = gradient.new_zeros(gradient.shape[1])
+        by_weight = _product((starts, columns, values), gradient, zero)
+        return None, by_weight.t(), gradient.sum(dim=0)
+
+
+def _product(parts: Parts, dense: Tensor, bias: Tensor) -> Tensor:
+    from lucidvi.kernels._compiled_csr import sparse_product
+
+    n_rows = len(parts[0]) - 1
+    out = torch.empty(n_rows, dense.shape[1])
+    bias = bias.contiguous()  # has to live as long as the kernel runs
+    addresses = [tensor.data_ptr() for tensor in (*parts, dense, bias, out)]
+    _team.run(sparse_product, [n_rows, *dense.shape, *addresses], _team.n_threads())
+    return out
