@@ -166,9 +166,12 @@ class CellSplitter(DataSplitter):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
         """Move what is not there yet; Lightning would look through every minibatch."""
-        first = batch[0] if isinstance(batch, list) else batch
-        if first[REGISTRY_KEYS.X_KEY].device == device:
+        minibatches = batch if isinstance(batch, list) else [batch]
+        if minibatches[0][REGISTRY_KEYS.X_KEY].device == device:
             return batch
+        if device.type == "mps":  # which has no sparse tensors
+            for minibatch in minibatches:
+                minibatch[REGISTRY_KEYS.X_KEY] = minibatch[REGISTRY_KEYS.X_KEY].to_dense()
         return super().transfer_batch_to_device(batch, device, index)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -233,6 +233,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
 
     def on_train_end(self) -> None:
         """Look at what the last update left."""
+        super().on_train_end()
         self._plain_module.is_fresh = False
         if not all(torch.isfinite(weight).all() for weight in self.module.parameters()):
             self._check_gradients(self.global_step - 1)
@@ -302,7 +303,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
                 lr=self.lr,
                 eps=self.eps,
                 weight_decay=self.weight_decay,
-                fused=can_fuse(parameters),
+                fused=getattr(self, "fused_optimizer", True) and can_fuse(parameters),
             )
 
         return create
