@@ -50,7 +50,7 @@ def most_variable(adata: AnnData, n_genes: int) -> np.ndarray:
 
     counts = adata.X.astype(np.float32)
     copy = AnnData(counts[np.asarray(counts.sum(axis=1)).ravel() > 0])
-    sc.pp.normalize_total(copy, target_sum=1e4)
+    sc.pp.normalize_total(copy)
     sc.pp.log1p(copy)
     return sc.pp.highly_variable_genes(copy, n_top_genes=n_genes, inplace=False)[
         "highly_variable"

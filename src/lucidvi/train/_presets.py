@@ -49,11 +49,11 @@ def lucid_max_epochs(n_cells: int) -> int:
 
 #: Epochs of ``"lucid"`` between the bounds, and fewest and most updates.
 LUCID_EPOCHS = 40
-LUCID_STEPS = (1_200, 8_000)
+LUCID_STEPS = (300, 8_000)
 
 #: The values of ``preset``.
 PRESETS = {
-    # Chosen for the held-out likelihood per second on real data, see benchmarks/presets.md.
+    # Chosen for the held-out likelihood per second on real data, with benchmarks/presets.py.
     "lucid": Preset(
         lucid_max_epochs,
         batch_size=128,
