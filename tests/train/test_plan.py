@@ -9,6 +9,7 @@ import pytest
 import scvi.model
 import scvi.train
 import torch
+from lightning.pytorch import Callback
 from scvi.model._utils import get_max_epochs_heuristic
 from torch import nn
 
@@ -242,6 +243,45 @@ def test_continued_training_logs_under_new_names(adata):
     assert list(model.history["elbo_train"].index) == [0, 1, 2, 3, 4, 5]
     assert list(model.history["elbo_validation"].index) == [3, 5]
     assert np.isfinite(model.history["elbo_validation"].astype(float).to_numpy()).all()
+
+
+class Modes(Callback):
+    """Which layers are in training mode, by name, at each step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_start(self, trainer, plan, *_):
+        layers = plan.module.named_modules()
+        self.seen.append({name for name, layer in layers if layer.training})
+
+
+def test_continued_training_learns_as_the_first_did(adata, tmp_path):
+    """scvi-tools goes on without dropout, and without updating batch norm."""
+    SCVI.setup_anndata(adata)
+    model, modes = SCVI(adata), Modes()
+    model.train(max_epochs=1, callbacks=[modes])
+    model.train(max_epochs=1, callbacks=[modes])
+    model.save(tmp_path / "model")
+    loaded = SCVI.load(tmp_path / "model", adata)
+    loaded.train(max_epochs=1, callbacks=[modes])
+    everything = {name for name, _ in model.module.named_modules()}
+    assert all(seen == everything for seen in modes.seen)
+    assert not loaded.module.training
+
+
+def test_a_query_keeps_the_batch_norm_that_was_frozen(make_adata):
+    adata = make_adata(60)
+    SCVI.setup_anndata(adata, batch_key="batch")
+    model, modes = SCVI(adata), Modes()
+    model.train(max_epochs=1)
+    query = SCVI.load_query_data(adata.copy(), model, freeze_expression=False)
+    query.train(max_epochs=1, callbacks=[modes])
+    layers = query.module.named_modules()
+    norms = {name for name, layer in layers if isinstance(layer, nn.BatchNorm1d)}
+    for seen in modes.seen:
+        assert norms - seen == {"z_encoder.encoder.fc_layers.Layer 0.1"}  # surgery's default
+        assert "z_encoder.encoder.fc_layers.Layer 0.4" in seen  # dropout
 
 
 def test_training_goes_on_after_a_failure(adata, monkeypatch, capsys):

@@ -137,10 +137,9 @@ def gather(starts, genes, counts, rows):  # type: ignore[no-untyped-def]
     new_genes = np.empty(n_values, np.int32)
     new_counts = np.empty(n_values, np.float32)
     for i in range(rows.shape[0]):
-        shift = starts[rows[i] % n_rows] - new_starts[i]
-        for k in range(new_starts[i], new_starts[i + 1]):
-            new_genes[k] = genes[k + shift]
-            new_counts[k] = counts[k + shift]
+        row = rows[i] % n_rows
+        new_genes[new_starts[i] : new_starts[i + 1]] = genes[starts[row] : starts[row + 1]]
+        new_counts[new_starts[i] : new_starts[i + 1]] = counts[starts[row] : starts[row + 1]]
     return new_starts, new_genes, new_counts
 
 

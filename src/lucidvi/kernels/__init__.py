@@ -11,6 +11,12 @@ from lucidvi.kernels._csr import (
     to_dense,
 )
 from lucidvi.kernels._formulas import FORMULAS, LOG_MU_MAX, log_prob
+from lucidvi.kernels._layers import (
+    activate,
+    can_activate,
+    normal_heads,
+    standard_normal_kl,
+)
 from lucidvi.kernels._likelihoods import log_likelihood, reference
 from lucidvi.kernels._team import plain_torch
 from lucidvi.kernels._wide import wide_linear
@@ -18,6 +24,8 @@ from lucidvi.kernels._wide import wide_linear
 __all__ = [
     "FORMULAS",
     "LOG_MU_MAX",
+    "activate",
+    "can_activate",
     "csr_parts",
     "gene_major",
     "is_csr",
@@ -25,10 +33,12 @@ __all__ = [
     "log1p",
     "log_likelihood",
     "log_prob",
+    "normal_heads",
     "plain_torch",
     "reference",
     "row_index",
     "row_sums",
+    "standard_normal_kl",
     "to_dense",
     "wide_linear",
 ]

@@ -10,9 +10,21 @@ from lucidvi.kernels._arithmetic import OPTIONS, ZERO, next_number, pointer, sha
 
 
 @njit(**OPTIONS)
-def add_to(out, x, weight):
-    for i in range(x.shape[0]):
-        out[i] += weight * x[i]
+def add_rows(out, rows, places, weights, start, stop):
+    """Add weighted rows, four at a time, since each time reads and writes the total."""
+    n = out.shape[0]
+    k = start
+    while k + 4 <= stop:
+        a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
+        v, w, x, y = rows[places[k]], rows[places[k + 1]], rows[places[k + 2]], rows[places[k + 3]]
+        for i in range(n):
+            out[i] += (a * v[i] + b * w[i]) + (c * x[i] + d * y[i])
+        k += 4
+    while k < stop:
+        a, v = weights[k], rows[places[k]]
+        for i in range(n):
+            out[i] += a * v[i]
+        k += 1
 
 
 @cfunc(types.void(types.voidptr), cache=True, **OPTIONS)
@@ -31,8 +43,58 @@ def sparse_product(arguments):
     for row in range(start, stop):
         total = out[row]
         total[:] = bias
+        add_rows(total, dense, inner, values, starts[row], starts[row + 1])
+
+
+@njit(**OPTIONS)
+def sort_by_column(starts, columns, values, first, last, ends, rows, new_values):
+    """Entries of the columns from ``first`` to ``last`` (exclusive), column by column.
+
+    Returns where they start in ``rows`` and ``new_values``, that is how many come before;
+    ``ends[column]`` tells where a column ends.
+    """
+    ends[first:last] = 0
+    before = 0
+    for k in range(starts[starts.shape[0] - 1]):
+        column = columns[k]
+        before += column < first
+        if first <= column < last:
+            ends[column] += 1
+    place = before
+    for column in range(first, last):
+        place, ends[column] = place + ends[column], place
+    for row in range(starts.shape[0] - 1):
         for k in range(starts[row], starts[row + 1]):
-            add_to(total, dense[inner[k]], values[k])
+            column = columns[k]
+            if first <= column < last:
+                rows[ends[column]] = row
+                new_values[ends[column]] = values[k]
+                ends[column] += 1
+    return before
+
+
+@cfunc(types.void(types.voidptr), cache=True, **OPTIONS)
+def transposed_product(arguments):
+    """Product of a transposed CSR matrix and a dense one; a thread takes some of the columns."""
+    given = carray(arguments, 13, np.int64)
+    part, n_parts = next_number(arguments), given[1]
+    n_rows, n_inner, n_columns = given[2], given[3], given[4]
+    starts = carray(pointer(given[5]), n_rows + 1, np.int32)
+    n_values = starts[n_rows]
+    inner = carray(pointer(given[6]), n_values, np.int32)
+    values = carray(pointer(given[7]), n_values, np.float32)
+    dense = carray(pointer(given[8]), (n_rows, n_columns), np.float32)
+    out = carray(pointer(given[9]), (n_inner, n_columns), np.float32)
+    ends = carray(pointer(given[10]), n_inner, np.int32)
+    rows = carray(pointer(given[11]), n_values, np.int32)
+    new_values = carray(pointer(given[12]), n_values, np.float32)
+    first, last = share(part, n_parts, n_inner)
+    start = sort_by_column(starts, inner, values, first, last, ends, rows, new_values)
+    for column in range(first, last):
+        total = out[column]
+        total[:] = ZERO
+        add_rows(total, dense, rows, new_values, start, ends[column])
+        start = ends[column]
 
 
 @cfunc(types.void(types.voidptr), cache=True, **OPTIONS)
@@ -52,7 +114,7 @@ def densify(arguments):
             out[row, columns[k]] += values[k]
 
 
-@njit(cache=True)
+@njit(cache=True, **OPTIONS)
 def sum_rows(starts, values):
     """Sum of each row, shape ``(n_rows, 1)``."""
     sums = np.zeros((starts.shape[0] - 1, 1), np.float32)
@@ -84,23 +146,3 @@ def compress(x):
                 values[k] = x[row, column]
                 k += 1
     return starts, columns, values
-
-
-@njit(cache=True)
-def transpose(starts, columns, values, n_columns):
-    """CSR arrays of the transposed matrix."""
-    n_rows = starts.shape[0] - 1
-    new_starts = np.zeros(n_columns + 1, np.int32)
-    for column in columns:
-        new_starts[column + 1] += 1
-    for column in range(n_columns):
-        new_starts[column + 1] += new_starts[column]
-    place = new_starts[:-1].copy()
-    rows, new_values = np.empty_like(columns), np.empty_like(values)
-    for row in range(n_rows):
-        for k in range(starts[row], starts[row + 1]):
-            to = place[columns[k]]
-            place[columns[k]] += 1
-            rows[to] = row
-            new_values[to] = values[k]
-    return new_starts, rows, new_values

@@ -125,14 +125,7 @@ class _SparseLinear(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor]:
-        from lucidvi.kernels._compiled_csr import transpose
-
-        gradient = gradient.contiguous()
-        starts, columns, values = (part.numpy() for part in ctx.parts)
-        arrays = transpose(starts, columns, values, ctx.n_columns)
-        starts, columns, values = map(torch.from_numpy, arrays)
-        zero = gradient.new_zeros(gradient.shape[1])
-        by_weight = _product((starts, columns, values), gradient, zero)
+        by_weight = _transposed_product(ctx.parts, gradient.contiguous(), ctx.n_columns)
         return None, by_weight.t(), gradient.sum(dim=0)
 
 
@@ -144,4 +137,15 @@ def _product(parts: Parts, dense: Tensor, bias: Tensor) -> Tensor:
     bias = bias.contiguous()  # has to live as long as the kernel runs
     addresses = [tensor.data_ptr() for tensor in (*parts, dense, bias, out)]
     _team.run(sparse_product, [n_rows, *dense.shape, *addresses], _team.n_threads())
+    return out
+
+
+def _transposed_product(parts: Parts, dense: Tensor, n_inner: int) -> Tensor:
+    from lucidvi.kernels._compiled_csr import transposed_product
+
+    out = torch.empty(n_inner, dense.shape[1])
+    scratch = (torch.empty(n_inner, dtype=torch.int32), *map(torch.empty_like, parts[1:]))
+    addresses = [tensor.data_ptr() for tensor in (*parts, dense, out, *scratch)]
+    sizes = [len(dense), n_inner, dense.shape[1]]
+    _team.run(transposed_product, [*sizes, *addresses], _team.n_threads())
     return out

@@ -99,7 +99,8 @@ def _on_cpu(
     """By the compiled kernel, or None where that does not apply."""
     shape = log_mean.shape
     others = [tensor.shape for tensor in (log_library, x, *parameters)]
-    if torch.broadcast_shapes(shape, *others) != shape:
+    if not all(_broadcasts(other, shape) for other in others):
+        torch.broadcast_shapes(shape, *others)  # or else an error
         return None
     if not is_csr(x) and x.ndim > 2:
         x = x.expand(shape).reshape(-1, x.shape[-1])
@@ -133,6 +134,12 @@ def _on_cpu(
         value, _ = _run(*given, tuple(rows), torch.ones(n_rows), False)
     # The kernel marks what is out of its range, which is far beyond that of counts.
     return value.reshape(shape[:-1]) if math.isfinite(value.detach().sum()) else None
+
+
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    """Whether a shape broadcasts to another, which stays as it is."""
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in pairs)
 
 
 class _Fused(torch.autograd.Function):

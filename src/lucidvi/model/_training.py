@@ -42,7 +42,8 @@ class TrainingMixin(UnsupervisedTrainingMixin):
 
         Differs from scvi-tools: ``preset`` says what holds where an argument is not given, by
         default a shorter training that reaches a higher held-out likelihood; minibatches are
-        sparse, and several share a step of Lightning.
+        sparse, and several share a step of Lightning; a model that is trained further learns as
+        at first, and not in evaluation mode.
 
         Parameters
         ----------

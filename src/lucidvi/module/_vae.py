@@ -110,7 +110,10 @@ class VAE(Architecture):
 
     @staticmethod
     def _draw(distribution: Normal, n_samples: int) -> Tensor:
-        return distribution.rsample((n_samples,) if n_samples > 1 else ())
+        if n_samples > 1:
+            return distribution.rsample((n_samples,))
+        noise = torch.randn_like(distribution.loc)
+        return torch.addcmul(distribution.loc, distribution.scale, noise)
 
     @staticmethod
     def _expand(tensor: Tensor, n_samples: int) -> Tensor:

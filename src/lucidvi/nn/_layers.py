@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import scvi.nn
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, one_hot
 
 from lucidvi import kernels
+
+#: Layers that are evaluated in one.
+FUSED = ([nn.BatchNorm1d, nn.ReLU], [nn.BatchNorm1d, nn.ReLU, nn.Dropout])
 
 
 def run_layers(
@@ -37,13 +41,8 @@ def run_layers(
     covariates = [one_hot_rows(category, n) for n, category in levels if n > 1]
     for i, block in enumerate(layers.fc_layers):
         shown = [*(rest if i == 0 else ()), *(covariates if layers.inject_into_layer(i) else ())]
-        for layer in block:
-            if isinstance(layer, nn.Linear):
-                x = _linear(layer, x, shown)
-            elif isinstance(layer, nn.BatchNorm1d) and x.ndim > 2:
-                x = _normalize_samples(layer, x)
-            elif layer is not None:
-                x = layer(x)
+        product, *others = block
+        x = _activate([layer for layer in others if layer is not None], _linear(product, x, shown))
     return x
 
 
@@ -66,6 +65,21 @@ def _linear(layer: nn.Linear, x: Tensor, shown: list[Tensor]) -> Tensor:
         shown = [covariate.expand(*x.shape[:-1], -1).to(x.dtype) for covariate in shown]
         x = torch.cat([x, *shown], dim=-1)
     return layer(x)
+
+
+def _activate(layers: list[nn.Module], x: Tensor) -> Tensor:
+    """Evaluate what follows a product: in one where that is possible, or layer by layer."""
+    fused = [type(layer) for layer in layers] in FUSED
+    if fused and all(layer.training and not layer._forward_hooks for layer in layers):
+        norm, rate = cast(nn.BatchNorm1d, layers[0]), float(getattr(layers[-1], "p", 0.0))
+        if kernels.can_activate(x, norm, rate):
+            return kernels.activate(x, norm, rate)
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm1d) and x.ndim > 2:
+            x = _normalize_samples(layer, x)
+        else:
+            x = layer(x)
+    return x
 
 
 def _normalize_samples(layer: nn.BatchNorm1d, x: Tensor) -> Tensor:

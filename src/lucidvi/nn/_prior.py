@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.distributions import Normal
+
+from lucidvi.kernels import standard_normal_kl
 
 
 class StandardNormal:
@@ -31,21 +30,4 @@ class StandardNormal:
         -------
         Shape ``(n_cells,)``.
         """
-        return _NormalKL.apply(qz.loc, qz.scale)
-
-
-class _NormalKL(torch.autograd.Function):
-    """In one node of the graph, since a training step's small operations add up."""
-
-    @staticmethod
-    def forward(ctx: Any, loc: Tensor, scale: Tensor) -> Tensor:
-        ctx.save_for_backward(loc, scale)
-        twice = torch.addcmul(loc.square(), scale, scale) - 1
-        return twice.sub_(scale.log(), alpha=2).sum(dim=-1) / 2
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        loc, scale = ctx.saved_tensors
-        gradient = gradient.unsqueeze(-1)
-        return gradient * loc, gradient * (scale - scale.reciprocal())
+        return standard_normal_kl(qz.loc, qz.scale)

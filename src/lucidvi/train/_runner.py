@@ -12,7 +12,8 @@ from lightning.pytorch import Callback, LightningModule
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.train import Trainer
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lucidvi.data import CellSplitter
 from lucidvi.errors import DataError, TrainingError
@@ -26,6 +27,9 @@ CHUNK = 4096
 
 class TrainRunner(scvi.train.TrainRunner):
     """Train runner of scvi-tools that explains a loss that is not finite.
+
+    A model that is trained further learns as at first, with dropout and batch norm; scvi-tools'
+    stays in evaluation mode.
 
     Raises
     ------
@@ -63,6 +67,7 @@ class TrainRunner(scvi.train.TrainRunner):
     def __call__(self) -> None:
         """Train the model."""
         self._check_library_prior()
+        let_learn(self.model.module)
         # Python's collector would go through all that is loaded, again and again.
         gc.collect()
         gc.freeze()
@@ -131,6 +136,18 @@ class TrainRunner(scvi.train.TrainRunner):
         return TrainingError(
             f"{problem} The model keeps the weights {weights}.", remedy=f"{remedy}."
         )
+
+
+def let_learn(module: nn.Module) -> None:
+    """Put a module into training mode, in which neither a training nor loading leaves it.
+
+    Lightning takes modules as they are, so that scvi-tools goes on with a trained model without
+    dropout and with batch norm frozen. Here only batch norms that surgery froze stay as they are.
+    """
+    module.train()
+    for layer in module.modules():
+        if isinstance(layer, _BatchNorm) and layer.momentum == 0:
+            layer.eval()
 
 
 def steps_belong_to_lightning(plan: TrainingPlan, trainer: Trainer) -> bool:
