@@ -158,7 +158,7 @@ def default_epochs(task: dict[str, Any], n_cells: int) -> int:
 
 
 def saved(task: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Load a model that scvi-tools trained elsewhere, with the seconds that this took."""
+    """Load a model that scvi-tools trained elsewhere."""
     folder = Path(task["reference"])
     adata, cls = read(task["data"]), scvi.model.SCVI
     genes = cls.prepare_query_anndata(adata, str(folder), return_reference_var_names=True)
@@ -167,10 +167,9 @@ def saved(task: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     model = cls.load(str(folder), adata[:, genes].copy(), accelerator="cpu")
     if model.module.gene_likelihood != task["model"]["gene_likelihood"]:
         raise SystemExit(f"{folder} has likelihood {model.module.gene_likelihood!r}.")
-    seconds = json.loads(Path(f"{folder}.json").read_text())["s"]
     n_epochs = len(model.history["elbo_train"])
     n_steps = n_epochs * -(-len(model.train_indices) // batch_size(task))
-    return model, {"seconds": seconds, "n_epochs": n_epochs, "n_steps": n_steps}
+    return model, {"n_epochs": n_epochs, "n_steps": n_steps}
 
 
 def held_out(model: Any) -> dict[str, Any]:

@@ -25,8 +25,18 @@ from _measure import (
 )
 
 DATA = {"name": "pbmc4k_top2000"}
-EPOCHS = (10, 15, 20, 30, 40)
+EPOCHS = (10, 15, 20, 30)
 SCVI, DEFAULT = "scVI, 400 epochs", "LucidVI, default"
+#: A batch of 1,024 is what scvi-tools' maintainers advise for speed (its issue 2726); the learning
+#: rate goes with it, since at 1e-3 so few updates would end far from the optimum.
+FASTER = "scVI, batch 1,024"
+FASTER_TRAIN = {
+    "batch_size": 1_024,
+    "max_epochs": 400,
+    "early_stopping": True,
+    "plan_kwargs": {"lr": 4e-3},
+}
+OF_SCVI = (SCVI, FASTER)
 
 
 def name_of(epochs: int) -> str:
@@ -39,6 +49,7 @@ def tasks(quick: bool, epochs: list[int]) -> dict[str, Task]:
     data = {"n_cells": 300, "n_genes": 100} if quick else DATA
     trains: dict[str, tuple[str, dict[str, Any]]] = {
         SCVI: ("scvi", {"max_epochs": 3} if quick else {}),
+        FASTER: ("scvi", {**FASTER_TRAIN, **({"max_epochs": 3} if quick else {})}),
         **{name_of(n): ("lucidvi", {"preset": "lucid", "max_epochs": n}) for n in epochs},
         DEFAULT: ("lucidvi", {"preset": "lucid", **({"max_epochs": 4} if quick else {})}),
     }
@@ -53,8 +64,10 @@ def repeat(all_tasks: dict[str, Task], n_scvi: int, n_lucid: int) -> dict[str, l
     measured: dict[str, list[Result]] = {name: [] for name in all_tasks}
     for seed in range(max(n_scvi, n_lucid)):
         print(f"seed {seed}", flush=True)
-        wanted = {name: int(seed < (n_scvi if name == SCVI else n_lucid)) for name in all_tasks}
-        chosen = {name: {**one, "seed": seed} for name, one in all_tasks.items() if wanted[name]}
+        wanted = {name: n_scvi if name in OF_SCVI else n_lucid for name in all_tasks}
+        chosen = {
+            name: {**one, "seed": seed} for name, one in all_tasks.items() if seed < wanted[name]
+        }
         for name, results in alternate(chosen, 1).items():
             measured[name] += results
     return measured
@@ -91,7 +104,7 @@ def verdict(measured: dict[str, list[Result]]) -> str:
     reached = [
         (results[0]["n_epochs"], name)
         for name, results in measured.items()
-        if name != SCVI and log_px(results) >= target
+        if name not in OF_SCVI and log_px(results) >= target
     ]
     if not reached:
         return "None of these trainings of LucidVI reaches scVI's held-out log p(x)."
@@ -115,7 +128,9 @@ def lines(measured: dict[str, list[Result]], command: str) -> list[str]:
         "importance-weighted with 100 draws by LucidVI's estimator, on the same tenth of the "
         "cells for all; higher is better. Median and range of "
         f"{len(measured[SCVI])} (scVI) and {len(measured[DEFAULT])} (LucidVI) seeds; the "
-        "difference is that of the means.",
+        "difference is that of the means. *scVI, batch 1,024* trains at most 400 epochs at a "
+        "learning rate of 4e-3 and stops early; that batch is what scvi-tools' maintainers "
+        "advise for speed.",
         "",
         *table(header, [row(name, measured) for name in measured]),
         "",

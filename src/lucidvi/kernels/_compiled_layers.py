@@ -15,21 +15,6 @@ from numba import carray, cfunc, njit, types
 
 from lucidvi.kernels._arithmetic import ONE, OPTIONS, ZERO, next_number, pointer, share
 
-# -- dropout ----------------------------------------------------------------------------------
-
-#: Multipliers that mix 32 bits: C. Wellons, Prospecting for hash functions (2018).
-FIRST, SECOND = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
-
-
-@njit(inline="always", **OPTIONS)
-def mixed(bits):
-    bits = np.uint32(bits ^ (bits >> np.uint32(16)))
-    bits = np.uint32(bits * FIRST)
-    bits = np.uint32(bits ^ (bits >> np.uint32(15)))
-    bits = np.uint32(bits * SECOND)
-    return np.uint32(bits ^ (bits >> np.uint32(16)))
-
-
 # -- batch norm, ReLU and dropout, each thread a share of the columns -------------------------
 
 
@@ -61,31 +46,30 @@ def activate_row(x, mean, reciprocal, weight, bias, normalized, out):
 
 
 @njit(**OPTIONS)
-def drop_row(first, seed, other_seed, n_dropped, scale, out):
-    """Set entries to zero, by a hash of their place and the seeds."""
+def drop_row(kept, scale, out):
     for j in range(out.shape[0]):
-        bits = mixed(np.uint32(mixed(np.uint32(np.uint32(first + j) ^ seed)) ^ other_seed))
-        out[j] *= ZERO if bits < n_dropped else scale
+        out[j] *= kept[j] * scale
 
 
 @cfunc(types.void(types.voidptr), cache=True, **OPTIONS)
 def activate(arguments):
     """Batch norm, ReLU and dropout of hidden units; keeps what their gradient needs."""
-    given = carray(arguments, 17, np.int64)
+    given = carray(arguments, 16, np.int64)
     part, n_parts = next_number(arguments), given[1]
     n_rows, n_columns = given[2], given[3]
-    seed, other_seed, n_dropped = np.uint32(given[4]), np.uint32(given[5]), np.uint32(given[6])
-    options = carray(pointer(given[7]), 3, np.float64)  # momentum, eps, scale of what is kept
+    n_kept = given[4]  # n_rows, or 0 without dropout
+    options = carray(pointer(given[5]), 3, np.float64)  # momentum, eps, scale of what is kept
+    kept = carray(pointer(given[6]), (n_kept, n_columns), np.float32)
     start, stop = share(part, n_parts, n_columns)
-    x = carray(pointer(given[8]), (n_rows, n_columns), np.float32)
-    weight = carray(pointer(given[9]), n_columns, np.float32)[start:stop]
-    bias = carray(pointer(given[10]), n_columns, np.float32)[start:stop]
-    running_mean = carray(pointer(given[11]), n_columns, np.float32)[start:stop]
-    running_variance = carray(pointer(given[12]), n_columns, np.float32)[start:stop]
-    statistics = carray(pointer(given[13]), (2, n_columns), np.float32)
-    normalized = carray(pointer(given[14]), (n_rows, n_columns), np.float32)
-    out = carray(pointer(given[15]), (n_rows, n_columns), np.float32)
-    sums = carray(pointer(given[16]), (2, n_columns), np.float32)
+    x = carray(pointer(given[7]), (n_rows, n_columns), np.float32)
+    weight = carray(pointer(given[8]), n_columns, np.float32)[start:stop]
+    bias = carray(pointer(given[9]), n_columns, np.float32)[start:stop]
+    running_mean = carray(pointer(given[10]), n_columns, np.float32)[start:stop]
+    running_variance = carray(pointer(given[11]), n_columns, np.float32)[start:stop]
+    statistics = carray(pointer(given[12]), (2, n_columns), np.float32)
+    normalized = carray(pointer(given[13]), (n_rows, n_columns), np.float32)
+    out = carray(pointer(given[14]), (n_rows, n_columns), np.float32)
+    sums = carray(pointer(given[15]), (2, n_columns), np.float32)
     momentum, eps, scale = options[0], options[1], np.float32(options[2])
     mean, reciprocal = statistics[0][start:stop], statistics[1][start:stop]
     total, squares = sums[0][start:stop], sums[1][start:stop]
@@ -104,10 +88,10 @@ def activate(arguments):
         running_mean[j] = (1 - momentum) * running_mean[j] + momentum * total[j]
         running_variance[j] = (1 - momentum) * running_variance[j] + momentum * unbiased
     for i in range(n_rows):
-        row, unit, kept = x[i][start:stop], normalized[i][start:stop], out[i][start:stop]
-        activate_row(row, mean, reciprocal, weight, bias, unit, kept)
-        if n_dropped > 0:
-            drop_row(i * n_columns + start, seed, other_seed, n_dropped, scale, kept)
+        row, unit, result = x[i][start:stop], normalized[i][start:stop], out[i][start:stop]
+        activate_row(row, mean, reciprocal, weight, bias, unit, result)
+        if n_kept > 0:
+            drop_row(kept[i][start:stop], scale, result)
 
 
 @njit(**OPTIONS)

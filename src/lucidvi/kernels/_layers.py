@@ -40,8 +40,8 @@ def activate(x: Tensor, norm: nn.BatchNorm1d, dropout_rate: float = 0.0) -> Tens
     .. math:: d \, \max\left(0, w \frac{x - m}{\sqrt{v + \epsilon}} + b\right)
 
     with mean :math:`m` and variance :math:`v` of the minibatch, which also update the running
-    ones, and :math:`d` zero with probability ``dropout_rate``, else :math:`1 / (1 - d_r)`. What
-    is dropped follows from torch's random numbers, but is not what torch itself would drop.
+    ones, and :math:`d` zero with probability ``dropout_rate``, else the reciprocal of one minus
+    that. What is dropped is what :class:`torch.nn.Dropout` drops.
 
     Parameters
     ----------
@@ -71,14 +71,13 @@ class _Activate(torch.autograd.Function):
         x = x.contiguous()
         n_columns = x.shape[1]
         options = np.array([norm.momentum, norm.eps, 1 / (1 - dropout_rate)])
-        n_dropped = round(dropout_rate * 2**32)
-        seeds = divmod(int(torch.empty((), dtype=torch.int64).random_()), 2**32)
+        kept = torch.empty_like(x).bernoulli_(1 - dropout_rate) if dropout_rate > 0 else x[:0]
         statistics = x.new_empty(2, n_columns)
         normalized, out = torch.empty_like(x), torch.empty_like(x)
         sums = x.new_empty(2, n_columns)
         running = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
-        tensors = (x, weight, bias, *running, statistics, normalized, out, sums)
-        _run(kernel, [*x.shape, *seeds, n_dropped], options, tensors)
+        tensors = (kept, x, weight, bias, *running, statistics, normalized, out, sums)
+        _run(kernel, [*x.shape, len(kept)], options, tensors)
         ctx.options = options
         ctx.save_for_backward(weight, statistics, normalized, out)
         return out
