@@ -21,8 +21,8 @@ venv: .venv/.stamp ## install the package and all developer tools into .venv
 demo: venv ## train on a small data set and show what comes out
 	.venv/bin/lucidvi demo
 
-test: venv ## run the tests
-	.venv/bin/python -m pytest
+test: venv ## run the tests, as many at a time as there are cores
+	.venv/bin/python -m pytest -n auto --dist worksteal
 
 check: venv ## ruff, mypy and the order of imports
 	.venv/bin/ruff check
@@ -33,6 +33,7 @@ check: venv ## ruff, mypy and the order of imports
 bench: venv ## measure speed and quality against scvi-tools, see benchmarks/README.md; takes hours
 	.venv/bin/python benchmarks/speed.py
 	.venv/bin/python benchmarks/time_to_quality.py
+	.venv/bin/python -m pip install -qq -c constraints.txt --group bench
 	.venv/bin/python benchmarks/quality.py
 
 docs: venv ## build the docs into docs/_build; LUCIDVI_DOCS_EXECUTE=0 does not run the tutorials

@@ -25,7 +25,6 @@ os.environ["TQDM_DISABLE"] = "1"
 import numpy as np
 import scvi.model
 import torch
-from _bio import bio_conservation
 from _data import read
 from lightning.pytorch.callbacks import Callback
 from scvi.model._utils import get_max_epochs_heuristic
@@ -199,6 +198,8 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     if task["evaluate"]:
         result |= held_out(model)
     if task["labels"]:
+        from _bio import bio_conservation  # needs JAX, which would add to the memory
+
         latent = model.get_latent_representation()
         result["bio"] = bio_conservation(latent, model.adata.obs[task["labels"]].to_numpy())
     return result

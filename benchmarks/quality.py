@@ -88,7 +88,7 @@ def way_row(way: str, results: list[Result]) -> list[str]:
         mean_sd([result["log_px"] for result in results]),
         *(
             mean_sd([result["bio"][score] for result in results], ".3f")
-            for score in ("nmi", "ari", "silhouette", "mean")
+            for score in ("nmi", "ari", "silhouette", "clisi", "mean")
         ),
     ]
 
@@ -110,7 +110,7 @@ def difference_row(way: str, results: Results) -> list[str]:
 
 def section(dataset: str, results: Results) -> list[str]:
     """Tables of one data set."""
-    header = ["", "updates", "ELBO", "log p(x)", "NMI", "ARI", "silhouette", "bio"]
+    header = ["", "updates", "ELBO", "log p(x)", "NMI", "ARI", "silhouette", "cLISI", "bio"]
     difference = ["", "log p(x), nats a cell", "bio", "seed by seed"]
     return [
         f"## {dataset}",
@@ -133,8 +133,8 @@ def lines(by_dataset: dict[str, Results], command: str) -> list[str]:
         "seed holds out the same tenth of the cells in each way to train. The held-out ELBO "
         "(mean of 5 draws) and log p(x) (importance-weighted, 100 draws) are in nats a cell, by "
         "LucidVI's estimator for every model; higher is better. NMI and ARI of k-means clusters "
-        "with the cell types, and the silhouette of the cell types, are as scIB defines them, "
-        "over all cells; `bio` is their mean.",
+        "with the cell types, the silhouette of the cell types and cLISI are scib-metrics' "
+        "scores of bio-conservation, over all cells; `bio` is their mean.",
         "",
         "Both libraries train by their defaults. Seconds are another matter, since some of these "
         "runs may be kept from an earlier day: see `time_to_quality.md`.",

@@ -23,4 +23,4 @@ from importlib.metadata import version
 names = ["scvi-tools", "anndata", "scanpy", "torch", "numpy", "pandas"]
 print("test-latest: Python", sys.version.split()[0], *(f"{name} {version(name)}" for name in names))
 '
-"$python" -m pytest
+"$python" -m pytest -n auto --dist worksteal
