@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from lucidvi.inference._estimate import Estimate
+from lucidvi.inference._normal import standardized
 from lucidvi.inference._target import Target
 
 
@@ -80,4 +81,5 @@ def iwae(
     Burda et al., ICLR (2016), Importance weighted autoencoders.
     """
     z, log_weights = weighted_draws(target, n_samples, proposal, n_per_pass)
-    return Estimate.from_log_weights(log_weights, z)
+    draws = standardized(target.q0 if proposal is None else proposal, z)
+    return Estimate.from_log_weights(log_weights, draws)

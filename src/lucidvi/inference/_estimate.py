@@ -13,8 +13,9 @@ from lucidvi.inference._tails import normal_k, pareto_k_hat
 #: An estimate is trusted up to this Pareto k, or less with few weights; above, the variance of the
 #: mean is so large that neither it nor its error is known.
 K_HAT_MAX = 0.7
-#: An estimate is trusted with at least this effective sample size.
-EFFECTIVE_MIN = 10.0
+#: An estimate is trusted with at least this effective sample size, and this share of its weights:
+#: with fewer, the largest weight that was not drawn matters.
+EFFECTIVE_MIN, EFFECTIVE_SHARE = 10.0, 0.05
 #: Rounding errors that the log of a weight may add up.
 ROUNDINGS = 4.0
 
@@ -50,22 +51,23 @@ class Estimate:
     n_weights: int
 
     @classmethod
-    def from_log_weights(cls, log_weights: Tensor, z: Tensor | None = None) -> Estimate:
+    def from_log_weights(cls, log_weights: Tensor, draws: Tensor | None = None) -> Estimate:
         """Estimate from log importance weights.
 
         Parameters
         ----------
         log_weights
             Shape ``(n_weights, n_cells)``, in nats.
-        z
-            The draws they belong to, if they are draws of a normal proposal, shape
-            ``(n_weights, n_cells, n_latent)``.
+        draws
+            The draws that they belong to, brought to a standard normal, if the proposal is
+            normal, shape ``(n_weights, n_cells, n_latent)``.
 
         References
         ----------
         Burda et al., ICLR (2016), Importance weighted autoencoders.
         """
         k_hat = pareto_k_hat(log_weights).to(log_weights.device)
+        unknown = torch.full_like(k_hat, torch.nan)
         precision = torch.finfo(log_weights.dtype).eps
         log_weights = log_weights.double()
         n = len(log_weights)
@@ -79,7 +81,7 @@ class Estimate:
             standard_error=(variance + rounding.square()).sqrt(),
             effective_sample_size=effective,
             k_hat=k_hat,
-            k_normal=torch.full_like(k_hat, torch.nan) if z is None else normal_k(log_weights, z),
+            k_normal=unknown if draws is None else normal_k(log_weights, draws),
             n_weights=n,
         )
 
@@ -87,12 +89,13 @@ class Estimate:
     def is_trusted(self) -> Tensor:
         r"""Whether estimate and error are to be believed, shape ``(n_cells,)``.
 
-        They are where the effective sample size is at least 10 and both :math:`k` are below
-        :math:`\min(1 - 1 / \log_{10} K, 0.7)`, or not known.
+        They are where the effective sample size is at least 10 and 5 % of :math:`K`, and both
+        :math:`k` are below :math:`\min(1 - 1 / \log_{10} K, 0.7)`, or not known.
         """
         limit = min(1 - 1 / math.log10(max(self.n_weights, 2)), K_HAT_MAX)
         light = ~(self.k_hat >= limit) & ~(self.k_normal >= limit)
-        return light & (self.effective_sample_size >= EFFECTIVE_MIN)
+        least = max(EFFECTIVE_MIN, EFFECTIVE_SHARE * self.n_weights)
+        return light & (self.effective_sample_size >= least)
 
     @classmethod
     def concatenate(cls, parts: list[Estimate]) -> Estimate:

@@ -66,6 +66,10 @@ class NormalPosterior:
         """Return the posteriors of some cells, by position or mask."""
         return NormalPosterior(self.loc[cells], self.scale_tril[cells])
 
+    def put(self, cells: Tensor, other: NormalPosterior) -> None:
+        """Overwrite the posteriors of some cells, in place."""
+        self.loc[cells], self.scale_tril[cells] = other.loc, other.scale_tril
+
     def where(self, condition: Tensor, other: NormalPosterior) -> NormalPosterior:
         """Return these posteriors where the condition, ``(n_cells,)``, holds, else the other's."""
         return NormalPosterior(
@@ -89,6 +93,16 @@ def select_cells(q: Distribution, cells: Tensor) -> Distribution:
         base = q.base_dist
         return Independent(Normal(base.loc[cells], base.scale[cells], validate_args=False), 1)
     return NormalPosterior.from_distribution(q).select(cells).distribution
+
+
+def standardized(q: Distribution, z: Tensor) -> Tensor | None:
+    """Bring draws of a normal, ``(n_draws, n_cells, n_latent)``, to a standard normal."""
+    try:
+        normal = NormalPosterior.from_distribution(q)
+    except DataError:
+        return None
+    centred = (z - normal.loc).movedim(0, -1)
+    return torch.linalg.solve_triangular(normal.scale_tril, centred, upper=False).movedim(-1, 0)
 
 
 def full_factor(covariance: Tensor, precision: Tensor) -> Tensor:

@@ -40,45 +40,44 @@ def pareto_k_hat(log_weights: Tensor) -> Tensor:
     constant = np.ptp(tail, axis=1) <= 16 * precision * np.abs(tail[:, -1])
     k_hat[constant] = -np.inf
     if not constant.all():
-        k_hat[~constant] = array_stats.psislw(weights[~constant], axis=-1)[1]
+        # It takes log likelihoods that were left out, whose weights are their reciprocals.
+        k_hat[~constant] = array_stats.psislw(-weights[~constant], axis=-1)[1]
     return torch.from_numpy(k_hat)
 
 
-def normal_k(log_weights: Tensor, z: Tensor) -> Tensor:
+def normal_k(log_weights: Tensor, draws: Tensor) -> Tensor:
     r"""Shape of the tail as a normal proposal and a normal posterior would have it.
 
     With :math:`\log w \approx a + b^\top \epsilon + \epsilon^\top C \epsilon` for draws
-    :math:`\epsilon` of the proposal, brought to a covariance :math:`I`, the moment
-    :math:`\mathrm{E}\, w^r` exists for :math:`r < 1 / (2 \lambda_\max(C))`, so that
-    :math:`k = 2 \lambda_\max(C)`. It tells a proposal that is too narrow, of which the largest of
-    the weights drawn show nothing since none of them comes from where the weights are large.
+    :math:`\epsilon` of a standard normal the moment :math:`\mathrm{E}\, w^r` exists for
+    :math:`r < 1 / (2 \lambda_\max(C))`, so that :math:`k = 2 \lambda_\max(C)`. It tells a
+    proposal that is too narrow, of which the largest of the weights drawn show nothing, since
+    none of them comes from where the weights are large.
 
     Parameters
     ----------
     log_weights
         Shape ``(n_weights, n_cells)``.
-    z
-        The draws, shape ``(n_weights, n_cells, n_latent)``.
+    draws
+        The draws that they belong to, brought to a standard normal, shape
+        ``(n_weights, n_cells, n_latent)``.
 
     Returns
     -------
     Float64, shape ``(n_cells,)``. With fewer than five draws a coefficient :math:`C` is taken to
     be diagonal, and with too few for that the result is NaN.
     """
-    n, _, d = z.shape
-    draws = z.double().transpose(0, 1)
-    draws = draws - draws.mean(dim=1, keepdim=True)
-    factor, failed = torch.linalg.cholesky_ex(draws.mT @ draws / n)
-    if n < N_PER_COEFFICIENT * (1 + 2 * d) or failed.any():
-        return draws.new_full((z.shape[1],), torch.nan)
-    draws = torch.linalg.solve_triangular(factor, draws.mT, upper=False).mT
-    row, column = torch.tril_indices(d, d, device=z.device)
+    n, n_cells, d = draws.shape
+    draws = draws.double().transpose(0, 1)
+    if n < N_PER_COEFFICIENT * (1 + 2 * d):
+        return draws.new_full((n_cells,), torch.nan)
+    row, column = torch.tril_indices(d, d, device=draws.device)
     if n < N_PER_COEFFICIENT * (1 + d + len(row)):
-        row = column = torch.arange(d, device=z.device)
+        row = column = torch.arange(d, device=draws.device)
     squares = draws[..., row] * draws[..., column]
     design = torch.cat([torch.ones_like(draws[..., :1]), draws, squares], dim=-1)
     right = design.mT @ log_weights.double().T.unsqueeze(-1)
     coefficients = torch.linalg.solve(design.mT @ design, right).squeeze(-1)[:, 1 + d :]
-    matrix = draws.new_zeros(len(draws), d, d)
+    matrix = draws.new_zeros(n_cells, d, d)
     matrix[:, row, column] = coefficients
     return torch.linalg.eigvalsh((matrix + matrix.mT) / 2)[:, -1] * 2
