@@ -32,7 +32,7 @@ def test_every_method_has_its_row(script):
         assert any(row.startswith(f"`{name}`") for row in rows)
     assert rows["`get_normalized_expression`"] == ["`RNASeqMixin`", "the same code", ""]
     _, code, difference = rows["`get_marginal_ll`"]
-    assert code == "own code, and `return_diagnostics`"
+    assert code == "own code, and `method`, `return_diagnostics`"
     assert difference.startswith("The mean is over cells")
     assert all(len(columns) == 3 and "\n" not in "".join(columns) for columns in rows.values())
 

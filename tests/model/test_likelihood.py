@@ -12,6 +12,7 @@ from scvi.module.base import LossOutput
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal
 
+from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 from lucidvi.module import VAE
 
@@ -151,6 +152,27 @@ def test_error_of_the_mean(linear_gaussian):
         np.sqrt((each["standard_error"] ** 2).sum()) / len(each)
     )
     assert mean["effective_sample_size"] == each["effective_sample_size"].min()
+
+
+@pytest.mark.parametrize("encoder_error", [0.0, 3.0])
+def test_annealed_importance_sampling_is_right_where_the_encoder_is_not(
+    linear_gaussian, encoder_error
+):
+    model, want = linear_gaussian(encoder_error=encoder_error)
+    kwargs = {"return_mean": False, "return_diagnostics": True}
+    annealed = model.get_marginal_ll(n_mc_samples=800, method="ais", **kwargs)
+    np.testing.assert_allclose(annealed["log_px"], want, atol=1e-3)
+    weighted = model.get_marginal_ll(n_mc_samples=800, **kwargs)
+    assert weighted["trusted"].all() == (encoder_error == 0)
+    assert not weighted["trusted"].any() or encoder_error == 0
+    mean = model.get_marginal_ll(n_mc_samples=800, method="ais")
+    assert mean == pytest.approx(float(want.mean()), abs=1e-3)
+
+
+def test_unknown_method(linear_gaussian):
+    model, _ = linear_gaussian()
+    with pytest.raises(DataError, match=r"`method` is 'chib'.\n.*'iwae', 'ais'"):
+        model.get_marginal_ll(method="chib")
 
 
 def test_from_a_dataloader(linear_gaussian):

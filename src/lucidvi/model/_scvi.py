@@ -34,6 +34,7 @@ from lucidvi._compat import (
 from lucidvi.data import CheckedAnnDataManager, align_genes, counts_or_warn
 from lucidvi.model._convert import check_is_scvi_model, convert
 from lucidvi.model._files import SafeFilesMixin
+from lucidvi.model._inference import InferenceMixin
 from lucidvi.model._likelihood import LikelihoodMixin
 from lucidvi.model._query import FROZEN_LATENT, latent_can_move
 from lucidvi.model._registry import RegistryMixin
@@ -44,6 +45,7 @@ from lucidvi.module import VAE
 class SCVI(
     SafeFilesMixin,
     LikelihoodMixin,
+    InferenceMixin,
     RegistryMixin,
     EmbeddingMixin,
     RNASeqMixin,
@@ -246,7 +248,9 @@ class SCVI(
     def adata(self) -> AnnData | None:
         """The model's data.
 
-        Differs from scvi-tools: what is assigned is brought into the model's order of genes.
+        Differs from scvi-tools: what is assigned is brought into the model's order of genes, and
+        posteriors that it stores (see :class:`RefinedPosterior`) are used in place of the
+        encoder's.
         """
         return super().adata
 
@@ -255,6 +259,9 @@ class SCVI(
         known = adata is None or self.adata is None
         aligned = adata if known else align_genes(adata, self.get_var_names())
         BaseMinifiedModeModelClass.adata.fset(self, aligned)
+        module = getattr(self, "module", None)
+        if module is not None:
+            module.minified_data_type = self.minified_data_type
 
     @wraps(VAEMixin.differential_abundance, assigned=())
     def differential_abundance(self, *args: Any, **kwargs: Any) -> Any:
@@ -294,7 +301,12 @@ class SCVI(
                 self._forget_aligned()
                 self._aligned = aligned
             adata = aligned
-        return super()._validate_anndata(adata, copy_if_view=copy_if_view)
+        adata = super()._validate_anndata(adata, copy_if_view=copy_if_view)
+        manager = self.get_anndata_manager(adata, required=True)
+        kind = adata_minify_type(adata)
+        if kind is not None and REGISTRY_KEYS.MINIFY_TYPE_KEY not in manager.data_registry:
+            manager.register_new_fields(self._get_fields_for_adata_minification(kind))
+        return adata
 
     def _forget_aligned(self) -> None:
         """Drop the reordered copy of an earlier call, which the model would keep alive."""

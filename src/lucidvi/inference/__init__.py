@@ -1,0 +1,36 @@
+"""How far a posterior is from the best, and closing the gap: functions of a target."""
+
+from lucidvi.inference._ais import Bracket, ais, bracket
+from lucidvi.inference._bounds import elbo, iwae, weighted_draws
+from lucidvi.inference._draws import orthogonal_draws
+from lucidvi.inference._estimate import Estimate
+from lucidvi.inference._gap import InferenceGap, inference_gap, refined_ais
+from lucidvi.inference._linear_gaussian import LinearGaussianTarget
+from lucidvi.inference._normal import FAMILIES, NormalPosterior
+from lucidvi.inference._posterior import PosteriorTarget
+from lucidvi.inference._refine import Refined, refine
+from lucidvi.inference._tails import normal_k, pareto_k_hat
+from lucidvi.inference._target import Target
+
+__all__ = [
+    "FAMILIES",
+    "Bracket",
+    "Estimate",
+    "InferenceGap",
+    "LinearGaussianTarget",
+    "NormalPosterior",
+    "PosteriorTarget",
+    "Refined",
+    "Target",
+    "ais",
+    "bracket",
+    "elbo",
+    "inference_gap",
+    "iwae",
+    "normal_k",
+    "orthogonal_draws",
+    "pareto_k_hat",
+    "refine",
+    "refined_ais",
+    "weighted_draws",
+]

@@ -1,0 +1,231 @@
+"""The posterior of a minibatch under any module of the scVI family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from scvi import REGISTRY_KEYS
+from scvi.module.base import BaseModuleClass
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
+
+from lucidvi import kernels, module
+from lucidvi._compat import MODULE_KEYS
+from lucidvi.data import csr
+from lucidvi.errors import DataError
+from lucidvi.inference._likelihood import log_likelihood
+from lucidvi.inference._normal import select_cells
+from lucidvi.inference._target import Target
+
+#: Exposure of a cell of which no measured gene has a count: it says nothing of the cell.
+EXPOSURE_MIN = 1e-8
+
+
+@dataclass(frozen=True)
+class PosteriorTarget(Target):
+    r"""Posterior of the cells of a minibatch, :math:`p(z \mid x, s) \propto p(x, z \mid s)`.
+
+    All that is latent in a cell is one vector: the latent state before the softmax of a logistic
+    normal and, where the library is latent, the log library as its last number.
+
+    Made by :meth:`from_module`. The module is used as it is, so put it into evaluation mode.
+    """
+
+    module: BaseModuleClass
+    #: The minibatch besides its counts.
+    covariates: dict[str, Tensor]
+    #: Counts of the measured genes, CSR or dense, ``(n_cells, n_measured)``.
+    x: Tensor
+    #: Log exposure, ``(n_cells, 1)``, or None where it is latent.
+    log_library: Tensor | None
+    q0: Distribution
+    #: Which genes were measured, a mask of shape ``(n_genes,)``; None for all.
+    genes: Tensor | None = None
+
+    @classmethod
+    def from_module(
+        cls,
+        module: BaseModuleClass,
+        tensors: dict[str, Tensor | None],
+        genes: Any | None = None,
+    ) -> PosteriorTarget:
+        r"""Make the target of a minibatch.
+
+        Parameters
+        ----------
+        module
+            LucidVI's ``VAE`` or one of scvi-tools: ``VAE``, ``LDVAE``, ``SCANVAE``. Of the last
+            the prior of the latent state is the standard normal that its ``generative`` states,
+            as in scvi-tools' own marginal likelihood.
+        tensors
+            A minibatch, as the model's loader gives it.
+        genes
+            Which genes were measured, a boolean mask of shape ``(n_genes,)``; all by default.
+            The counts of the others are not looked at. Where the exposure is the observed total,
+            it and the normalized expression are then those of the measured genes alone; a latent
+            library and a size factor are the whole cell's, so that leaving genes out is exact.
+
+        Raises
+        ------
+        lucidvi.errors.DataError
+            If ``genes`` is not such a mask.
+        """
+        given = {
+            key: value.to(module.device) for key, value in tensors.items() if value is not None
+        }
+        x = given[REGISTRY_KEYS.X_KEY]
+        x = x if _is_ours(module) else kernels.to_dense(x)
+        measured = None if genes is None else _mask(genes, x)
+        if measured is not None:
+            x = kernels.to_dense(x) * measured  # to the encoder, what was not measured is zero
+        given[REGISTRY_KEYS.X_KEY] = x
+        with torch.no_grad():
+            outputs = module.inference(
+                **module._get_inference_input(given, full_forward_pass=True)
+            )
+        qz, ql = outputs[MODULE_KEYS.QZ_KEY], outputs[MODULE_KEYS.QL_KEY]
+        if ql is None:
+            log_library = outputs[MODULE_KEYS.LIBRARY_KEY]
+            log_library = log_library.clamp(min=torch.tensor(EXPOSURE_MIN).log().item())
+        else:
+            log_library = None
+        return cls(
+            module=module,
+            covariates={k: v for k, v in given.items() if k != REGISTRY_KEYS.X_KEY},
+            x=x if measured is None else x[:, measured],
+            log_library=log_library,
+            q0=_joined(qz, ql),
+            genes=measured,
+        )
+
+    @property
+    def n_latent(self) -> int:  # type: ignore[override]
+        """Dimension of all that is latent."""
+        return self.q0.event_shape[0]
+
+    @property
+    def width(self) -> int:  # type: ignore[override]
+        """Number of genes that are decoded."""
+        return self.x.shape[1] if self.genes is None else len(self.genes)
+
+    @cached_property
+    def prior(self) -> Distribution:  # type: ignore[override]
+        """Prior of all that is latent, if it is normal."""
+        with torch.no_grad():
+            outputs = self._decode(self.q0.mean)
+        pl = None if self.log_library is not None else outputs[MODULE_KEYS.PL_KEY]
+        return _joined(outputs[MODULE_KEYS.PZ_KEY], pl)
+
+    def log_joint(self, z: Tensor) -> Tensor:
+        """See :meth:`Target.log_joint`."""
+        if not _is_ours(self.module) and self.module.batch_representation == "embedding":
+            # scvi-tools joins embeddings of batches with one draw at a time only.
+            return torch.stack([self._log_joint(draw) for draw in z])
+        return self._log_joint(z)
+
+    def _log_joint(self, z: Tensor) -> Tensor:
+        outputs = self._decode(z)
+        renormalize = self.log_library is not None and not self.module.use_size_factor_key
+        value = log_likelihood(outputs[MODULE_KEYS.PX_KEY], self.x, self.genes, renormalize)
+        state, log_library = self._split(z)
+        value = value + _total(outputs[MODULE_KEYS.PZ_KEY], state)
+        if self.log_library is None:
+            value = value + _total(outputs[MODULE_KEYS.PL_KEY], log_library)
+        return value
+
+    def select(self, cells: Tensor) -> PosteriorTarget:
+        """See :meth:`Target.select`."""
+        return replace(
+            self,
+            covariates={key: value[cells] for key, value in self.covariates.items()},
+            x=_rows(self.x, cells),
+            log_library=None if self.log_library is None else self.log_library[cells],
+            q0=select_cells(self.q0, cells),
+        )
+
+    def evaluate_with_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`Target.evaluate_with_gradient`; no work goes into the weights' gradients."""
+        with frozen(self.module):
+            return super().evaluate_with_gradient(z)
+
+    def _split(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent state before its softmax, and log library, of shape ``(..., n_cells, 1)``."""
+        if self.log_library is None:
+            return z[..., :-1], z[..., -1:]
+        return z, self.log_library.expand(*z.shape[:-1], 1)
+
+    def _decode(self, z: Tensor) -> dict[str, Any]:
+        """Return what ``generative`` makes of draws ``(..., n_cells, n_latent)``."""
+        state, log_library = self._split(z)
+        latent = {
+            MODULE_KEYS.Z_KEY: self.module.z_encoder.z_transformation(state),
+            MODULE_KEYS.LIBRARY_KEY: log_library,
+        }
+        return self.module.generative(**self.module._get_generative_input(self.covariates, latent))
+
+
+@contextmanager
+def frozen(module: torch.nn.Module) -> Iterator[None]:
+    """Take the weights for constants, so that no gradient of theirs is computed."""
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
+
+
+def _is_ours(given: BaseModuleClass) -> bool:
+    return isinstance(given, module.VAE)
+
+
+def _mask(genes: Any, x: Tensor) -> Tensor:
+    """Check the mask of the measured genes."""
+    mask = torch.as_tensor(genes, device=x.device)
+    if mask.dtype != torch.bool or mask.shape != x.shape[1:] or not mask.any():
+        raise DataError(
+            f"`genes` has the dtype {mask.dtype}, the shape {tuple(mask.shape)} and "
+            f"{int(mask.count_nonzero())} values that are not zero.",
+            remedy=f"Give a boolean mask of shape ({x.shape[1]},), true for measured genes.",
+        )
+    return mask
+
+
+def _joined(qz: Distribution, ql: Normal | None) -> Distribution:
+    """Posterior of the latent state and, if it is latent, of the log library."""
+    if not isinstance(qz, Normal):
+        return qz
+    if ql is None:
+        return _independent(qz.loc, qz.scale)
+    return _independent(
+        torch.cat([qz.loc, ql.loc], dim=-1), torch.cat([qz.scale, ql.scale], dim=-1)
+    )
+
+
+def _independent(loc: Tensor, scale: Tensor) -> Independent:
+    return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+
+
+def _total(distribution: Distribution, value: Tensor) -> Tensor:
+    """Log density, summed over the last axis where the distribution leaves that to us."""
+    log_density = distribution.log_prob(value)
+    return log_density.sum(dim=-1) if log_density.ndim == value.ndim else log_density
+
+
+def _rows(x: Tensor, cells: Tensor) -> Tensor:
+    """Rows of a matrix, dense or CSR."""
+    if not kernels.is_csr(x):
+        return x[cells]
+    starts, lengths = x.crow_indices()[:-1][cells].long(), x.crow_indices().diff()[cells].long()
+    new_starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+    shifts = (starts - new_starts[:-1]).repeat_interleave(lengths)
+    places = torch.arange(len(shifts), device=x.device) + shifts
+    dtype = x.crow_indices().dtype
+    return csr(new_starts.to(dtype), x.col_indices()[places], x.values()[places], x.shape[1])

@@ -1,0 +1,86 @@
+"""Refined posteriors of the cells of an AnnData."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from anndata import AnnData
+
+from lucidvi._compat import ADATA_MINIFY_TYPE, MINIFY_TYPE_UNS_KEY
+from lucidvi.errors import DataError
+
+
+@dataclass(frozen=True)
+class RefinedPosterior:
+    r"""Each cell's own posterior, as :meth:`lucidvi.model.SCVI.refine_posterior` found it.
+
+    Parameters
+    ----------
+    loc
+        Means of the latent state (before the softmax of a logistic normal), shape
+        ``(n_cells, n_latent)``.
+    scale
+        Marginal standard deviations, of the same shape.
+    scale_tril
+        Factors of the covariance with ``family="full"``, lower triangular, shape
+        ``(n_cells, n_latent, n_latent)``; else None.
+    library
+        Exposure (linear), shape ``(n_cells,)``: the observed total, or of a latent library
+        :math:`\exp` of the refined mean of its log.
+    elbo_before, elbo
+        Evidence lower bound of the encoder's posterior and of the refined one on the same fixed
+        draws, in nats, shape ``(n_cells,)``.
+    n_steps
+        Steps of the optimisation, shape ``(n_cells,)``.
+    obs_names
+        Names of the cells.
+    slots
+        Where scvi-tools looks for a stored posterior: names of the mean and the variance in
+        ``obsm`` and of the exposure in ``obs``.
+    """
+
+    loc: np.ndarray
+    scale: np.ndarray
+    scale_tril: np.ndarray | None
+    library: np.ndarray
+    elbo_before: np.ndarray
+    elbo: np.ndarray
+    n_steps: np.ndarray
+    obs_names: np.ndarray
+    slots: tuple[str, str, str]
+
+    def to_adata(self, adata: AnnData) -> AnnData:
+        """Return the refined cells with their posterior where scvi-tools stores one.
+
+        Bound to it, ``model.adata = refined.to_adata(adata)``, a model takes every latent state
+        from there: latent representation, normalized expression, differential expression. With
+        ``family="full"`` these see the marginal variances alone.
+
+        Parameters
+        ----------
+        adata
+            AnnData that holds the refined cells, and possibly more. It is not changed.
+
+        Returns
+        -------
+        A copy with the refined cells, in their order, and their counts.
+
+        Raises
+        ------
+        lucidvi.errors.DataError
+            If ``adata`` lacks some of the cells.
+        """
+        missing = np.setdiff1d(self.obs_names, adata.obs_names)
+        if len(missing):
+            raise DataError(
+                f"`adata` lacks {len(missing)} of the refined cells, such as {str(missing[0])!r}.",
+                remedy="Give the AnnData whose cells were refined.",
+            )
+        same = np.array_equal(self.obs_names, adata.obs_names)
+        refined = adata.copy() if same else adata[self.obs_names].copy()
+        mean, variance, library = self.slots
+        refined.obsm[mean], refined.obsm[variance] = self.loc, self.scale**2
+        refined.obs[library] = self.library
+        refined.uns[MINIFY_TYPE_UNS_KEY] = ADATA_MINIFY_TYPE.LATENT_POSTERIOR_WITH_COUNTS
+        return refined
