@@ -35,6 +35,7 @@ bench: venv ## measure speed and quality against scvi-tools, see benchmarks/READ
 	.venv/bin/python benchmarks/time_to_quality.py
 	.venv/bin/python -m pip install -qq -c constraints.txt --group bench
 	.venv/bin/python benchmarks/quality.py
+	.venv/bin/python benchmarks/inference.py
 
 docs: venv ## build the docs into docs/_build; LUCIDVI_DOCS_EXECUTE=0 does not run the tutorials
 	.venv/bin/python -m sphinx -W --keep-going -n -b html docs docs/_build/html

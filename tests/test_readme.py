@@ -4,10 +4,13 @@ import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-EXAMPLE, CONVERSION = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+EXAMPLE, CONVERSION, REFINEMENT = re.findall(
+    r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL
+)
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +41,16 @@ def test_example(module):
 
 def test_example_is_as_short_as_it_says():
     assert len([line for line in EXAMPLE.splitlines() if line.strip()]) <= 11
+
+
+def test_refinement():
+    namespace = run(EXAMPLE + REFINEMENT)
+    gap, refined, model = (namespace[name] for name in ("gap", "refined", "model"))
+    assert (gap["elbo_refined"] >= gap["elbo"] - 0.5).all()
+    assert (refined.elbo >= refined.elbo_before).all()
+    z = model.get_latent_representation()
+    np.testing.assert_allclose(z, refined.loc, rtol=1e-6)
+    plt.close("all")
 
 
 def test_conversion():
