@@ -1,9 +1,10 @@
 """The gaps against the exact ones."""
 
 import pytest
+import scvi.model
 import torch
 
-from lucidvi.inference import inference_gap
+from lucidvi.inference import PosteriorTarget, inference_gap, iwae, refine
 
 
 @pytest.mark.parametrize("n_latent", [2, 10, 50])
@@ -18,3 +19,29 @@ def test_gaps_of_a_linear_gaussian(linear_gaussian, n_latent, condition, encoder
         assert float(error.abs().max()) < 0.1
     total = gap.marginal.log_px - gap.elbo
     torch.testing.assert_close(gap.amortization_gap + gap.approximation_gap, total)
+
+
+@pytest.mark.parametrize("name", ["SCVI", "LinearSCVI", "SCANVI"])
+def test_models_of_scvi_tools(name, adata):
+    """They go through as they are, and two estimates of log p(x) agree."""
+    model_cls = getattr(scvi.model, name)
+    labels = {"labels_key": "label", "unlabeled_category": "?"} if name == "SCANVI" else {}
+    model_cls.setup_anndata(adata, batch_key="batch", **labels)
+    model = model_cls(adata, n_hidden=8, n_latent=3)
+    model.module.eval()
+    (tensors,) = model._make_data_loader(adata, batch_size=adata.n_obs)
+    target = PosteriorTarget.from_module(model.module, tensors)
+    before = {key: value.clone() for key, value in model.module.state_dict().items()}
+    for family in ("diagonal", "full"):
+        refined = refine(target, family)
+        assert (refined.elbo >= refined.elbo_before).all()
+        assert refined.elbo.mean() > refined.elbo_before.mean() + 0.1
+    gap, weighted = inference_gap(target), iwae(target, 5000, refined.posterior.distribution)
+    trusted = gap.marginal.is_trusted & weighted.is_trusted
+    assert trusted.double().mean() > 0.5
+    error = (gap.marginal.standard_error.square() + weighted.standard_error.square()).sqrt()
+    z_score = ((gap.marginal.log_px - weighted.log_px) / error)[trusted]
+    assert float(z_score.abs().max()) < 5
+    assert (gap.elbo <= gap.marginal.log_px + 5 * error).all()
+    assert all(torch.equal(value, before[key]) for key, value in model.module.state_dict().items())
+    assert all(weight.grad is None for weight in model.module.parameters())

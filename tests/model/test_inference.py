@@ -65,6 +65,18 @@ def test_every_method_uses_the_stored_posterior(model):
     np.testing.assert_allclose(model.get_latent_representation(), amortized, rtol=1e-5)
 
 
+def test_differential_expression_does_not_ask_the_encoder(model):
+    model.adata = model.refine_posterior().to_adata(model.adata)
+    with torch.no_grad():
+        for weight in model.module.z_encoder.parameters():
+            weight.fill_(torch.nan)
+    table = model.differential_expression(
+        groupby="label", group1="T", group2="B", mode="change", silent=True
+    )
+    assert np.isfinite(table[["lfc_mean", "lfc_std", "proba_de"]].to_numpy(dtype=float)).all()
+    assert table["lfc_std"].max() > 0
+
+
 def test_a_part_of_the_cells_can_be_stored(model):
     cells = list(range(20, 5, -1))
     refined = model.refine_posterior(indices=cells)
