@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -119,6 +120,15 @@ def as_csr(matrix: Tensor | np.ndarray) -> Tensor:
     return csr(x.crow_indices().int(), x.col_indices().int(), x.values().float(), x.shape[1])
 
 
+def _hear_the_warning() -> None:
+    """Make a first CSR tensor, since torch says once a process that they are in beta state."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        csr(
+            torch.zeros(1, dtype=torch.int32), torch.zeros(0, dtype=torch.int32), torch.zeros(0), 1
+        )
+
+
 def csr(starts: Tensor, genes: Tensor, counts: Tensor, n_genes: int) -> Tensor:
     """CSR tensor of its three arrays, which are not copied and not checked."""
     size = (len(starts) - 1, n_genes)
@@ -153,3 +163,6 @@ def has_repeats(starts, genes, n_genes):  # type: ignore[no-untyped-def]
                 return True
             last_row[genes[k]] = row
     return False
+
+
+_hear_the_warning()
