@@ -8,6 +8,9 @@ from pathlib import Path
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Small models: threads that wait for each other cost more than they do, all the more on cores that
+# other tests keep busy. Handed down to the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
@@ -23,7 +26,6 @@ DATA = Path(os.environ.get("LUCIDVI_DATA", ROOT.parent / "shared" / "data"))
 settings.register_profile("lucidvi", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("lucidvi")
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-# Small models: threads that wait for each other cost more than they do.
 torch.set_num_threads(1)
 
 
