@@ -14,7 +14,7 @@ from torch import Tensor
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
 from lucidvi.kernels import gene_major
-from lucidvi.nn import Decoder, Encoder, StandardNormal
+from lucidvi.nn import PRIORS, Decoder, Encoder
 
 Where = Literal["encoder", "decoder", "none", "both"]
 
@@ -79,6 +79,8 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
         Passed to the networks.
     batch_embedding_kwargs
         Passed to :class:`scvi.nn.Embedding`.
+    prior
+        ``"standard_normal"``.
 
     Raises
     ------
@@ -118,12 +120,14 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
         extra_encoder_kwargs: dict[str, Any] | None = None,
         extra_decoder_kwargs: dict[str, Any] | None = None,
         batch_embedding_kwargs: dict[str, Any] | None = None,
+        prior: str = "standard_normal",
     ) -> None:
         super().__init__()
         _check_option("dispersion", dispersion, DISPERSIONS)
         _check_option("gene_likelihood", gene_likelihood, LIKELIHOODS)
         _check_option("latent_distribution", latent_distribution, ("normal", "ln"))
         _check_option("batch_representation", batch_representation, ("one-hot", "embedding"))
+        _check_option("prior", prior, PRIORS)
         _check_option("use_batch_norm", use_batch_norm, ("encoder", "decoder", "none", "both"))
         _check_option("use_layer_norm", use_layer_norm, ("encoder", "decoder", "none", "both"))
         self.n_input = n_input
@@ -196,7 +200,7 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
             **norms("decoder"),
             **(extra_decoder_kwargs or {}),
         )
-        self.prior = StandardNormal()
+        self.prior = PRIORS[prior]()
         for encoder in (self.z_encoder, self.l_encoder):
             first = encoder.encoder.fc_layers[0][0]
             first.weight.data = gene_major(first.weight.data)

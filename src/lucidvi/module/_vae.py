@@ -16,10 +16,13 @@ from lucidvi import kernels
 from lucidvi._compat import ADATA_MINIFY_TYPE, MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
 from lucidvi.module._architecture import DISPERSIONS, Architecture
+from lucidvi.nn import log_density
 
 #: Tensors and distributions by the names of ``REGISTRY_KEYS`` (a minibatch) or ``MODULE_KEYS``.
 Record = dict[str, Any]
 
+#: Among what ``inference`` returns, the latent state before the softmax of a logistic normal.
+UNTRANSFORMED_Z = "untran_z"
 #: Values, of samples x cells x genes, that are decoded at once.
 PASS_SIZE = 2**24
 
@@ -30,7 +33,7 @@ class VAE(Architecture):
     The generative process of a cell with covariates :math:`s` is
 
     .. math::
-        z &\sim \mathrm{Normal}(0, I) \\
+        z &\sim p(z \mid u), \quad \mathrm{Normal}(0, I) \text{ by default} \\
         \log \ell &\sim \mathrm{Normal}(\mu_s, \sigma_s^2)
             \quad \text{or observed, or a given size factor} \\
         x_g &\sim p(x \mid \mu = \ell \, \rho_g(z, s), \theta_g)
@@ -90,6 +93,7 @@ class VAE(Architecture):
             library = self._draw(ql, n_samples)
         return {
             MODULE_KEYS.Z_KEY: self.z_encoder.z_transformation(z),
+            UNTRANSFORMED_Z: z,
             MODULE_KEYS.QZ_KEY: qz,
             MODULE_KEYS.QL_KEY: ql,
             MODULE_KEYS.LIBRARY_KEY: library,
@@ -101,8 +105,10 @@ class VAE(Architecture):
     ) -> Record:
         """Draw ``z`` from a stored posterior: its mean and variance, ``(n_cells, n_latent)``."""
         qz = Normal(qzm, qzv.sqrt(), validate_args=False)
+        z = self._draw(qz, n_samples)
         return {
-            MODULE_KEYS.Z_KEY: self.z_encoder.z_transformation(self._draw(qz, n_samples)),
+            MODULE_KEYS.Z_KEY: self.z_encoder.z_transformation(z),
+            UNTRANSFORMED_Z: z,
             MODULE_KEYS.QZ_KEY: qz,
             MODULE_KEYS.QL_KEY: None,
             MODULE_KEYS.LIBRARY_KEY: self._expand(observed_lib_size.log(), n_samples),
@@ -200,7 +206,15 @@ class VAE(Architecture):
         return {
             MODULE_KEYS.PX_KEY: likelihood(**parameters),
             MODULE_KEYS.PL_KEY: self._library_prior(batch_index),
-            MODULE_KEYS.PZ_KEY: self.prior(z),
+            MODULE_KEYS.PZ_KEY: self.prior(
+                z,
+                {
+                    "batch": batch_index,
+                    "labels": y,
+                    "categorical": cat_covs,
+                    "continuous": cont_covs,
+                },
+            ),
         }
 
     def _log_theta(self, level: Tensor | None) -> Tensor:
@@ -235,7 +249,8 @@ class VAE(Architecture):
         qz, ql = inference_outputs[MODULE_KEYS.QZ_KEY], inference_outputs[MODULE_KEYS.QL_KEY]
         x = tensors[REGISTRY_KEYS.X_KEY]
         reconstruction_loss = -generative_outputs[MODULE_KEYS.PX_KEY].log_likelihood(x)
-        kl_z = self.prior.kl(qz)
+        z, pz = inference_outputs[UNTRANSFORMED_Z], generative_outputs[MODULE_KEYS.PZ_KEY]
+        kl_z = self.prior.kl(qz, pz, z)
         loss = reconstruction_loss + kl_weight * kl_z
         if ql is None:
             kl_l = torch.zeros_like(kl_z)
@@ -372,7 +387,7 @@ class VAE(Architecture):
         }
         generative = self.generative(**self._get_generative_input(tensors, latent))
         log_weight = generative[MODULE_KEYS.PX_KEY].log_likelihood(tensors[REGISTRY_KEYS.X_KEY])
-        log_weight += (generative[MODULE_KEYS.PZ_KEY].log_prob(z) - qz.log_prob(z)).sum(dim=-1)
+        log_weight += log_density(generative[MODULE_KEYS.PZ_KEY], z) - log_density(qz, z)
         if ql is not None:
             pl = generative[MODULE_KEYS.PL_KEY]
             log_weight += (pl.log_prob(library) - ql.log_prob(library)).sum(dim=-1)
