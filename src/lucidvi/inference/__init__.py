@@ -2,15 +2,16 @@
 
 from lucidvi.inference._ais import Bracket, ais, bracket
 from lucidvi.inference._bounds import elbo, iwae, weighted_draws
-from lucidvi.inference._draws import orthogonal_draws
 from lucidvi.inference._estimate import Estimate
 from lucidvi.inference._gap import InferenceGap, inference_gap, refined_ais
 from lucidvi.inference._linear_gaussian import LinearGaussianTarget
 from lucidvi.inference._normal import FAMILIES, NormalPosterior
 from lucidvi.inference._posterior import PosteriorTarget
 from lucidvi.inference._refine import Refined, refine
+from lucidvi.inference._step_means import step_means
 from lucidvi.inference._tails import normal_k, pareto_k_hat
 from lucidvi.inference._target import Target
+from lucidvi.nn import orthogonal_draws
 
 __all__ = [
     "FAMILIES",
@@ -32,5 +33,6 @@ __all__ = [
     "pareto_k_hat",
     "refine",
     "refined_ais",
+    "step_means",
     "weighted_draws",
 ]

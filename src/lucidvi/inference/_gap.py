@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from lucidvi.inference._ais import ais
-from lucidvi.inference._draws import orthogonal_draws
+from lucidvi.inference._bounds import elbo
 from lucidvi.inference._estimate import Estimate
-from lucidvi.inference._normal import NormalPosterior
+from lucidvi.inference._normal import NormalPosterior, is_diagonal, is_normal
 from lucidvi.inference._refine import refine
 from lucidvi.inference._target import Target
+from lucidvi.nn import orthogonal_draws
 
 #: Chains and temperatures that are enough from a refined start.
 N_CHAINS, N_TEMPERATURES = 64, 10
@@ -26,7 +28,8 @@ class InferenceGap:
     elbo
         Evidence lower bound of the encoder's posterior.
     elbo_refined
-        That of the cell's own best normal with a diagonal covariance.
+        That of the cell's own best normal, with a diagonal covariance where the encoder's is
+        diagonal, else a full one; a flow's own best is not looked for.
     marginal
         Estimate of :math:`\log p(x)`.
     """
@@ -81,8 +84,12 @@ def inference_gap(
     Cremer et al., ICML (2018), Inference suboptimality in variational autoencoders.
     """
     check = orthogonal_draws(n_check, target.n_latent, seed=1)
-    first = NormalPosterior.from_distribution(target.q0).elbo(target, check).double()
-    best = refine(target, "diagonal", tolerance=tolerance).posterior.elbo(target, check).double()
+    if is_normal(target.q0):
+        first = NormalPosterior.from_distribution(target.q0).elbo(target, check).double()
+    else:
+        first, _ = elbo(target, n_check)
+    family: Literal["diagonal", "full"] = "diagonal" if is_diagonal(target.q0) else "full"
+    best = refine(target, family, tolerance=tolerance).posterior.elbo(target, check).double()
     marginal = refined_ais(target, n_chains, n_temperatures)
     return InferenceGap(first, best, marginal)
 

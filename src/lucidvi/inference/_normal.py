@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from lucidvi.errors import DataError
 from lucidvi.inference._target import Target
 
 
@@ -32,15 +31,13 @@ class NormalPosterior:
 
     @classmethod
     def from_distribution(cls, q: Distribution) -> NormalPosterior:
-        """Take over the mean and, of a full covariance, the factor, or else the scales."""
+        """Take over the mean and, of a normal with a full covariance, its factor.
+
+        Of any other distribution the marginal standard deviations are taken over.
+        """
         if isinstance(q, MultivariateNormal):
             return cls(q.loc, q.scale_tril)
-        if isinstance(q, Independent) and isinstance(q.base_dist, Normal):
-            return cls(q.base_dist.loc, q.base_dist.scale.diag_embed())
-        raise DataError(
-            f"The posterior is a {type(q).__name__}, and only normal ones can be refined.",
-            remedy="Start from an `Independent(Normal(loc, scale), 1)` or a `MultivariateNormal`.",
-        )
+        return cls(q.mean.detach(), q.stddev.detach().diag_embed())
 
     @property
     def scale(self) -> Tensor:
@@ -87,20 +84,21 @@ class NormalPosterior:
         return target.evaluate(self.at(draws)).mean(dim=0) + self.entropy
 
 
-def select_cells(q: Distribution, cells: Tensor) -> Distribution:
-    """Return the normal posteriors of some cells, of the same kind."""
-    if isinstance(q, Independent) and isinstance(q.base_dist, Normal):
-        base = q.base_dist
-        return Independent(Normal(base.loc[cells], base.scale[cells], validate_args=False), 1)
-    return NormalPosterior.from_distribution(q).select(cells).distribution
+def is_diagonal(q: Distribution) -> bool:
+    """Whether it is a normal with a diagonal covariance."""
+    return isinstance(q, Independent) and isinstance(q.base_dist, Normal)
+
+
+def is_normal(q: Distribution) -> bool:
+    """Whether it is a normal."""
+    return is_diagonal(q) or isinstance(q, MultivariateNormal)
 
 
 def standardized(q: Distribution, z: Tensor) -> Tensor | None:
     """Bring draws of a normal, ``(n_draws, n_cells, n_latent)``, to a standard normal."""
-    try:
-        normal = NormalPosterior.from_distribution(q)
-    except DataError:
+    if not is_normal(q):
         return None
+    normal = NormalPosterior.from_distribution(q)
     centred = (z - normal.loc).movedim(0, -1)
     return torch.linalg.solve_triangular(normal.scale_tril, centred, upper=False).movedim(-1, 0)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,15 +10,16 @@ import torch
 from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
 from lucidvi import kernels, module
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.data import csr
 from lucidvi.errors import DataError
+from lucidvi.inference._joined import joined, select_cells
 from lucidvi.inference._likelihood import log_likelihood
-from lucidvi.inference._normal import select_cells
 from lucidvi.inference._target import Target
+from lucidvi.nn import frozen, log_density
 
 #: Exposure of a cell of which no measured gene has a count: it says nothing of the cell.
 EXPOSURE_MIN = 1e-8
@@ -99,7 +98,7 @@ class PosteriorTarget(Target):
             covariates={k: v for k, v in given.items() if k != REGISTRY_KEYS.X_KEY},
             x=x if measured is None else x[:, measured],
             log_library=log_library,
-            q0=_joined(qz, ql),
+            q0=joined(qz, ql),
             genes=measured,
         )
 
@@ -115,11 +114,11 @@ class PosteriorTarget(Target):
 
     @cached_property
     def prior(self) -> Distribution:  # type: ignore[override]
-        """Prior of all that is latent, if it is normal."""
+        """Prior of all that is latent."""
         with torch.no_grad():
             outputs = self._decode(self.q0.mean)
         pl = None if self.log_library is not None else outputs[MODULE_KEYS.PL_KEY]
-        return _joined(outputs[MODULE_KEYS.PZ_KEY], pl)
+        return joined(outputs[MODULE_KEYS.PZ_KEY], pl)
 
     def log_joint(self, z: Tensor) -> Tensor:
         """See :meth:`Target.log_joint`."""
@@ -133,9 +132,9 @@ class PosteriorTarget(Target):
         renormalize = self.log_library is not None and not self.module.use_size_factor_key
         value = log_likelihood(outputs[MODULE_KEYS.PX_KEY], self.x, self.genes, renormalize)
         state, log_library = self._split(z)
-        value = value + _total(outputs[MODULE_KEYS.PZ_KEY], state)
+        value = value + log_density(outputs[MODULE_KEYS.PZ_KEY], state)
         if self.log_library is None:
-            value = value + _total(outputs[MODULE_KEYS.PL_KEY], log_library)
+            value = value + log_density(outputs[MODULE_KEYS.PL_KEY], log_library)
         return value
 
     def select(self, cells: Tensor) -> PosteriorTarget:
@@ -169,19 +168,6 @@ class PosteriorTarget(Target):
         return self.module.generative(**self.module._get_generative_input(self.covariates, latent))
 
 
-@contextmanager
-def frozen(module: torch.nn.Module) -> Iterator[None]:
-    """Take the weights for constants, so that no gradient of theirs is computed."""
-    weights = [weight for weight in module.parameters() if weight.requires_grad]
-    for weight in weights:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in weights:
-            weight.requires_grad_(True)
-
-
 def _is_ours(given: BaseModuleClass) -> bool:
     return isinstance(given, module.VAE)
 
@@ -196,27 +182,6 @@ def _mask(genes: Any, x: Tensor) -> Tensor:
             remedy=f"Give a boolean mask of shape ({x.shape[1]},), true for measured genes.",
         )
     return mask
-
-
-def _joined(qz: Distribution, ql: Normal | None) -> Distribution:
-    """Posterior of the latent state and, if it is latent, of the log library."""
-    if not isinstance(qz, Normal):
-        return qz
-    if ql is None:
-        return _independent(qz.loc, qz.scale)
-    return _independent(
-        torch.cat([qz.loc, ql.loc], dim=-1), torch.cat([qz.scale, ql.scale], dim=-1)
-    )
-
-
-def _independent(loc: Tensor, scale: Tensor) -> Independent:
-    return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
-
-
-def _total(distribution: Distribution, value: Tensor) -> Tensor:
-    """Log density, summed over the last axis where the distribution leaves that to us."""
-    log_density = distribution.log_prob(value)
-    return log_density.sum(dim=-1) if log_density.ndim == value.ndim else log_density
 
 
 def _rows(x: Tensor, cells: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lucidvi.errors import check_choice
-from lucidvi.inference._draws import orthogonal_draws
 from lucidvi.inference._natural_gradient import State
 from lucidvi.inference._normal import FAMILIES, NormalPosterior
 from lucidvi.inference._target import Target
+from lucidvi.nn import orthogonal_draws
 
 #: Draws of a standard normal on which a cell is optimised, and others on which it is checked.
 N_DRAWS, N_CHECK = 16, 32

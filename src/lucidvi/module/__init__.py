@@ -1,5 +1,5 @@
 """The model's mathematics, as scvi-tools modules."""
 
-from lucidvi.module._vae import VAE
+from lucidvi.module._vae import UNTRANSFORMED_Z, VAE
 
-__all__ = ["VAE"]
+__all__ = ["UNTRANSFORMED_Z", "VAE"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
 from lucidvi.kernels import gene_major
-from lucidvi.nn import PRIORS, Decoder, Encoder
+from lucidvi.nn import POSTERIORS, PRIORS, Decoder, Encoder
 
 Where = Literal["encoder", "decoder", "none", "both"]
 
@@ -79,6 +79,11 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
         Passed to the networks.
     batch_embedding_kwargs
         Passed to :class:`scvi.nn.Embedding`.
+    posterior
+        ``"diagonal"`` or ``"full"`` covariance of a normal, or a normalizing ``"flow"``; those of
+        scvi-tools are diagonal.
+    posterior_kwargs
+        Passed to the encoder, see :class:`lucidvi.nn.FlowEncoder`.
     prior
         ``"standard_normal"``.
 
@@ -120,6 +125,8 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
         extra_encoder_kwargs: dict[str, Any] | None = None,
         extra_decoder_kwargs: dict[str, Any] | None = None,
         batch_embedding_kwargs: dict[str, Any] | None = None,
+        posterior: Literal["diagonal", "full", "flow"] = "diagonal",
+        posterior_kwargs: dict[str, Any] | None = None,
         prior: str = "standard_normal",
     ) -> None:
         super().__init__()
@@ -127,6 +134,7 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
         _check_option("gene_likelihood", gene_likelihood, LIKELIHOODS)
         _check_option("latent_distribution", latent_distribution, ("normal", "ln"))
         _check_option("batch_representation", batch_representation, ("one-hot", "embedding"))
+        _check_option("posterior", posterior, POSTERIORS)
         _check_option("prior", prior, PRIORS)
         _check_option("use_batch_norm", use_batch_norm, ("encoder", "decoder", "none", "both"))
         _check_option("use_layer_norm", use_layer_norm, ("encoder", "decoder", "none", "both"))
@@ -175,11 +183,12 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
             **norms("encoder"),
             **(extra_encoder_kwargs or {}),
         }
-        self.z_encoder = Encoder(
+        self.z_encoder = POSTERIORS[posterior](
             n_output=n_latent,
             n_layers=n_layers,
             distribution=latent_distribution,
             **encoder_kwargs,
+            **(posterior_kwargs or {}),
         )
         # Part of the weights of every scVI model, used only where the library is latent.
         self.l_encoder = Encoder(n_output=1, n_layers=1, **encoder_kwargs)

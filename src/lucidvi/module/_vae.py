@@ -10,7 +10,7 @@ from scvi import REGISTRY_KEYS
 from scvi.module.base import LossOutput, auto_move_data
 from scvi.utils import unsupported_if_adata_minified
 from torch import Tensor
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Distribution, Normal, kl_divergence
 
 from lucidvi import kernels
 from lucidvi._compat import ADATA_MINIFY_TYPE, MODULE_KEYS
@@ -115,9 +115,9 @@ class VAE(Architecture):
         }
 
     @staticmethod
-    def _draw(distribution: Normal, n_samples: int) -> Tensor:
-        if n_samples > 1:
-            return distribution.rsample((n_samples,))
+    def _draw(distribution: Distribution, n_samples: int) -> Tensor:
+        if n_samples > 1 or not isinstance(distribution, Normal):
+            return distribution.rsample((n_samples,) if n_samples > 1 else ())
         noise = torch.randn_like(distribution.loc)
         return torch.addcmul(distribution.loc, distribution.scale, noise)
 

@@ -1,4 +1,4 @@
-"""Amortized posterior q(z given x, s)."""
+"""Amortized posterior q(z given x, s): an independent normal for each dimension."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import scvi.nn
 import torch
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Distribution, Normal
 
 from lucidvi.kernels import normal_heads
 from lucidvi.nn._layers import run_layers
@@ -18,10 +18,11 @@ class Encoder(scvi.nn.Encoder):
 
     A multilayer perceptron with two linear heads: the mean, and the variance
     :math:`\exp(\cdot) + 10^{-4}` (or another ``var_activation``). Parameters are those of
-    :class:`scvi.nn.Encoder`, so weights move between the two unchanged.
+    :class:`scvi.nn.Encoder`, so weights move between the two unchanged. Richer posteriors are
+    subclasses with a :meth:`posterior` of their own.
     """
 
-    def forward(self, x: Tensor, *covariates: Tensor, rest: Sequence[Tensor] = ()) -> Normal:
+    def forward(self, x: Tensor, *covariates: Tensor, rest: Sequence[Tensor] = ()) -> Distribution:
         """Posterior of a minibatch.
 
         Parameters
@@ -35,14 +36,29 @@ class Encoder(scvi.nn.Encoder):
 
         Returns
         -------
-        Normal with ``loc`` and ``scale`` (a standard deviation) of shape
+        See :meth:`posterior`.
+        """
+        return self.posterior(run_layers(self.encoder, x, covariates, rest))
+
+    def posterior(self, hidden: Tensor) -> Distribution:
+        """Return the posterior that follows from the last hidden layer.
+
+        Parameters
+        ----------
+        hidden
+            Shape ``(n_cells, n_hidden)``.
+
+        Returns
+        -------
+        Distribution with ``loc`` and ``scale``, means and marginal standard deviations of shape
         ``(n_cells, n_output)``. For a logistic normal it lives before the softmax
         (``z_transformation``).
         """
-        hidden = run_layers(self.encoder, x, covariates, rest)
+        return Normal(*self._heads(hidden), validate_args=False)
+
+    def _heads(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, each ``(n_cells, n_output)``."""
         if self.var_activation is torch.exp:
-            heads = normal_heads(hidden, self.mean_encoder, self.var_encoder, self.var_eps)
-        else:
-            variance = self.var_activation(self.var_encoder(hidden)) + self.var_eps
-            heads = self.mean_encoder(hidden), variance.sqrt()
-        return Normal(*heads, validate_args=False)
+            return normal_heads(hidden, self.mean_encoder, self.var_encoder, self.var_eps)
+        variance = self.var_activation(self.var_encoder(hidden)) + self.var_eps
+        return self.mean_encoder(hidden), variance.sqrt()

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from torch import Tensor, nn
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
+
+from lucidvi.nn._divergence import divergence
 
 #: What is known of each cell and may be given to a prior, by name: ``"batch"`` and ``"labels"``,
 #: integers ``(n_cells, 1)``; ``"categorical"`` and ``"continuous"`` covariates, ``(n_cells, n)``.
@@ -40,8 +42,7 @@ class Prior(nn.Module, ABC):
     def kl(self, qz: Distribution, pz: Distribution, z: Tensor) -> Tensor:
         r"""Kullback-Leibler divergence of posteriors from the prior, in nats.
 
-        Exact where torch knows a closed form, else :math:`\log q(z \mid x) - \log p(z \mid u)` at
-        the draws, whose mean it is.
+        See :func:`lucidvi.nn.divergence`.
 
         Parameters
         ----------
@@ -56,22 +57,4 @@ class Prior(nn.Module, ABC):
         -------
         Shape ``(n_cells,)``, or that of the draws, ``(..., n_cells)``.
         """
-        try:
-            divergence = kl_divergence(qz, pz)
-        except NotImplementedError:
-            return log_density(qz, z) - log_density(pz, z)
-        return divergence.sum(dim=-1) if not pz.event_shape else divergence
-
-
-def log_density(distribution: Distribution, z: Tensor) -> Tensor:
-    """Log density of whole latent states, shape ``(..., n_cells)``.
-
-    Parameters
-    ----------
-    distribution
-        Over latent states, or over each of their numbers.
-    z
-        Latent states, shape ``(..., n_cells, n_latent)``.
-    """
-    density = distribution.log_prob(z)
-    return density if distribution.event_shape else density.sum(dim=-1)
+        return divergence(qz, pz, z)

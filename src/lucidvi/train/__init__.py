@@ -1,14 +1,23 @@
 """Training: Lightning plan, presets, schedules, and what happens when it goes wrong."""
 
+from lucidvi.train._importance_weighted import ImportanceWeighted
+from lucidvi.train._objective import ELBO, Objective
+from lucidvi.train._objectives import OBJECTIVES
 from lucidvi.train._plan import TrainingPlan
 from lucidvi.train._presets import PRESETS, Preset, plan_arguments
 from lucidvi.train._runner import TrainRunner
 from lucidvi.train._schedules import LR_SCHEDULES, linear_warmup
+from lucidvi.train._semi_amortized import SemiAmortized
 
 __all__ = [
+    "ELBO",
     "LR_SCHEDULES",
+    "OBJECTIVES",
     "PRESETS",
+    "ImportanceWeighted",
+    "Objective",
     "Preset",
+    "SemiAmortized",
     "TrainRunner",
     "TrainingPlan",
     "linear_warmup",

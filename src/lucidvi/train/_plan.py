@@ -19,6 +19,8 @@ from lucidvi.data import CellSplitter, Groups, Minibatch
 from lucidvi.kernels import plain_torch, to_dense
 from lucidvi.train._epoch_means import EpochMeans
 from lucidvi.train._faults import NonFiniteLoss, locate, non_finite_gradient
+from lucidvi.train._objective import Objective
+from lucidvi.train._objectives import as_objective
 from lucidvi.train._optimizers import OPTIMIZERS, can_fuse
 from lucidvi.train._schedules import LR_SCHEDULES, linear_warmup
 from lucidvi.train._start import N_CELLS, GeneMoments, start_from
@@ -58,6 +60,12 @@ class TrainingPlan(scvi.train.TrainingPlan):
     start_from_data
         Start a fresh module at the mean and dispersion that each gene has in the training cells.
         Not with a ``datamodule``.
+    objective
+        What is maximized: ``"elbo"``, ``"iwae"`` (importance weighted), ``"semi_amortized"``
+        (refined posteriors), or one of them with settings of its own, such as
+        ``ImportanceWeighted(n_samples=16)``.
+    refine_steps
+        With a number above zero, short for ``objective=SemiAmortized(n_steps=refine_steps)``.
     minibatches_per_step
         Minibatches that share a step of Lightning; a callback sees them as one.
     **kwargs
@@ -79,6 +87,8 @@ class TrainingPlan(scvi.train.TrainingPlan):
         kl_warmup: float = 0.5,
         lr_schedule: str = "constant",
         start_from_data: bool = False,
+        objective: str | Objective = "elbo",
+        refine_steps: int = 0,
         minibatches_per_step: int = MINIBATCHES_PER_STEP,
         **kwargs: Any,
     ) -> None:
@@ -96,6 +106,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
             self.kl_warmup = kl_warmup
         self.lr_schedule = lr_schedule
         self.start_from_data = start_from_data
+        self.objective = as_objective(objective, refine_steps)
         self.minibatches_per_step = minibatches_per_step
         self._means = {"train": EpochMeans("train"), "validation": EpochMeans("validation")}
         self._n_steps = math.inf
@@ -129,7 +140,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
 
     def on_fit_start(self) -> None:
         """Give a fresh module its start."""
-        module, data = self._plain_module, getattr(self.trainer, "datamodule", None)
+        module, data = self.plain_module, getattr(self.trainer, "datamodule", None)
         is_fresh = getattr(module, "is_fresh", False) and self.trainer.ckpt_path is None
         if self.start_from_data and isinstance(data, CellSplitter) and is_fresh:
             cells = data.some_training_cells(N_CELLS)
@@ -182,7 +193,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
 
     def forward(self, minibatch: Minibatch, *args: Any, **kwargs: Any) -> Any:
         """Pass a minibatch through the module; one compiled by torch gets dense counts."""
-        if self.module is self._plain_module:
+        if self.module is self.plain_module:
             return super().forward(minibatch, *args, **kwargs)
         x = to_dense(minibatch[REGISTRY_KEYS.X_KEY])
         with plain_torch():
@@ -194,7 +205,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
             self.loss_kwargs["kl_weight"] = self.kl_weight
         self._set_lr()
         with frozen_batch_norm(self.module) if len(x) == 1 else nullcontext():
-            _, generative_outputs, losses = self.forward(minibatch, loss_kwargs=self.loss_kwargs)
+            generative_outputs, losses = self.objective(self, minibatch)
         # Another device would have to be waited for; it is asked once a group of minibatches.
         at_once = self.device.type == "cpu" or self.automatic_optimization
         if at_once and not math.isfinite(losses.loss.item()):
@@ -203,7 +214,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
         if first:
             # These weights have just given a finite loss, which those after an update have not.
             self.good_epoch = self.current_epoch
-            weights = self._plain_module.state_dict()
+            weights = self.plain_module.state_dict()
             self.good_weights = {name: w.detach().clone() for name, w in weights.items()}
         self._record(losses, "train")
         return losses.loss
@@ -211,7 +222,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
     def _locate_later(self, group: list[Minibatch]) -> NonFiniteLoss:
         """Look with the last good weights for what made the losses of a group not finite."""
         when = self.global_step, self.current_epoch
-        self._plain_module.load_state_dict(self.good_weights)
+        self.plain_module.load_state_dict(self.good_weights)
         for minibatch in group:
             _, outputs, losses = self.forward(minibatch, loss_kwargs=self.loss_kwargs)
             if not math.isfinite(losses.loss.item()):
@@ -234,7 +245,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
     def on_train_end(self) -> None:
         """Look at what the last update left."""
         super().on_train_end()
-        self._plain_module.is_fresh = False
+        self.plain_module.is_fresh = False
         if not all(torch.isfinite(weight).all() for weight in self.module.parameters()):
             self._check_gradients(self.global_step - 1)
 
@@ -242,12 +253,12 @@ class TrainingPlan(scvi.train.TrainingPlan):
         """Raise if the last update was by a gradient that is not finite."""
         if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
             return  # in mixed precision it skips such a step, and lowers its scale
-        name = non_finite_gradient(self._plain_module)
+        name = non_finite_gradient(self.plain_module)
         if name is not None:
             raise NonFiniteLoss(f"gradient of {name}", step, self.current_epoch)
 
     @property
-    def _plain_module(self) -> Any:
+    def plain_module(self) -> Any:
         """The module itself, also where it was compiled."""
         return getattr(self.module, "_orig_mod", self.module)
 
