@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
@@ -158,6 +159,14 @@ class CellSplitter(DataSplitter):
         rows = self.train_idx[:n_cells]
         for start in range(0, len(rows), chunk):
             yield self.data_loader_kwargs["cells"].take(rows[start : start + chunk])
+
+    def spread_training_cells(self, n_cells: int) -> Minibatch:
+        """Return training cells evenly spaced in their order, which by default is random.
+
+        No random numbers are drawn, so that all processes of a training take the same ones.
+        """
+        places = np.linspace(0, len(self.train_idx) - 1, n_cells).round().astype(int)
+        return self.data_loader_kwargs["cells"].take(np.asarray(self.train_idx)[places])
 
     def train_dataloader(self) -> CellLoader | Groups:
         """Loader of the training cells."""

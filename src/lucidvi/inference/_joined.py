@@ -36,6 +36,12 @@ class Joined(Distribution):
         parts = [d.rsample(torch.Size(sample_shape)) for d in (self.state, self.log_library)]
         return torch.cat(parts, dim=-1)
 
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw as :meth:`rsample` does, also of a state (a mixture) that has no such draws."""
+        parts = [d.sample(torch.Size(sample_shape)) for d in (self.state, self.log_library)]
+        return torch.cat(parts, dim=-1)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density, shape ``(..., n_cells)``."""
         log_library = log_density(self.log_library, value[..., -1:])

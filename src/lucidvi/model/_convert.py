@@ -17,6 +17,14 @@ from scvi.nn import FCLayers
 from lucidvi.errors import ModelTypeError
 from lucidvi.model._query import cuda_devices
 
+#: Options of our modules that scvi-tools lacks, with the value that is all that it can do.
+OWN_OPTIONS: dict[str, Any] = {
+    "prior": "standard_normal",
+    "prior_kwargs": None,
+    "posterior": "diagonal",
+    "posterior_kwargs": None,
+}
+
 
 def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
     """Make a model of ``target_cls`` with the data, weights and history of ``source``.
@@ -32,10 +40,17 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
     Returns
     -------
     Instance of ``target_cls``, on the same device and in the same mode.
+
+    Raises
+    ------
+    lucidvi.errors.ModelTypeError
+        If ``source`` is a model that scvi-tools does not have.
     """
     parameters = dict(source.init_params_["non_kwargs"])
     for keyword_arguments in source.init_params_["kwargs"].values():
         parameters.update(keyword_arguments)
+    if target_cls is scvi.model.SCVI:
+        _drop_own_options(parameters)
 
     # The initial weights are overwritten, so drawing them must not move the user's seed.
     devices = [] if source.module is None else cuda_devices(source.module)
@@ -55,6 +70,18 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
         if name.endswith("_") and name not in own:
             setattr(target, name, deepcopy(value))
     return target
+
+
+def _drop_own_options(parameters: dict[str, Any]) -> None:
+    """Take out what scvi-tools does not know, unless it makes another model."""
+    for name, only_value in OWN_OPTIONS.items():
+        value = parameters.pop(name, only_value)
+        if value and value != only_value:
+            raise ModelTypeError(
+                f"The model has `{name}={value!r}`, which scvi-tools does not have.",
+                remedy="Stay with this model: it has every method of `scvi.model.SCVI`. One made "
+                f"with `{name}={only_value!r}` can be converted.",
+            )
 
 
 def _readable(source: BaseModelClass) -> AnnData:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
-from scvi.model.base import BaseModelClass
+from scvi.model.base import BaseModelClass, RNASeqMixin
 from scvi.utils import unsupported_if_adata_minified
 from torch import Tensor
 from torch.distributions import (
@@ -22,8 +23,9 @@ from torch.distributions import (
 )
 
 from lucidvi._compat import check_adata_or_dataloader
-from lucidvi.errors import check_choice
+from lucidvi.errors import ModelTypeError, check_choice
 from lucidvi.inference import Estimate, PosteriorTarget, Target, iwae, refined_ais
+from lucidvi.nn import StandardNormal
 
 
 class LikelihoodMixin(BaseModelClass):
@@ -118,6 +120,32 @@ class LikelihoodMixin(BaseModelClass):
             frame["trusted"].mean(),
         )
         return pd.Series(of_mean, index=list(DIAGNOSTICS))
+
+    @wraps(RNASeqMixin.get_importance_weights, assigned=())
+    def get_importance_weights(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        """Return importance weights of latent states, for ``weights="importance"``.
+
+        Differs from scvi-tools: refused where the prior is not the standard normal, which the
+        weights take for granted.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            See :meth:`scvi.model.base.RNASeqMixin.get_importance_weights`.
+
+        Raises
+        ------
+        lucidvi.errors.ModelTypeError
+            If the prior is another one.
+        """
+        prior = self.module.prior
+        if not isinstance(prior, StandardNormal):
+            raise ModelTypeError(
+                "Importance weights are those of a standard normal prior, and the model's is a "
+                f"{type(prior).__name__}.",
+                remedy='Use `weights="uniform"`.',
+            )
+        return super().get_importance_weights(*args, **kwargs)
 
     @torch.inference_mode()
     def get_likelihood_parameters(

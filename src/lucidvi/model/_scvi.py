@@ -86,7 +86,9 @@ class SCVI(
     latent_distribution
         ``"normal"``, or ``"ln"`` for a logistic normal.
     **kwargs
-        Passed to :class:`lucidvi.module.VAE`.
+        Passed to :class:`lucidvi.module.VAE`; such as the prior of the latent state,
+        ``prior="mixture"``, ``"vamp"`` (see :class:`lucidvi.nn.VampPrior`) or ``"conditional"``
+        on covariates, with its arguments: ``prior_kwargs={"n_components": 50}``.
 
     Examples
     --------
@@ -381,5 +383,10 @@ class SCVI(
         Returns
         -------
         A model of scvi-tools with weights of its own.
+
+        Raises
+        ------
+        lucidvi.errors.ModelTypeError
+            If scvi-tools has no such model: its prior is the standard normal.
         """
         return convert(self, scvi.model.SCVI)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseMinifiedModeModuleClass, EmbeddingModuleMixin
 from torch import Tensor
+from torch.distributions import Distribution
 
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
-from lucidvi.kernels import gene_major
-from lucidvi.nn import POSTERIORS, PRIORS, Decoder, Encoder
+from lucidvi.kernels import gene_major, log1p
+from lucidvi.nn import (
+    POSTERIORS,
+    PRIORS,
+    Covariates,
+    Decoder,
+    Encoder,
+    Sizes,
+    in_evaluation,
+    make_prior,
+)
 
 Where = Literal["encoder", "decoder", "none", "both"]
 
@@ -85,12 +95,18 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
     posterior_kwargs
         Passed to the encoder, see :class:`lucidvi.nn.FlowEncoder`.
     prior
-        ``"standard_normal"``.
+        ``"standard_normal"``, ``"mixture"`` of normals, ``"vamp"`` (mixture of the encoder's
+        posteriors at pseudo-inputs) or ``"conditional"`` on covariates.
+    prior_kwargs
+        Arguments of the prior: ``n_components`` of :class:`~lucidvi.nn.NormalMixture` and
+        :class:`~lucidvi.nn.VampPrior`, ``covariates`` of :class:`~lucidvi.nn.ConditionalNormal`.
 
     Raises
     ------
     ValueError
         For an option that does not exist, or a latent library without its prior.
+    lucidvi.errors.DataError
+        If the prior cannot have these arguments, or lacks the covariates that it depends on.
     """
 
     #: Whether the weights are still those that were drawn at random.
@@ -127,7 +143,8 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
         batch_embedding_kwargs: dict[str, Any] | None = None,
         posterior: Literal["diagonal", "full", "flow"] = "diagonal",
         posterior_kwargs: dict[str, Any] | None = None,
-        prior: str = "standard_normal",
+        prior: Literal["standard_normal", "mixture", "vamp", "conditional"] = "standard_normal",
+        prior_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         _check_option("dispersion", dispersion, DISPERSIONS)
@@ -209,10 +226,47 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
             **norms("decoder"),
             **(extra_decoder_kwargs or {}),
         )
-        self.prior = PRIORS[prior]()
+        n_levels: dict[str, tuple[int, ...]] = {"batch": (n_batch,), "labels": (n_labels,)}
+        n_levels["categorical"] = tuple(n_cats_per_cov or ())
+        sizes = Sizes(n_latent, n_input, n_levels, n_continuous_cov)
+        self.prior = make_prior(prior, sizes, prior_kwargs)
         for encoder in (self.z_encoder, self.l_encoder):
             first = encoder.encoder.fc_layers[0][0]
             first.weight.data = gene_major(first.weight.data)
+
+    def encoder_input(self, x: Tensor) -> Tensor:
+        """Turn counts, CSR or dense, into what the encoder sees of them."""
+        return log1p(x) if self.log_variational else x
+
+    def _encoder_covariates(
+        self, batch_index: Tensor, cont_covs: Tensor | None, cat_covs: Tensor | None
+    ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+        """Covariates that the encoder sees: as categories, and as further columns."""
+        if not self.encode_covariates:
+            return (), []
+        continuous = [] if cont_covs is None else [cont_covs]
+        rest = continuous + self._batch_embedding(batch_index)
+        return self._categories(batch_index, cat_covs), rest
+
+    def _encode(self, encoder_input: Tensor, covariates: Covariates) -> Distribution:
+        """Encode inputs that are no cells; see :data:`lucidvi.nn.Encode`."""
+        batch_index = cast(Tensor, covariates["batch"])
+        categories, rest = self._encoder_covariates(
+            batch_index, covariates["continuous"], covariates["categorical"]
+        )
+        with in_evaluation(self.z_encoder):
+            return self.z_encoder(encoder_input, *categories, rest=rest)
+
+    def _categories(self, batch_index: Tensor, cat_covs: Tensor | None) -> tuple[Tensor, ...]:
+        """Covariates that the networks encode one-hot, each ``(n_cells, 1)``."""
+        batch = (batch_index,) if self.batch_representation == "one-hot" else ()
+        return batch + (() if cat_covs is None else torch.split(cat_covs, 1, dim=1))
+
+    def _batch_embedding(self, batch_index: Tensor) -> list[Tensor]:
+        """Embedding of the batch, ``(n_cells, n_embedding)``, if batches are embedded."""
+        if self.batch_representation == "one-hot":
+            return []
+        return [self.compute_embedding(REGISTRY_KEYS.BATCH_KEY, batch_index)]
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Take over weights; see :meth:`torch.nn.Module.load_state_dict`."""

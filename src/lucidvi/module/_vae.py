@@ -76,14 +76,8 @@ class VAE(Architecture):
         n_samples: int = 1,
     ) -> Record:
         """Encode the counts ``x``, CSR or dense ``(n_cells, n_genes)``, and draw ``z``."""
-        encoder_input = kernels.log1p(x) if self.log_variational else x
-        rest: list[Tensor] = []
-        categories: tuple[Tensor, ...] = ()
-        if self.encode_covariates:
-            rest += [] if cont_covs is None else [cont_covs]
-            rest += self._batch_embedding(batch_index)
-            categories = self._categories(batch_index, cat_covs)
-
+        encoder_input = self.encoder_input(x)
+        categories, rest = self._encoder_covariates(batch_index, cont_covs, cat_covs)
         qz = self.z_encoder(encoder_input, *categories, rest=rest)
         z = self._draw(qz, n_samples)
         if self.use_observed_lib_size:
@@ -124,17 +118,6 @@ class VAE(Architecture):
     @staticmethod
     def _expand(tensor: Tensor, n_samples: int) -> Tensor:
         return tensor.expand(n_samples, *tensor.shape) if n_samples > 1 else tensor
-
-    def _categories(self, batch_index: Tensor, cat_covs: Tensor | None) -> tuple[Tensor, ...]:
-        """Covariates that the networks encode one-hot, each ``(n_cells, 1)``."""
-        batch = (batch_index,) if self.batch_representation == "one-hot" else ()
-        return batch + (() if cat_covs is None else torch.split(cat_covs, 1, dim=1))
-
-    def _batch_embedding(self, batch_index: Tensor) -> list[Tensor]:
-        """Embedding of the batch, ``(n_cells, n_embedding)``, if batches are embedded."""
-        if self.batch_representation == "one-hot":
-            return []
-        return [self.compute_embedding(REGISTRY_KEYS.BATCH_KEY, batch_index)]
 
     # -- p(x, z | s) -------------------------------------------------------------------------
 
@@ -214,6 +197,7 @@ class VAE(Architecture):
                     "categorical": cat_covs,
                     "continuous": cont_covs,
                 },
+                self._encode,
             ),
         }
 

@@ -1,15 +1,20 @@
 """Encoder, decoder and priors."""
 
+from lucidvi.nn._conditional import ConditionalNormal
 from lucidvi.nn._decoder import Decoder
 from lucidvi.nn._divergence import divergence, log_density
 from lucidvi.nn._draws import orthogonal_draws
 from lucidvi.nn._encoder import Encoder
+from lucidvi.nn._evaluation import frozen_batch_norm, in_evaluation
 from lucidvi.nn._flow_encoder import FlowEncoder, FlowPosterior
 from lucidvi.nn._frozen import frozen
 from lucidvi.nn._full_encoder import FullEncoder, FullNormal
-from lucidvi.nn._prior import Covariates, Prior
+from lucidvi.nn._mixture import Mixture, NormalMixture
+from lucidvi.nn._prior import Covariates, Encode, Prior, Sizes
+from lucidvi.nn._priors import PRIORS, make_prior
 from lucidvi.nn._standard_normal import StandardNormal
 from lucidvi.nn._stop_gradient import stop_gradient
+from lucidvi.nn._vamp import VampPrior
 
 #: The values of ``posterior``.
 POSTERIORS: dict[str, type[Encoder]] = {
@@ -17,24 +22,31 @@ POSTERIORS: dict[str, type[Encoder]] = {
     "full": FullEncoder,
     "flow": FlowEncoder,
 }
-#: The values of ``prior``.
-PRIORS: dict[str, type[Prior]] = {"standard_normal": StandardNormal}
 
 __all__ = [
     "POSTERIORS",
     "PRIORS",
+    "ConditionalNormal",
     "Covariates",
     "Decoder",
+    "Encode",
     "Encoder",
     "FlowEncoder",
     "FlowPosterior",
     "FullEncoder",
     "FullNormal",
+    "Mixture",
+    "NormalMixture",
     "Prior",
+    "Sizes",
     "StandardNormal",
+    "VampPrior",
     "divergence",
     "frozen",
+    "frozen_batch_norm",
+    "in_evaluation",
     "log_density",
+    "make_prior",
     "orthogonal_draws",
     "stop_gradient",
 ]

@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from lucidvi.kernels import standard_normal_kl
-from lucidvi.nn._prior import Covariates, Prior
+from lucidvi.nn._prior import Covariates, Encode, Prior
 
 
 class StandardNormal(Prior):
     r"""Prior :math:`z \sim \mathrm{Normal}(0, I)`."""
 
-    def forward(self, z: Tensor, covariates: Covariates) -> Normal:
+    def forward(self, z: Tensor, covariates: Covariates, encode: Encode) -> Normal:
         """See :meth:`Prior.forward`."""
         return Normal(torch.zeros_like(z), torch.ones_like(z), validate_args=False)
 

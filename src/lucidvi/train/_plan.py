@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import scvi.train
 import torch
 from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass, LossOutput
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 from torch.optim import Optimizer
 
 from lucidvi.data import CellSplitter, Groups, Minibatch
 from lucidvi.kernels import plain_torch, to_dense
+from lucidvi.nn import frozen_batch_norm
 from lucidvi.train._epoch_means import EpochMeans
 from lucidvi.train._faults import NonFiniteLoss, locate, non_finite_gradient
 from lucidvi.train._objective import Objective
 from lucidvi.train._objectives import as_objective
 from lucidvi.train._optimizers import OPTIMIZERS, can_fuse
 from lucidvi.train._schedules import LR_SCHEDULES, linear_warmup
-from lucidvi.train._start import N_CELLS, GeneMoments, start_from
+from lucidvi.train._start import N_CELLS, GeneMoments, start_from, start_prior
 
 #: Minibatches that share the overhead of one step of Lightning.
 MINIBATCHES_PER_STEP = 10
@@ -58,8 +58,8 @@ class TrainingPlan(scvi.train.TrainingPlan):
         ``"constant"``, ``"cosine"`` (falling to zero) or ``"one_cycle"`` (rising for a tenth
         of it, then falling to zero).
     start_from_data
-        Start a fresh module at the mean and dispersion that each gene has in the training cells.
-        Not with a ``datamodule``.
+        Start a fresh module at the mean and dispersion that each gene has in the training cells,
+        and a prior that can at some of them. Not with a ``datamodule``.
     objective
         What is maximized: ``"elbo"``, ``"iwae"`` (importance weighted), ``"semi_amortized"``
         (refined posteriors), or one of them with settings of its own, such as
@@ -146,6 +146,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
             cells = data.some_training_cells(N_CELLS)
             by_size_factor = module.use_size_factor_key
             start_from(module, GeneMoments.of(cells, by_size_factor=by_size_factor))
+            start_prior(module, data)
 
     def on_train_start(self) -> None:
         """Read how many steps there will be; infinitely many leave scvi-tools' schedule."""
@@ -318,16 +319,3 @@ class TrainingPlan(scvi.train.TrainingPlan):
             )
 
         return create
-
-
-@contextmanager
-def frozen_batch_norm(module: nn.Module) -> Iterator[None]:
-    """Let batch norm use its running statistics: one cell has no variance of its own."""
-    layers = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
-    for layer in layers:
-        layer.eval()
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.train()

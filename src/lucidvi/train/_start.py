@@ -14,8 +14,8 @@ import torch
 from scvi import REGISTRY_KEYS
 from torch import Tensor, nn
 
-from lucidvi.data import Minibatch
-from lucidvi.kernels import row_index, row_sums
+from lucidvi.data import CellSplitter, Minibatch
+from lucidvi.kernels import row_index, row_sums, to_dense
 from lucidvi.module import VAE
 
 #: Cells that are looked at.
@@ -105,6 +105,22 @@ def start_from(module: VAE, moments: GeneMoments) -> None:
         _set(module.decoder.px_r_decoder.bias, log_theta)
     else:
         _set(module.px_r, log_theta if module.px_r.ndim == 1 else log_theta.unsqueeze(-1))
+
+
+def start_prior(module: VAE, data: CellSplitter) -> None:
+    """Start a prior that asks for them at training cells."""
+    n_cells = module.prior.n_starting_cells
+    if n_cells == 0:
+        return
+    cells = data.spread_training_cells(n_cells)
+    x = to_dense(module.encoder_input(cells[REGISTRY_KEYS.X_KEY]))
+    covariates = {
+        "batch": cells[REGISTRY_KEYS.BATCH_KEY],
+        "labels": cells[REGISTRY_KEYS.LABELS_KEY],
+        "categorical": cells.get(REGISTRY_KEYS.CAT_COVS_KEY),
+        "continuous": cells.get(REGISTRY_KEYS.CONT_COVS_KEY),
+    }
+    module.prior.start_from(x, covariates)
 
 
 def _set(parameter: nn.Parameter, values: Tensor) -> None:
