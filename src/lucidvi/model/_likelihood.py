@@ -25,7 +25,7 @@ from torch.distributions import (
 from lucidvi._compat import check_adata_or_dataloader
 from lucidvi.errors import ModelTypeError, check_choice
 from lucidvi.inference import Estimate, PosteriorTarget, Target, iwae, refined_ais
-from lucidvi.nn import StandardNormal
+from lucidvi.nn import Encoder, StandardNormal
 
 
 class LikelihoodMixin(BaseModelClass):
@@ -125,8 +125,8 @@ class LikelihoodMixin(BaseModelClass):
     def get_importance_weights(self, *args: Any, **kwargs: Any) -> np.ndarray:
         """Return importance weights of latent states, for ``weights="importance"``.
 
-        Differs from scvi-tools: refused where the prior is not the standard normal, which the
-        weights take for granted.
+        Differs from scvi-tools: refused where the prior is not the standard normal or the
+        posterior has no diagonal covariance, which the weights take for granted.
 
         Parameters
         ----------
@@ -136,13 +136,14 @@ class LikelihoodMixin(BaseModelClass):
         Raises
         ------
         lucidvi.errors.ModelTypeError
-            If the prior is another one.
+            If prior or posterior is another one.
         """
-        prior = self.module.prior
-        if not isinstance(prior, StandardNormal):
+        module = self.module
+        if not isinstance(module.prior, StandardNormal) or type(module.z_encoder) is not Encoder:
             raise ModelTypeError(
-                "Importance weights are those of a standard normal prior, and the model's is a "
-                f"{type(prior).__name__}.",
+                "Importance weights are those of a standard normal prior and a posterior with a "
+                f"diagonal covariance, and the model has a {type(module.prior).__name__} and a "
+                f"{type(module.z_encoder).__name__}.",
                 remedy='Use `weights="uniform"`.',
             )
         return super().get_importance_weights(*args, **kwargs)
