@@ -62,6 +62,21 @@ def test_both_libraries_have_the_same_posterior(pair, kwargs, masked):
 
 
 @pytest.mark.parametrize("kwargs", SETTINGS, ids=str)
+def test_likelihood_of_one_draw(pair, kwargs):
+    """It is ours for both libraries, and with the prior makes up the density."""
+    tensors, *modules = pair(**kwargs)
+    x = torch.as_tensor(tensors[REGISTRY_KEYS.X_KEY])
+    for module in modules:
+        target = PosteriorTarget.from_module(module, tensors)
+        z = latent(target)[0]
+        px = target.likelihood(z)
+        assert type(px).__module__.startswith("lucidvi.distributions")
+        want = target.log_joint(z[None])[0] - target.prior.log_prob(z)
+        torch.testing.assert_close(px.log_likelihood(target.x), want, rtol=1e-4, atol=1e-3)
+        assert px.log_prob(x).shape == (40, 20)
+
+
+@pytest.mark.parametrize("kwargs", SETTINGS, ids=str)
 def test_weights_are_those_of_the_module(pair, kwargs):
     """Through another way: the module's own importance weights, of other draws."""
     tensors, ours, _ = pair(**kwargs)

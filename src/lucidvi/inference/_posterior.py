@@ -12,12 +12,13 @@ from scvi.module.base import BaseModuleClass
 from torch import Tensor
 from torch.distributions import Distribution
 
-from lucidvi import kernels, module
+from lucidvi import distributions, kernels, module
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.data import csr
+from lucidvi.distributions import CountLikelihood
 from lucidvi.errors import DataError
 from lucidvi.inference._joined import joined, select_cells
-from lucidvi.inference._likelihood import log_likelihood
+from lucidvi.inference._likelihood import log_likelihood, of_genes
 from lucidvi.inference._target import Target
 from lucidvi.nn import frozen, log_density
 
@@ -136,6 +137,22 @@ class PosteriorTarget(Target):
         if self.log_library is None:
             value = value + log_density(outputs[MODULE_KEYS.PL_KEY], log_library)
         return value
+
+    def likelihood(self, z: Tensor) -> CountLikelihood | distributions.Normal:
+        r"""Likelihood :math:`p(x \mid z, s)` of all genes at one draw of each cell.
+
+        Parameters
+        ----------
+        z
+            All that is latent, shape ``(n_cells, n_latent)``.
+
+        Returns
+        -------
+        A likelihood of LucidVI's, whichever the module, of shape ``(n_cells, n_genes)``.
+        """
+        px = self._decode(z)[MODULE_KEYS.PX_KEY]
+        every = torch.ones(self.width, dtype=torch.bool, device=z.device)
+        return of_genes(px, every, renormalize=False)
 
     def select(self, cells: Tensor) -> PosteriorTarget:
         """See :meth:`Target.select`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
+from inspect import signature
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ from torch.distributions import (
 from lucidvi._compat import check_adata_or_dataloader
 from lucidvi.errors import ModelTypeError, check_choice
 from lucidvi.inference import Estimate, PosteriorTarget, Target, iwae, refined_ais
+from lucidvi.module import VAE
 from lucidvi.nn import Encoder, StandardNormal
 
 
@@ -121,6 +123,23 @@ class LikelihoodMixin(BaseModelClass):
         )
         return pd.Series(of_mean, index=list(DIAGNOSTICS))
 
+    @wraps(RNASeqMixin.get_normalized_expression, assigned=())
+    def get_normalized_expression(self, *args: Any, **kwargs: Any) -> np.ndarray | pd.DataFrame:
+        """Return expression of each gene as the decoder sees it, a mean over draws of ``z``.
+
+        Differs from scvi-tools: ``weights="importance"`` is refused where it would be wrong, see
+        :meth:`get_importance_weights`.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            See :meth:`scvi.model.base.RNASeqMixin.get_normalized_expression`.
+        """
+        given = signature(RNASeqMixin.get_normalized_expression).bind(self, *args, **kwargs)
+        if given.arguments.get("weights") == "importance":
+            check_importance_weights(self.module)
+        return super().get_normalized_expression(*args, **kwargs)
+
     @wraps(RNASeqMixin.get_importance_weights, assigned=())
     def get_importance_weights(self, *args: Any, **kwargs: Any) -> np.ndarray:
         """Return importance weights of latent states, for ``weights="importance"``.
@@ -138,14 +157,7 @@ class LikelihoodMixin(BaseModelClass):
         lucidvi.errors.ModelTypeError
             If prior or posterior is another one.
         """
-        module = self.module
-        if not isinstance(module.prior, StandardNormal) or type(module.z_encoder) is not Encoder:
-            raise ModelTypeError(
-                "Importance weights are those of a standard normal prior and a posterior with a "
-                f"diagonal covariance, and the model has a {type(module.prior).__name__} and a "
-                f"{type(module.z_encoder).__name__}.",
-                remedy='Use `weights="uniform"`.',
-            )
+        check_importance_weights(self.module)
         return super().get_importance_weights(*args, **kwargs)
 
     @torch.inference_mode()
@@ -246,6 +258,17 @@ class LikelihoodMixin(BaseModelClass):
                 adata=adata, indices=indices, batch_size=batch_size, **(data_loader_kwargs or {})
             )
         return iter(dataloader)
+
+
+def check_importance_weights(module: VAE) -> None:
+    """Raise :class:`ModelTypeError` where scvi-tools' importance weights would be wrong."""
+    if not isinstance(module.prior, StandardNormal) or type(module.z_encoder) is not Encoder:
+        raise ModelTypeError(
+            "Importance weights are those of a standard normal prior and a posterior with a "
+            f"diagonal covariance, and the model has a {type(module.prior).__name__} and a "
+            f"{type(module.z_encoder).__name__}.",
+            remedy='Use `weights="uniform"`.',
+        )
 
 
 def _iwae(target: Target, n_mc_samples: int, n_mc_samples_per_pass: int | None = None) -> Estimate:

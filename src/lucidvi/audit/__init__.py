@@ -1,0 +1,38 @@
+"""Whether a model can be trusted: checks, their findings, and what to do."""
+
+from lucidvi.audit._alternatives import Comparison
+from lucidvi.audit._amortization import Amortization, GroupGap, amortization
+from lucidvi.audit._collapse import Collapse, collapse
+from lucidvi.audit._confounding import Confounding, confounding
+from lucidvi.audit._finding import Criterion, Finding, Skipped, jsonable, judge
+from lucidvi.audit._fit import Alternative, Fit, fit
+from lucidvi.audit._identifiability import Identifiability, identifiability
+from lucidvi.audit._metric import information_metric
+from lucidvi.audit._predictions import Predictions
+from lucidvi.audit._report import Report
+from lucidvi.audit._run import run
+
+__all__ = [
+    "Alternative",
+    "Amortization",
+    "Collapse",
+    "Comparison",
+    "Confounding",
+    "Criterion",
+    "Finding",
+    "Fit",
+    "GroupGap",
+    "Identifiability",
+    "Predictions",
+    "Report",
+    "Skipped",
+    "amortization",
+    "collapse",
+    "confounding",
+    "fit",
+    "identifiability",
+    "information_metric",
+    "jsonable",
+    "judge",
+    "run",
+]

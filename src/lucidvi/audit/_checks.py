@@ -1,0 +1,77 @@
+"""The table of the checks: from what a model gives to a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lucidvi.audit._alternatives import comparison
+from lucidvi.audit._amortization import Amortization, amortization
+from lucidvi.audit._collapse import Collapse, active_directions, collapse
+from lucidvi.audit._confounding import Confounding, confounding
+from lucidvi.audit._finding import Finding, Skipped
+from lucidvi.audit._fit import Fit, fit
+from lucidvi.audit._identifiability import Identifiability, identifiability
+from lucidvi.audit._metric import canonical
+from lucidvi.audit._predictions import predictions
+from lucidvi.audit._subject import Subject
+
+
+def check_collapse(subject: Subject) -> Collapse:
+    """Which dimensions are in use."""
+    latent, metric = subject.latent, subject.metric.mean(axis=0)
+    directions = canonical(subject.metric)[1]
+    return collapse(
+        latent.loc, latent.scale, metric, directions, *subject.losses, seed=subject.seed
+    )
+
+
+def check_identifiability(subject: Subject) -> Finding:
+    """Which axes mean something."""
+    if subject.n_latent < 2:
+        return Skipped.of(Identifiability, "One latent dimension has nothing to rotate.")
+    n_active = int(active_directions(subject.losses[0]).sum())
+    covariances = subject.refined.covariance
+    return identifiability(subject.metric, covariances, n_active, seed=subject.seed)
+
+
+def check_amortization(subject: Subject) -> Amortization:
+    """How far the encoder is off."""
+    refined, sample = subject.refined, subject.sample
+    return amortization(
+        refined.amortization_gap,
+        refined.approximation_gap,
+        refined.explained,
+        subject.latent.loc[refined.positions],
+        refined.loc,
+        refined.scale,
+        cell=np.asarray(subject.adata.obs_names)[sample.cells[refined.positions]],
+        label=sample.label[refined.positions],
+        batch=sample.batch[refined.positions],
+        seed=subject.seed,
+    )
+
+
+def check_fit(subject: Subject) -> Fit:
+    """Whether predicted counts look like the data."""
+    likelihood = str(getattr(subject.model.module, "gene_likelihood", ""))
+    compared = None if likelihood == "normal" else comparison(subject, likelihood)
+    return fit(predictions(subject), compared, likelihood, subject.sample.split)
+
+
+def check_confounding(subject: Subject) -> Confounding:
+    """Ask whether batch and depth show."""
+    sample, latent = subject.sample, subject.latent
+    log_total = np.log(latent.total.clip(min=1))
+    return confounding(latent.loc, sample.batch, log_total, sample.label, seed=subject.seed)
+
+
+#: The values of ``checks``: what a check makes of a model, in the order of the report.
+CHECKS: dict[str, Callable[[Subject], Finding]] = {
+    "collapse": check_collapse,
+    "identifiability": check_identifiability,
+    "amortization": check_amortization,
+    "fit": check_fit,
+    "confounding": check_confounding,
+}

@@ -1,0 +1,198 @@
+"""What a check found: numbers, verdicts with their thresholds, and what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+Verdict = Literal["ok", "warn", "fail", "skipped"]
+
+#: From best to worst. What was skipped says nothing, so it never decides.
+VERDICTS: tuple[Verdict, ...] = ("skipped", "ok", "warn", "fail")
+#: Significant digits that are written to JSON.
+DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One number of a finding, held against its thresholds.
+
+    Parameters
+    ----------
+    name
+        Of the criterion, unique within its finding.
+    verdict
+        What the thresholds make of the value.
+    statement
+        One sentence for a reader who knows biology, with the numbers in it; of a criterion that
+        was skipped, the reason.
+    value
+        The number, NaN where it was skipped.
+    warn, fail
+        Thresholds from which on the verdict is ``warn`` or ``fail``; None where it never is.
+    worse
+        Whether higher or lower values are worse.
+    cure
+        Code to paste, empty where nothing is to be done.
+    """
+
+    name: str
+    verdict: Verdict
+    statement: str
+    value: float = math.nan
+    warn: float | None = None
+    fail: float | None = None
+    worse: Literal["higher", "lower"] = "higher"
+    cure: str = ""
+
+    @classmethod
+    def skipped(cls, name: str, reason: str) -> Criterion:
+        """Return a criterion that does not apply, and why."""
+        return cls(name, "skipped", reason)
+
+
+def judge(
+    name: str,
+    value: float,
+    statement: str,
+    *,
+    warn: float | None = None,
+    fail: float | None = None,
+    worse: Literal["higher", "lower"] = "higher",
+    cure: str = "",
+) -> Criterion:
+    """Hold a value against its thresholds; see :class:`Criterion`.
+
+    A value that is not a number fails: nothing can be said for it. The cure is dropped where the
+    verdict is ``ok``.
+    """
+    sign = 1 if worse == "higher" else -1
+
+    def reaches(threshold: float | None) -> bool:
+        return threshold is not None and not sign * value < sign * threshold
+
+    verdict: Verdict = "fail" if reaches(fail) else "warn" if reaches(warn) else "ok"
+    value = float(value)
+    cure = "" if verdict == "ok" else cure
+    return Criterion(name, verdict, statement, value, warn, fail, worse, cure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one check found. Subclasses add the numbers and arrays, as typed fields.
+
+    Parameters
+    ----------
+    criteria
+        What the verdict rests on, the most telling one first.
+    """
+
+    #: Key in the report.
+    name: ClassVar[str]
+    #: The question that the check answers.
+    title: ClassVar[str]
+    #: What was checked and what it means, a paragraph.
+    explanation: ClassVar[str]
+    #: Where the method is from.
+    reference: ClassVar[str]
+
+    criteria: tuple[Criterion, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of the criteria."""
+        return worst(criterion.verdict for criterion in self.criteria)
+
+    @property
+    def problems(self) -> tuple[Criterion, ...]:
+        """The criteria that are not ``ok``, the worst first; none that were skipped."""
+        found = [c for c in self.criteria if c.verdict in ("warn", "fail")]
+        return tuple(sorted(found, key=lambda c: c.verdict != "fail"))
+
+    @property
+    def summary(self) -> str:
+        """One sentence: the worst problem or, without any, what the first criterion says."""
+        if self.problems:
+            return self.problems[0].statement
+        spoken = [c for c in self.criteria if c.verdict == "ok"] or list(self.criteria)
+        return spoken[0].statement
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Thresholds by ``"criterion.warn"`` and ``"criterion.fail"``."""
+        pairs = ((c.name, level, getattr(c, level)) for c in self.criteria for level in LEVELS)
+        return {f"{name}.{level}": value for name, level, value in pairs if value is not None}
+
+    @property
+    def cure(self) -> str:
+        """Code to paste, of all problems; empty where there are none."""
+        cures = dict.fromkeys(c.cure for c in self.problems if c.cure)
+        return "\n\n".join(cures)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The single numbers among the fields."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in values if type(value) in (int, float)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it in types that JSON has; arrays are under ``"data"``."""
+        told = ("name", "title", "verdict", "summary", "explanation", "reference", "cure")
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        return jsonable(
+            {name: getattr(self, name) for name in told}
+            | {"thresholds": self.thresholds, "numbers": self.numbers}
+            | {"criteria": data.pop("criteria"), "data": data}
+        )
+
+
+LEVELS = ("warn", "fail")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped(Finding):
+    """A check that does not apply, and why; it has the name and texts of the one left out."""
+
+    name: str  # type: ignore[misc]
+    title: str  # type: ignore[misc]
+    explanation: str  # type: ignore[misc]
+    reference: str  # type: ignore[misc]
+
+    @classmethod
+    def of(cls, finding: type[Finding], reason: str) -> Skipped:
+        """Return what stands in for a finding of this class."""
+        return cls(
+            name=finding.name,
+            title=finding.title,
+            explanation=finding.explanation,
+            reference=finding.reference,
+            criteria=(Criterion.skipped(finding.name, reason),),
+        )
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the worst of some verdicts; ``"skipped"`` of none."""
+    return max(verdicts, key=VERDICTS.index, default="skipped")
+
+
+def jsonable(value: Any) -> Any:
+    """Return a value in types that JSON has.
+
+    Arrays become lists, dataclasses and mappings objects, and what is not finite null; numbers
+    are rounded to six significant digits.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    return value

@@ -1,0 +1,119 @@
+"""All findings of a model, to print and to keep."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.padding import Padding
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from lucidvi.audit._finding import Finding, Verdict, jsonable, worst
+from lucidvi.files import written_whole
+
+#: How the verdicts look in a terminal.
+STYLES: dict[Verdict, str] = {
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "bold red",
+    "skipped": "dim",
+}
+#: Columns of a report that is turned into text.
+WIDTH = 99
+
+
+@dataclass(frozen=True, eq=False)
+class Report(Mapping[str, Finding]):
+    """Findings by name; ``print(report)`` shows the summary.
+
+    Parameters
+    ----------
+    findings
+        By name, in the order of the checks.
+    about
+        What was audited and how: model, numbers of cells and genes, which cells were held out,
+        seed, versions, seconds of each check.
+    """
+
+    findings: dict[str, Finding]
+    about: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Finding:
+        return self.findings[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.findings)
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of the findings."""
+        return worst(finding.verdict for finding in self.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it in types that JSON has."""
+        findings = {name: finding.to_dict() for name, finding in self.items()}
+        return {"verdict": self.verdict, "about": jsonable(self.about), "findings": findings}
+
+    def to_json(self, path: str | PathLike[str]) -> None:
+        """Write all of it to a JSON file, which appears whole or not at all.
+
+        Parameters
+        ----------
+        path
+            File to write; an existing one is replaced.
+        """
+        path = Path(path)
+        with written_whole(path.parent, path.name) as folder:
+            text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+            (folder / path.name).write_text(text + "\n", encoding="utf-8")
+
+    def __rich__(self) -> Group:
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for finding in self.values():
+            table.add_row(
+                Text(finding.verdict, style=STYLES[finding.verdict]),
+                Text(finding.name, style="bold"),
+                escape(finding.summary),
+            )
+            for criterion in finding.problems[1:]:
+                mark = Text(criterion.verdict, style=STYLES[criterion.verdict])
+                table.add_row(mark, "", escape(criterion.statement))
+        cures = [part for finding in self.values() for part in _cure(finding)]
+        return Group(self._heading(), Text(), table, *cures)
+
+    def _heading(self) -> Text:
+        heading = Text("Audit: ")
+        heading.append(self.verdict, style=STYLES[self.verdict])
+        if {"model", "n_cells", "n_obs", "n_genes"} <= set(self.about):
+            said = "  {model}, {n_cells:,} of {n_obs:,} cells x {n_genes:,} genes"
+            heading.append(said.format_map(self.about))
+        return heading
+
+    def __str__(self) -> str:
+        # A file of its own, so that neither colours nor the terminal's width get in.
+        console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
+        console.print(self)
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue()
+
+    __repr__ = __str__
+
+
+def _cure(finding: Finding) -> tuple[Any, ...]:
+    """Return what to do about a finding, to print."""
+    if not finding.cure:
+        return ()
+    code = Syntax(finding.cure, "python", theme="ansi_light", background_color="default")
+    return Text(), Text(f"What to do ({finding.name}):", style="bold"), Padding(code, (0, 4))

@@ -1,0 +1,158 @@
+"""Which cells are looked at: a sample of all batches and labels, with held-out ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scvi import REGISTRY_KEYS
+
+#: Share of the sample that is held-out cells, where there are enough of them.
+HELD_OUT_SHARE = 0.3
+
+SPLITS = {
+    "known": "validation and test cells of the model's own training",
+    "new": "all cells, none of which the model was trained on",
+    "unknown": "none: which cells the model was trained on is not known, so that all numbers are "
+    "of cells that may have been trained on",
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Cells that are looked at.
+
+    Parameters
+    ----------
+    cells
+        Positions in the AnnData, increasing, shape ``(n_cells,)``.
+    held_out
+        Which of these were held out of training; none where it is not known.
+    split
+        ``"known"``, ``"new"`` or ``"unknown"``, see :data:`SPLITS`.
+    batch, label
+        Names of each cell's batch and label, shape ``(n_cells,)``.
+    """
+
+    cells: np.ndarray
+    held_out: np.ndarray
+    split: str
+    batch: np.ndarray
+    label: np.ndarray
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is more than one label."""
+        return len(np.unique(self.label)) > 1
+
+    @property
+    def evaluated(self) -> np.ndarray:
+        """Positions in the sample of the held-out cells, or of all where none are."""
+        return np.flatnonzero(self.held_out if self.held_out.any() else ~self.held_out)
+
+    @property
+    def trained(self) -> np.ndarray:
+        """Positions in the sample of the cells that were trained on, as far as is known."""
+        return np.flatnonzero(~self.held_out)
+
+
+def draw_sample(
+    model: Any,
+    adata: AnnData,
+    batch_key: str | None,
+    labels_key: str | None,
+    max_cells: int,
+    rng: np.random.Generator,
+) -> Sample:
+    """Choose the cells.
+
+    Parameters
+    ----------
+    model
+        A model of scvi-tools' kind.
+    adata
+        Cells, registered with the model.
+    batch_key, labels_key
+        Columns of ``obs``; by default what the model was set up with.
+    max_cells
+        Most cells to choose; at least their :data:`HELD_OUT_SHARE` is held-out if possible.
+    rng
+        Chooses.
+    """
+    split, held_out = held_out_cells(model, adata)
+    manager = model.get_anndata_manager(adata, required=True)
+    batch, label = (
+        names(manager, key, adata.n_obs)
+        if column is None
+        else adata.obs[column].astype(str).to_numpy()
+        for column, key in (
+            (batch_key, REGISTRY_KEYS.BATCH_KEY),
+            (labels_key, REGISTRY_KEYS.LABELS_KEY),
+        )
+    )
+    strata = pd.factorize(pd.Series(batch) + "\n" + pd.Series(label))[0]
+    out, others = np.flatnonzero(held_out), np.flatnonzero(~held_out)
+    n_out = min(len(out), max(int(HELD_OUT_SHARE * max_cells), max_cells - len(others)))
+    chosen = [
+        stratified(strata[part], n, rng, part)
+        for part, n in ((out, n_out), (others, max_cells - n_out))
+    ]
+    cells = np.sort(np.concatenate(chosen))
+    return Sample(cells, held_out[cells], split, batch[cells], label[cells])
+
+
+def held_out_cells(model: Any, adata: AnnData) -> tuple[str, np.ndarray]:
+    """Return what is known of the split, and which cells were held out of training."""
+    own = model.adata
+    nobody = np.zeros(adata.n_obs, dtype=bool)
+    train = getattr(model, "train_indices_", None)
+    if train is None:
+        train = getattr(model, "train_indices", None)
+    if own is not None and not np.isin(adata.obs_names, own.obs_names).any():
+        return "new", ~nobody
+    same = own is adata or (own is not None and adata.obs_names.equals(own.obs_names))
+    if not same or train is None or len(train) == 0 or max(train) >= adata.n_obs:
+        return "unknown", nobody
+    held_out = ~nobody
+    held_out[np.asarray(train)] = False
+    return ("known" if held_out.any() else "unknown"), held_out
+
+
+def names(manager: Any, key: str, n_cells: int) -> np.ndarray:
+    """Names of the categories of each cell in a registered field."""
+    if key not in manager.data_registry:
+        return np.full(n_cells, "")
+    codes = np.ravel(manager.get_from_registry(key)).astype(int)
+    mapping = manager.get_state_registry(key).categorical_mapping
+    return np.asarray(mapping).astype(str)[codes]
+
+
+def stratified(
+    strata: np.ndarray, n: int, rng: np.random.Generator, cells: np.ndarray | None = None
+) -> np.ndarray:
+    """Choose ``n`` cells so that every stratum has its share, to the next cell.
+
+    Parameters
+    ----------
+    strata
+        Stratum of each cell, integers.
+    n
+        Cells to choose; all, if there are fewer.
+    rng
+        Chooses.
+    cells
+        What to return of those chosen, by default their positions.
+    """
+    cells = np.arange(len(strata)) if cells is None else cells
+    if n >= len(strata):
+        return cells
+    # In each stratum the cells get evenly spaced places in [0, 1), in random order and with a
+    # random start; the first n places are then shared out proportionally.
+    place = np.empty(len(strata))
+    for stratum in np.unique(strata):
+        members = rng.permutation(np.flatnonzero(strata == stratum))
+        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    return cells[np.argsort(place, kind="stable")[:n]]
