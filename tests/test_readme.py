@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-EXAMPLE, CONVERSION, REFINEMENT = re.findall(
+EXAMPLE, CONVERSION, REFINEMENT, AUDIT = re.findall(
     r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL
 )
 
@@ -57,4 +57,13 @@ def test_conversion():
     namespace = run(EXAMPLE + CONVERSION)
     assert type(namespace["theirs"]).__module__.startswith("scvi.")
     assert type(namespace["model"]).__module__.startswith("lucidvi.")
+    plt.close("all")
+
+
+def test_audit(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    report = run(EXAMPLE + AUDIT)["report"]
+    assert "Audit: " in capsys.readouterr().out
+    assert (tmp_path / "report.json").exists()
+    assert set(report) == {"collapse", "identifiability", "amortization", "fit", "confounding"}
     plt.close("all")

@@ -115,6 +115,8 @@ class InferenceMixin(BaseModelClass):
 
         The amortization gap is what the encoder misses of the best normal with a diagonal
         covariance (:meth:`refine_posterior` closes it), the approximation gap what that misses.
+        Of a model with a richer posterior the best normal has a full covariance; a flow may be
+        better than that, and its amortization gap negative.
 
         Parameters
         ----------

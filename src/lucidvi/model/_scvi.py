@@ -86,7 +86,8 @@ class SCVI(
     latent_distribution
         ``"normal"``, or ``"ln"`` for a logistic normal.
     **kwargs
-        Passed to :class:`lucidvi.module.VAE`; such as the prior of the latent state,
+        Passed to :class:`lucidvi.module.VAE`; such as the posterior's family,
+        ``posterior="full"`` or ``"flow"``, and the prior of the latent state,
         ``prior="mixture"``, ``"vamp"`` (see :class:`lucidvi.nn.VampPrior`) or ``"conditional"``
         on covariates, with its arguments: ``prior_kwargs={"n_components": 50}``.
 
@@ -387,6 +388,7 @@ class SCVI(
         Raises
         ------
         lucidvi.errors.ModelTypeError
-            If scvi-tools has no such model: its prior is the standard normal.
+            If scvi-tools has no such model: its prior is the standard normal, its posterior a
+            normal with a diagonal covariance.
         """
         return convert(self, scvi.model.SCVI)

@@ -63,8 +63,8 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         datasplitter_kwargs
             Passed to :class:`scvi.dataloaders.DataSplitter`.
         plan_config, plan_kwargs
-            Arguments of :class:`lucidvi.train.TrainingPlan`; the second take precedence, and both
-            over the preset.
+            Arguments of :class:`lucidvi.train.TrainingPlan`, such as the ``objective``; the second
+            take precedence, and both over the preset.
         datamodule
             Lightning data module to train with, if the model was made without AnnData.
         trainer_config, **trainer_kwargs
