@@ -29,8 +29,10 @@ READ_TOGETHER = (
     "adata.obsm['X_scVI'] = model.get_latent_representation()\n"
     "sc.pp.neighbors(adata, use_rep='X_scVI')"
 )
-CANONICALIZE = (
-    "# Turn the latent space to the directions that are well defined.\nmodel.canonicalize()"
+CANONICAL_AXES = (
+    "# Turn latent states to the directions that are well defined, those that move most first.\n"
+    "directions = report['identifiability'].directions\n"
+    "adata.obsm['X_scVI'] = model.get_latent_representation() @ directions"
 )
 
 
@@ -206,5 +208,5 @@ def _rotation(losses: np.ndarray) -> Criterion:
         f"do; a rotation loses {losses.mean():.2f} nats a cell on average, and that is all that "
         "makes these axes special.",
         warn=ROTATION_WARN,
-        cure=CANONICALIZE,
+        cure=CANONICAL_AXES,
     )
