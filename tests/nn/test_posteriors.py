@@ -123,12 +123,9 @@ def test_copies_and_weights(encoder):
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_starts_as_a_diagonal_normal(name):
     encoder = POSTERIORS[name](n_input=5, n_output=4).eval()
-    q = encoder(torch.rand(N_CELLS, 5))
-    normal = Normal(*encoder._heads(encoder.encoder(torch.zeros(1, 5))))
-    z = torch.randn(N_CELLS, 4)
-    x = torch.zeros(1, 5)
-    torch.testing.assert_close(log_density(encoder(x), z[:1]), log_density(normal, z[:1]))
-    torch.testing.assert_close(q.rsample().shape, z.shape)
+    x, z = torch.rand(N_CELLS, 5), torch.randn(N_CELLS, 4)
+    normal = Normal(*encoder._heads(encoder.encoder(x)))
+    torch.testing.assert_close(log_density(encoder(x), z), log_density(normal, z))
 
 
 def test_divergence_of_normals_is_torchs():

@@ -31,7 +31,7 @@ CURES = {
     "library": (
         "# Let the decoder take sequencing depth from the cell's total counts, not from z, and\n"
         "# leave out cells with few counts, whose place is mostly the prior's.\n"
-        "adata = adata[adata.X.sum(axis=1).A1 >= 200].copy()\n"
+        "adata = adata[np.ravel(adata.X.sum(axis=1)) >= 200].copy()\n"
         "SCVI.setup_anndata(adata)\n"
         "model = SCVI(adata, use_observed_lib_size=True)\n"
         "model.train()"

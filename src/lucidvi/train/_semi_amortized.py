@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scvi.module.base import LossOutput
-from torch import nn
 from torch.distributions import Distribution, Normal
 
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.data import Minibatch
 from lucidvi.inference import NormalPosterior, PosteriorTarget, step_means
 from lucidvi.module import UNTRANSFORMED_Z
-from lucidvi.nn import FullNormal, frozen
+from lucidvi.nn import FullNormal, frozen, in_evaluation
 from lucidvi.train._objective import ELBO, Objective
 
 if TYPE_CHECKING:
@@ -65,7 +62,7 @@ class SemiAmortized(Objective):
         if plan.kl_weight < plan.max_kl_weight:
             return ELBO()(plan, minibatch)
         module = plan.plain_module
-        with evaluating(module):
+        with in_evaluation(module):
             target = PosteriorTarget.from_module(module, dict(minibatch))
             first = NormalPosterior.from_distribution(target.q0)
             refined = step_means(target, first, self.n_steps)
@@ -97,15 +94,3 @@ def _redraw(module: Any, refined: NormalPosterior, inference: dict[str, Any]) ->
         UNTRANSFORMED_Z: z,
         MODULE_KEYS.LIBRARY_KEY: library,
     }
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode, and each of its layers back into its own."""
-    training = [layer for layer in module.modules() if layer.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for layer in training:
-            layer.training = True
