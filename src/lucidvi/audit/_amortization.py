@@ -12,10 +12,11 @@ from lucidvi.audit._finding import Criterion, Finding, judge
 
 #: Share of what can be explained that the encoder misses.
 MISSED_WARN, MISSED_FAIL = 0.1, 0.3
-#: Error in standard deviations from which on the encoder is off by more than it says itself.
-ERROR_WARN = 1.0
-#: Error of one label or batch over that of all cells, and fewest cells of one.
-GROUP_WARN, GROUP_MIN = 1.5, 15
+#: Error in standard deviations from which on the uncertainty that the encoder states is less than
+#: half of what it is: :math:`\\sqrt{1 + e^2} = 2`.
+ERROR_WARN = 3**0.5
+#: Error of one label or batch over that of all cells, its least error, and fewest cells of one.
+GROUP_WARN, GROUP_ERROR_MIN, GROUP_MIN = 1.5, 1.0, 15
 #: Axes that the counts have to determine on average for the error to mean anything.
 DETERMINED_MIN = 0.5
 #: Share of neighbours that change beyond those that change by the posterior's uncertainty.
@@ -255,8 +256,7 @@ def _error(error: float) -> Criterion:
         "error",
         error,
         f"The encoder's guesses are off by {error:.2f} standard deviations of the posterior, so "
-        "the uncertainty that it states is "
-        + ("too small." if error >= ERROR_WARN else "of the right size."),
+        f"the uncertainty that it states is {1 / np.hypot(1, error):.0%} of what it is.",
         warn=ERROR_WARN,
         cure=REFINE,
     )
@@ -269,7 +269,7 @@ def _worst_group(groups: list[GroupGap], error: float) -> Criterion:
     most = max(large, key=lambda group: group.error_in_sd)
     return judge(
         "group",
-        most.error_in_sd / max(error, ERROR_WARN / GROUP_WARN),
+        most.error_in_sd / max(error, GROUP_ERROR_MIN / GROUP_WARN),
         f"The {most.by} {most.group!r} is encoded worst: off by {most.error_in_sd:.2f} standard "
         f"deviations, {most.amortization_gap:.1f} nats a cell (all cells: {error:.2f}).",
         warn=GROUP_WARN,
