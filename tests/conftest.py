@@ -90,3 +90,75 @@ def make_adata():
 @pytest.fixture
 def adata(make_adata):
     return make_adata()
+
+
+@pytest.fixture(scope="session")
+def make_findings():
+    """Return a function that makes an audit's findings, by name, of made-up numbers.
+
+    ``worth`` is what each latent direction is worth, ``misfit`` the share of genes that do not
+    fit, ``names`` what batches, labels and genes are called besides their number, ``shift`` the
+    encoder's error and ``scale`` the posteriors' width (1 where the counts determine nothing).
+    """
+    from lucidvi.audit import (
+        Predictions,
+        amortization,
+        collapse,
+        confounding,
+        fit,
+        identifiability,
+    )
+
+    def make(
+        worth=(40, 20, 5, 0.1), misfit=0.2, names="", n_batches=3, shift=0.8, scale=0.3, n_genes=60
+    ):
+        rng = np.random.default_rng(0)
+        n, k = 200, len(worth)
+        worth = np.asarray(worth, dtype=float)
+        z = rng.normal(size=(n, k))
+        batch = np.array([f"b{i % n_batches}{names}" for i in range(n)])
+        label = np.array([f"t{i % 2}{names}" for i in range(n)])
+        losses = worth + 0.2 * rng.normal(size=(n, k))
+        loadings = rng.normal(size=(n, 50, k)) * np.sqrt(worth / 50)
+        residuals = rng.random((n, n_genes))
+        residuals[:, : round(misfit * n_genes)] **= 3
+        mean = np.geomspace(0.05, 20, n_genes)
+        gap = np.full(n, 0.5 * k * shift**2)
+        predicted = Predictions(
+            gene=np.array([f"g{i}{names}" for i in range(n_genes)]),
+            residuals=residuals,
+            zeros_observed=np.linspace(0.98, 0.1, n_genes),
+            zeros_predicted=np.linspace(0.98, 0.1, n_genes),
+            zeros_error=np.full(n_genes, 0.01),
+            correlated=np.arange(3),
+            log_observed=rng.normal(size=(n, 3)),
+            log_predicted=rng.normal(size=(n, 3)),
+            **dict.fromkeys(("mean_observed", "mean_predicted"), mean),
+            **dict.fromkeys(("variance_observed", "variance_predicted"), mean + mean**2),
+            **dict.fromkeys(("library_observed", "library_predicted"), np.ones(n)),
+            **dict.fromkeys(("cv_observed", "cv_predicted"), np.ones(n)),
+        )
+        found = (
+            collapse(z, np.full_like(z, 0.5), np.diag(worth), np.eye(k), losses, losses * 0.9),
+            identifiability(
+                np.einsum("ngk,ngl->nkl", loadings, loadings),
+                np.broadcast_to(np.diag(1 / (1 + worth)), (n, k, k)),
+                int((worth > 1).sum()),
+            ),
+            amortization(
+                gap,
+                gap,
+                np.full(n, 100.0),
+                z,
+                z,
+                np.full_like(z, scale),
+                cell=np.arange(n),
+                label=label,
+                batch=batch,
+            ),
+            fit(predicted, None, "nb", "unknown"),
+            confounding(z, batch, rng.normal(7, 0.5, n), label),
+        )
+        return {finding.name: finding for finding in found}
+
+    return make

@@ -64,6 +64,6 @@ def test_audit(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     report = run(EXAMPLE + AUDIT)["report"]
     assert "Audit: " in capsys.readouterr().out
-    assert (tmp_path / "report.json").exists()
+    assert "Can this model be trusted?" in (tmp_path / "report.html").read_text()
     assert set(report) == {"collapse", "identifiability", "amortization", "fit", "confounding"}
     plt.close("all")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from lucidvi import __version__
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from lucidvi.model import SCVI
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,6 +66,86 @@ def demo(
     console.print(
         "Next: the same on your own cells, five lines of Python: tutorials/first_model.md"
     )
+
+
+@app.command()
+def audit(
+    model_dir: Annotated[Path, typer.Argument(help="Folder of a saved SCVI.")],
+    data: Annotated[Path, typer.Argument(help="Cells with the model's genes, as .h5ad.")],
+    html: Annotated[Path | None, typer.Option(help="Page to write, with figures.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File for all numbers.")] = None,
+    batch_key: Annotated[
+        str | None, typer.Option(help="Column of obs, if not the model's.")
+    ] = None,
+    labels_key: Annotated[
+        str | None, typer.Option(help="Column of obs, if not the model's.")
+    ] = None,
+    max_cells: Annotated[int, typer.Option(min=2, help="Most cells to look at.")] = 5000,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+) -> None:
+    """Tell whether a model can be trusted, and what to do if not.
+
+    The model is a folder that SCVI.save of LucidVI or of scvi-tools wrote; nothing in it is run.
+    Exit code: 0 for ok and warn, 1 for fail, 2 for an error.
+    """
+    from lucidvi.audit import run
+    from lucidvi.audit._report import check_suffix
+    from lucidvi.errors import LucidVIError
+
+    try:
+        for path, suffix in ((html, ".html"), (json, ".json")):
+            if path is not None:
+                check_suffix(path, suffix)  # now, not after minutes
+        model = _load(model_dir, _read_cells(data))
+        report = run(
+            model, seed=seed, batch_key=batch_key, labels_key=labels_key, max_cells=max_cells
+        )
+        Console().print(report, crop=False)
+        for path, write in ((html, report.to_html), (json, report.to_json)):
+            if path is not None:
+                write(path)
+                typer.echo(f"Written  {path}")
+    except LucidVIError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    raise typer.Exit(report.verdict == "fail")
+
+
+def _read_cells(path: Path) -> AnnData:
+    """Read an .h5ad file; raise if that is none."""
+    from anndata import read_h5ad
+
+    from lucidvi.errors import FileError
+
+    if not path.is_file():
+        raise FileError(f"There is no file {path}.", remedy="Give the path of an .h5ad file.")
+    try:
+        return read_h5ad(path)
+    except Exception as error:  # anndata and HDF5 raise many kinds for a file that is another's
+        remedy = "Write one with `adata.write_h5ad(path)`."
+        raise FileError(f"{path} is no .h5ad file.", remedy=remedy) from error
+
+
+def _load(folder: Path, adata: AnnData) -> SCVI:
+    """Load a model with these cells; raise if it is another or of other cells."""
+    from lucidvi.errors import DataError, FileError, LucidVIError, ModelTypeError
+    from lucidvi.model import SCVI
+
+    if not folder.is_dir():
+        raise FileError(f"There is no folder {folder}.", remedy="Give one that `save` wrote.")
+    name = SCVI.load_registry(str(folder))["model_name"]
+    if name != SCVI.__name__:
+        raise ModelTypeError(
+            f"{folder} holds a {name}, and this command reads a SCVI.",
+            remedy="Load it in Python and call `lucidvi.audit.run(model)`.",
+        )
+    try:
+        return SCVI.load(str(folder), adata=adata)
+    except LucidVIError:
+        raise
+    except ValueError as error:  # of scvi-tools, such as for batches that the model lacks
+        remedy = "Give the cells that the model was trained on, or others of the same batches."
+        raise DataError(f"The cells do not suit the model: {error}", remedy=remedy) from error
 
 
 def main() -> None:

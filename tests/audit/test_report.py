@@ -1,10 +1,13 @@
 """Reports: a mapping of findings, printed and kept."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from lucidvi.audit import Collapse, Criterion, Fit, Report, Skipped
+from lucidvi.errors import FileError
 
 
 @pytest.fixture
@@ -48,3 +51,56 @@ def test_json_is_whole_and_replaces(report, tmp_path):
     Report({}, {}).to_json(file)
     assert json.loads(file.read_text())["findings"] == {}
     assert [path.name for path in file.parent.iterdir()] == ["report.json"]
+
+
+WRITERS = {".json": Report.to_json, ".html": Report.to_html}
+
+
+@pytest.mark.parametrize(("suffix", "write"), WRITERS.items())
+def test_files_are_whole_and_replace(report, tmp_path, suffix, write):
+    file = tmp_path / "audit" / f"report{suffix}"
+    write(report, file)
+    first = file.read_text()
+    assert "Counts are [odd]." in first
+    write(Report({}, {}), str(file))
+    assert "Counts are [odd]." not in file.read_text()
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize(("suffix", "write"), WRITERS.items())
+def test_a_write_that_fails_leaves_what_was(report, tmp_path, monkeypatch, suffix, write):
+    file = tmp_path / f"report{suffix}"
+    file.write_text("old")
+
+    def full(path, text, **kwargs):
+        with path.open("w") as handle:
+            handle.write(text[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(file), "write_text", full)
+    with pytest.raises(FileError, match=r"cannot be written: No space left"):
+        write(report, file)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(("suffix", "write"), WRITERS.items())
+def test_paths_that_cannot_be_written(report, tmp_path, suffix, write):
+    (tmp_path / "file").touch()
+    (tmp_path / f"folder{suffix}").mkdir()
+    for path in (tmp_path / "file" / f"report{suffix}", tmp_path / f"folder{suffix}"):
+        with pytest.raises(FileError, match=rf"`path` is '{path}', which cannot be written"):
+            write(report, path)
+    for name in ("report.txt", "report", f"{suffix}"):
+        with pytest.raises(FileError, match=f"does not end in {suffix}"):
+            write(report, tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", f"folder{suffix}"}
+
+
+def test_code_is_whole_and_can_be_pasted(report):
+    """Neither indented nor cut off, however narrow the terminal."""
+    code = "model.train(" + "x" * 200 + ")"
+    object.__setattr__(report["fit"], "criteria", (Criterion("a", "fail", "Odd.", cure=code),))
+    console = Console(width=40, file=io.StringIO())
+    console.print(report, crop=False)
+    assert code in console.file.getvalue().splitlines()

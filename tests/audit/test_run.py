@@ -286,6 +286,8 @@ def test_errors(healthy):
         run({})
     with pytest.raises(DataError, match="`checks` is 'fits'"):
         run(healthy, checks=["fits"])
+    with pytest.raises(DataError, match="`max_cells` is 1: that leaves 1"):
+        run(healthy, max_cells=1)
     for argument in ("batch_key", "labels_key"):
         with pytest.raises(MissingKeyError, match=f"`{argument}` is 'tissue'"):
             run(healthy, **{argument: "tissue"})

@@ -63,6 +63,8 @@ class Collapse(Finding):
     own_worth
         The same when each direction is set to what those before it tell, the mean of the nearest
         cells, shape ``(n_latent,)``.
+    least_worth, least_own_worth
+        Nats a cell from which on a direction counts, of the two.
     variance_share
         Share of the explained variance of expression, on a scale on which counts have unit
         variance, of each direction, shape ``(n_latent,)``.
@@ -109,6 +111,8 @@ class Collapse(Finding):
     worth: np.ndarray
     worth_error: np.ndarray
     own_worth: np.ndarray
+    least_worth: float
+    least_own_worth: float
     variance_share: np.ndarray
     mutual_information: float
     mutual_information_upper: float
@@ -170,6 +174,8 @@ def collapse(
         worth=worth,
         worth_error=error,
         own_worth=own_losses.mean(axis=0),
+        least_worth=least_worth(worth),
+        least_own_worth=least_worth(own_losses.mean(axis=0)),
         variance_share=variance / max(variance.sum(), np.finfo(float).tiny),
         mutual_information=float(kl.sum()) - whole.kl_upper,
         mutual_information_upper=float(kl.sum()) - whole.kl_lower,
@@ -182,8 +188,12 @@ def collapse(
 def active_directions(losses: np.ndarray) -> np.ndarray:
     """Say which directions count, by what cells lose without them, shape ``(n_latent,)``."""
     worth, error = losses.mean(axis=0), losses.std(axis=0) / np.sqrt(len(losses))
-    least = max(WORTH_MIN, WORTH_SHARE * worth.clip(min=0).sum())
-    return (worth >= least) & (worth > 2 * error)
+    return (worth >= least_worth(worth)) & (worth > 2 * error)
+
+
+def least_worth(worth: np.ndarray) -> float:
+    """Return the nats a cell from which on a direction counts, given what each is worth."""
+    return max(WORTH_MIN, WORTH_SHARE * float(worth.clip(min=0).sum()))
 
 
 def suggest_n_latent(n_used: int, n_latent: int) -> int:

@@ -100,6 +100,10 @@ class Fit(Finding):
         Share of zeros.
     ks, ks_q
         Kolmogorov-Smirnov distance of each gene's residuals from uniform, and its q-value.
+    ks_min
+        Distance from which on a gene is misfit if it is so significantly (q below 0.05).
+    expressed, misfit
+        Whether each gene is found in enough cells to be judged, and whether it is misfit.
     levels, coverage
         Nominal levels and the share of counts in the central interval of each.
     library_observed, library_predicted
@@ -155,6 +159,9 @@ class Fit(Finding):
     zeros_predicted: np.ndarray
     ks: np.ndarray
     ks_q: np.ndarray
+    ks_min: float
+    expressed: np.ndarray
+    misfit: np.ndarray
     levels: np.ndarray
     coverage: np.ndarray
     library_observed: np.ndarray
@@ -189,7 +196,8 @@ def fit(predicted: Predictions, compared: Comparison | None, likelihood: str, sp
     q = false_discovery(p)
     expressed = predicted.zeros_observed <= 1 - EXPRESSED_MIN
     expressed = expressed if expressed.any() else ~expressed
-    misfit = float(((q < Q_MAX) & (distance >= KS_MIN))[expressed].mean())
+    misfit = (q < Q_MAX) & (distance >= KS_MIN)
+    misfit_genes = float(misfit[expressed].mean())
     covered = coverage(predicted.residuals[:, expressed], LEVELS)
     top = np.argsort(-predicted.mean_observed)[:N_RESIDUAL]
     correlation = excess_correlation(predicted.residuals[:, top])
@@ -198,7 +206,7 @@ def fit(predicted: Predictions, compared: Comparison | None, likelihood: str, sp
     alternatives = _alternatives(compared)
     return Fit(
         criteria=(
-            _residuals(misfit),
+            _residuals(misfit_genes),
             _coverage(covered[LEVELS.tolist().index(0.9)]),
             _zeros(zeros),
             _correlation(correlation),
@@ -207,7 +215,7 @@ def fit(predicted: Predictions, compared: Comparison | None, likelihood: str, sp
         ),
         held_out=split != "unknown",
         n_cells=len(predicted.residuals),
-        misfit_genes=misfit,
+        misfit_genes=misfit_genes,
         coverage_90=float(covered[LEVELS.tolist().index(0.9)]),
         residual_correlation=correlation,
         zeros_off=zeros,
@@ -222,6 +230,9 @@ def fit(predicted: Predictions, compared: Comparison | None, likelihood: str, sp
         zeros_predicted=predicted.zeros_predicted,
         ks=distance,
         ks_q=q,
+        ks_min=KS_MIN,
+        expressed=expressed,
+        misfit=misfit,
         levels=LEVELS,
         coverage=covered,
         library_observed=predicted.library_observed,

@@ -61,6 +61,8 @@ class Identifiability(Finding):
     eigenvalue_ratio
         Each eigenvalue over the next, shape ``(n_latent - 1,)``; near 1, the two directions are
         not distinct.
+    distinct
+        Whether each canonical direction is distinct, shape ``(n_latent,)``.
     axis_stability
         Absolute cosine between each canonical direction and that of resampled cells, median
         over resamplings, shape ``(n_latent,)``.
@@ -96,6 +98,7 @@ class Identifiability(Finding):
     n_axes: int
     eigenvalues: np.ndarray
     eigenvalue_ratio: np.ndarray
+    distinct: np.ndarray
     axis_stability: np.ndarray
     rotation_losses: np.ndarray
     correlation: np.ndarray
@@ -155,6 +158,7 @@ def identifiability(
         n_axes=n_active,
         eigenvalues=eigenvalues,
         eigenvalue_ratio=ratio,
+        distinct=distinct,
         axis_stability=stability,
         rotation_losses=losses,
         correlation=correlation,

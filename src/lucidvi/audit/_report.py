@@ -12,12 +12,13 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.markup import escape
-from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
 from lucidvi.audit._finding import Finding, Verdict, jsonable, worst
+from lucidvi.audit._html import page
+from lucidvi.errors import FileError
 from lucidvi.files import written_whole
 
 #: How the verdicts look in a terminal.
@@ -41,7 +42,8 @@ class Report(Mapping[str, Finding]):
         By name, in the order of the checks.
     about
         What was audited and how: model, numbers of cells and genes, which cells were held out,
-        seed, versions, seconds of each check.
+        seed, versions, seconds in all and of each check, where what several share, such as refined
+        posteriors, counts for the first that asks.
     """
 
     findings: dict[str, Finding]
@@ -72,12 +74,32 @@ class Report(Mapping[str, Finding]):
         Parameters
         ----------
         path
-            File to write; an existing one is replaced.
+            File to write, ``.json``; an existing one is replaced.
+
+        Raises
+        ------
+        lucidvi.errors.FileError
+            If it is named otherwise or cannot be written.
         """
-        path = Path(path)
-        with written_whole(path.parent, path.name) as folder:
-            text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-            (folder / path.name).write_text(text + "\n", encoding="utf-8")
+        write(path, ".json", json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Write a page for the browser: verdicts, what they mean, figures and what to do.
+
+        The page is one file and needs no network. It appears whole or not at all.
+
+        Parameters
+        ----------
+        path
+            File to write, ``.html``; an existing one is replaced.
+
+        Raises
+        ------
+        lucidvi.errors.FileError
+            If it is named otherwise or cannot be written.
+        """
+        check_suffix(path, ".html")  # before the figures are drawn
+        write(path, ".html", page(self.findings, self.verdict, self.about))
 
     def __rich__(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
@@ -111,9 +133,37 @@ class Report(Mapping[str, Finding]):
     __repr__ = __str__
 
 
+def write(path: str | PathLike[str], suffix: str, text: str) -> None:
+    """Write a text file whole or not at all; raise :class:`FileError` if that cannot be."""
+    path = check_suffix(path, suffix)
+    try:
+        with written_whole(path.parent, path.name) as folder:
+            (folder / path.name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FileError(
+            f"`path` is {str(path)!r}, which cannot be written: {error.strerror}.",
+            remedy="Name a file in a folder that you may write to.",
+        ) from error
+
+
+def check_suffix(path: str | PathLike[str], suffix: str) -> Path:
+    """Return the path of a file to write; raise :class:`FileError` for another suffix."""
+    path = Path(path)
+    if path.suffix != suffix:
+        raise FileError(
+            f"`path` is {str(path)!r}, which does not end in {suffix}.",
+            remedy=f"Name it {str(path.with_suffix(suffix)) if path.name else suffix!r}.",
+        )
+    return path
+
+
 def _cure(finding: Finding) -> tuple[Any, ...]:
     """Return what to do about a finding, to print."""
     if not finding.cure:
         return ()
-    code = Syntax(finding.cure, "python", theme="ansi_light", background_color="default")
-    return Text(), Text(f"What to do ({finding.name}):", style="bold"), Padding(code, (0, 4))
+    style = Syntax("", "python", theme="ansi_light", background_color="default")
+    code = style.highlight(finding.cure)
+    code.rstrip()
+    # Neither indented nor wrapped, so that it can be pasted; `crop=False` prints all of it.
+    code.no_wrap, code.overflow = True, "ignore"
+    return Text(), Text(f"What to do ({finding.name}):", style="bold"), code

@@ -72,7 +72,7 @@ def run(
     lucidvi.errors.ModelTypeError
         If the model is of another kind.
     lucidvi.errors.DataError
-        If there are no counts, or a name of ``checks`` is unknown.
+        If there are no counts or fewer than two cells, or a name of ``checks`` is unknown.
     lucidvi.errors.MissingKeyError
         If ``batch_key`` or ``labels_key`` is no column of ``obs``.
     """
@@ -81,7 +81,7 @@ def run(
     for name in chosen:
         check_choice("checks", name, CHECKS)
     adata = model._validate_anndata(adata)
-    check_cells(adata, batch_key=batch_key, labels_key=labels_key)
+    check_cells(adata, max_cells, batch_key=batch_key, labels_key=labels_key)
     start = time.perf_counter()
     rng = np.random.default_rng((seed, 0))
     sample = draw_sample(model, adata, batch_key, labels_key, max_cells, rng)
@@ -112,8 +112,13 @@ def check_model(model: Any) -> None:
         )
 
 
-def check_cells(adata: AnnData, **columns: str | None) -> None:
+def check_cells(adata: AnnData, max_cells: int, **columns: str | None) -> None:
     """Raise if the cells cannot be audited."""
+    if (n_cells := min(adata.n_obs, max_cells)) < 2:
+        raise DataError(
+            f"`adata` has {adata.n_obs} and `max_cells` is {max_cells}: that leaves {n_cells}.",
+            remedy="Give two cells at the least, and better some hundred.",
+        )
     if adata_minify_type(adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
         raise DataError(
             "`adata` is minified: its counts were replaced by latent states.",

@@ -1,0 +1,24 @@
+"""Findings of an audit as matplotlib axes, one plot each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from matplotlib.axes import Axes
+
+from lucidvi.pl._amortization import amortization
+from lucidvi.pl._collapse import collapse
+from lucidvi.pl._confounding import confounding
+from lucidvi.pl._fit import fit
+from lucidvi.pl._identifiability import identifiability
+
+#: The plot of each finding, by the finding's name.
+PLOTS: dict[str, Callable[..., Axes]] = {
+    "collapse": collapse,
+    "identifiability": identifiability,
+    "amortization": amortization,
+    "fit": fit,
+    "confounding": confounding,
+}
+
+__all__ = ["PLOTS", "amortization", "collapse", "confounding", "fit", "identifiability"]
