@@ -1,11 +1,14 @@
 """Axes that are defined, and axes that are not."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
 from lucidvi.audit import identifiability
-from lucidvi.audit._identifiability import diagonal_loss, typical_correlation
+from lucidvi.audit._identifiability import diagonal_loss, turning_cure, typical_correlation
+from lucidvi.nn import StandardNormal
 
 N_CELLS = 120
 
@@ -87,3 +90,27 @@ def test_typical_correlation():
     other = np.array([[1.0, -0.8], [-0.8, 1.0]])
     found = typical_correlation(np.stack([one, other]))
     np.testing.assert_allclose(found, [[1, np.sqrt(0.365)], [np.sqrt(0.365), 1]])
+
+
+class Module:
+    """As much of a module as says how its latent space is turned."""
+
+    latent_distribution = "normal"
+    rotation = None
+    prior = StandardNormal(None)
+
+
+def test_cure_of_turned_axes():
+    module = Module()
+    assert "model.canonicalize()" in turning_cure(module)
+    module.latent_distribution = "ln"
+    assert "directions" in turning_cure(module)
+    assert "directions" in turning_cure(SimpleNamespace())  # one of scvi-tools
+    module.rotation = np.eye(2)
+    assert turning_cure(module) is None
+
+
+def test_canonical_axes_are_not_warned_of():
+    rotation = ortho_group.rvs(4, random_state=1)
+    given = metrics(UNEQUAL, rotation=rotation), covariances(UNEQUAL, rotation), 4
+    assert verdicts(identifiability(*given, turning=None)) == {"axes": "ok"}

@@ -10,8 +10,8 @@ from torch.distributions import Independent, Normal
 
 from lucidvi.audit import information_metric
 from lucidvi.audit._directions import direction_losses, predicted_from_preceding
-from lucidvi.audit._metric import canonical
 from lucidvi.distributions import NegativeBinomial, Poisson
+from lucidvi.inference import canonical
 
 N_CELLS, N_LATENT, N_GENES = 4, 3, 30
 

@@ -7,10 +7,10 @@ from lucidvi.audit._confounding import Confounding, confounding
 from lucidvi.audit._finding import Criterion, Finding, Skipped, jsonable, judge
 from lucidvi.audit._fit import Alternative, Fit, fit
 from lucidvi.audit._identifiability import Identifiability, identifiability
-from lucidvi.audit._metric import information_metric
 from lucidvi.audit._predictions import Predictions
 from lucidvi.audit._report import Report
 from lucidvi.audit._run import run
+from lucidvi.inference import information_metric
 
 __all__ = [
     "Alternative",

@@ -12,10 +12,10 @@ from lucidvi.audit._collapse import Collapse, active_directions, collapse
 from lucidvi.audit._confounding import Confounding, confounding
 from lucidvi.audit._finding import Finding, Skipped
 from lucidvi.audit._fit import Fit, fit
-from lucidvi.audit._identifiability import Identifiability, identifiability
-from lucidvi.audit._metric import canonical
+from lucidvi.audit._identifiability import Identifiability, identifiability, turning_cure
 from lucidvi.audit._predictions import predictions
 from lucidvi.audit._subject import Subject
+from lucidvi.inference import canonical
 
 
 def check_collapse(subject: Subject) -> Collapse:
@@ -33,7 +33,10 @@ def check_identifiability(subject: Subject) -> Finding:
         return Skipped.of(Identifiability, "One latent dimension has nothing to rotate.")
     n_active = int(active_directions(subject.losses[0]).sum())
     covariances = subject.refined.covariance
-    return identifiability(subject.metric, covariances, n_active, seed=subject.seed)
+    turning = turning_cure(subject.model.module)
+    return identifiability(
+        subject.metric, covariances, n_active, seed=subject.seed, turning=turning
+    )
 
 
 def check_amortization(subject: Subject) -> Amortization:

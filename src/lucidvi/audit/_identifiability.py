@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.stats import ortho_group
 
 from lucidvi.audit._finding import Criterion, Finding, judge
-from lucidvi.audit._metric import canonical
+from lucidvi.inference import canonical
+from lucidvi.nn import StandardNormal
 
 N_ROTATIONS, N_RESAMPLED = 200, 100
 #: A direction is distinct if resampled cells give it again, with this absolute cosine, and if it
@@ -33,6 +34,13 @@ CANONICAL_AXES = (
     "# Turn latent states to the directions that are well defined, those that move most first.\n"
     "directions = report['identifiability'].directions\n"
     "adata.obsm['X_scVI'] = model.get_latent_representation() @ directions"
+)
+
+CANONICALIZE = (
+    "# Turn the latent space to the axes that are well defined, those along which expression\n"
+    "# varies most first; the ELBO does not change.\n"
+    "model.canonicalize()\n"
+    "adata.obsm['X_scVI'] = model.get_latent_representation()"
 )
 
 
@@ -111,6 +119,7 @@ def identifiability(
     n_active: int,
     *,
     seed: int = 0,
+    turning: str | None = CANONICAL_AXES,
 ) -> Identifiability:
     r"""Say how well the axes of a latent space are defined.
 
@@ -133,6 +142,9 @@ def identifiability(
         Directions in use.
     seed
         Of rotations and resampling.
+    turning
+        Code that turns the latent states to canonical axes; None if these are the model's, so
+        that there is nothing to warn of.
     """
     rng = np.random.default_rng((seed, 1))
     n_latent = metrics.shape[-1]
@@ -149,8 +161,11 @@ def identifiability(
     correlation = typical_correlation(covariances)
     in_use = np.diagonal(covariances, axis1=1, axis2=2).mean(axis=0) < DETERMINED
     pairs = correlation[np.ix_(in_use, in_use)][np.triu_indices(in_use.sum(), 1)]
+    criteria = [_axes(n_distinct, n_active)]
+    if turning is not None:
+        criteria.append(_rotation(losses, turning))
     return Identifiability(
-        criteria=(_axes(n_distinct, n_active), _rotation(losses)),
+        criteria=tuple(criteria),
         rotation_loss=float(losses.mean()),
         rotation_loss_canonical=diagonal_loss(precisions, directions) - raw,
         posterior_correlation=float(np.sqrt((pairs**2).mean())) if len(pairs) else 0.0,
@@ -164,6 +179,14 @@ def identifiability(
         correlation=correlation,
         directions=directions,
     )
+
+
+def turning_cure(module: Any) -> str | None:
+    """Return how to turn the latent space of a module, see :func:`identifiability`."""
+    if getattr(module, "rotation", None) is not None:
+        return None
+    standard = isinstance(getattr(module, "prior", None), StandardNormal)
+    return CANONICALIZE if standard and module.latent_distribution == "normal" else CANONICAL_AXES
 
 
 def diagonal_loss(precisions: np.ndarray, rotation: np.ndarray) -> float:
@@ -203,7 +226,7 @@ def _axes(n_distinct: int, n_active: int) -> Criterion:
     )
 
 
-def _rotation(losses: np.ndarray) -> Criterion:
+def _rotation(losses: np.ndarray, cure: str) -> Criterion:
     better = float((losses <= 0).mean())
     return judge(
         "rotation",
@@ -212,5 +235,5 @@ def _rotation(losses: np.ndarray) -> Criterion:
         f"do; a rotation loses {losses.mean():.2f} nats a cell on average, and that is all that "
         "makes these axes special.",
         warn=ROTATION_WARN,
-        cure=CANONICAL_AXES,
+        cure=cure,
     )

@@ -15,9 +15,15 @@ from torch import Tensor
 
 from lucidvi import kernels
 from lucidvi.audit._directions import direction_losses, predicted_from_preceding
-from lucidvi.audit._metric import canonical, information_metric
 from lucidvi.audit._sample import Sample, stratified
-from lucidvi.inference import NormalPosterior, PosteriorTarget, inference_gap, refine
+from lucidvi.inference import (
+    NormalPosterior,
+    PosteriorTarget,
+    canonical,
+    inference_gap,
+    information_metric,
+    refine,
+)
 
 #: Values, of cells x genes, of a minibatch.
 MINIBATCH = 2**19

@@ -1,10 +1,12 @@
 """How far a posterior is from the best, and closing the gap: functions of a target."""
 
 from lucidvi.inference._ais import Bracket, ais, bracket
+from lucidvi.inference._axes import canonical_axes
 from lucidvi.inference._bounds import elbo, iwae, weighted_draws
 from lucidvi.inference._estimate import Estimate
 from lucidvi.inference._gap import InferenceGap, inference_gap, refined_ais
 from lucidvi.inference._linear_gaussian import LinearGaussianTarget
+from lucidvi.inference._metric import canonical, information_metric
 from lucidvi.inference._normal import FAMILIES, NormalPosterior
 from lucidvi.inference._posterior import PosteriorTarget
 from lucidvi.inference._refine import Refined, refine
@@ -25,8 +27,11 @@ __all__ = [
     "Target",
     "ais",
     "bracket",
+    "canonical",
+    "canonical_axes",
     "elbo",
     "inference_gap",
+    "information_metric",
     "iwae",
     "normal_k",
     "orthogonal_draws",

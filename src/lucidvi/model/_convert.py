@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from copy import deepcopy
 from typing import Any
 
@@ -24,6 +25,13 @@ OWN_OPTIONS: dict[str, Any] = {
     "posterior": "diagonal",
     "posterior_kwargs": None,
 }
+
+
+TURNED_BACK = (
+    "scvi-tools keeps no rotation of the latent space, so the model made has the axes from before "
+    "`canonicalize`: the same ELBO and expression, but other latent states. "
+    "`model.module.rotation` is the matrix by which to multiply them."
+)
 
 
 def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
@@ -50,6 +58,8 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
     for keyword_arguments in source.init_params_["kwargs"].values():
         parameters.update(keyword_arguments)
     if target_cls is scvi.model.SCVI:
+        if parameters.pop("rotated", False):
+            _check_can_turn_back(source)
         _drop_own_options(parameters)
 
     # The initial weights are overwritten, so drawing them must not move the user's seed.
@@ -84,6 +94,18 @@ def _drop_own_options(parameters: dict[str, Any]) -> None:
             )
 
 
+def _check_can_turn_back(source: BaseModelClass) -> None:
+    """Warn that the axes are turned back, or raise where stored states would have to be, too."""
+    if source.minified_data_type is not None:
+        raise ModelTypeError(
+            "The model's latent space was turned (`canonicalize`), which scvi-tools does not "
+            "have, and its data hold latent states in the turned axes.",
+            remedy="Set `model.adata` to the AnnData with the counts; such a model can be "
+            "converted.",
+        )
+    warnings.warn(TURNED_BACK, UserWarning, stacklevel=scvi.settings.warnings_stacklevel)
+
+
 def _readable(source: BaseModelClass) -> AnnData:
     """Return the AnnData, or a copy whose counts are a matrix where scvi-tools reads no array."""
     layer = source.registry_["setup_args"].get("layer")
@@ -109,7 +131,10 @@ def _setup(source: BaseModelClass, adata: AnnData, target_cls: type[BaseModelCla
 
 
 def _copy_weights(source: BaseModuleClass, target: BaseModuleClass) -> None:
-    target.load_state_dict(source.state_dict())
+    weights = source.state_dict()
+    if getattr(target, "rotation", None) is None:
+        weights.pop("rotation", None)
+    target.load_state_dict(weights)
     target.to(source.device)
     target.train(source.training)
     frozen = {name for name, weight in source.named_parameters() if not weight.requires_grad}

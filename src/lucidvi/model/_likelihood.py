@@ -262,11 +262,13 @@ class LikelihoodMixin(BaseModelClass):
 
 def check_importance_weights(module: VAE) -> None:
     """Raise :class:`ModelTypeError` where scvi-tools' importance weights would be wrong."""
-    if not isinstance(module.prior, StandardNormal) or type(module.z_encoder) is not Encoder:
+    diagonal = type(module.z_encoder) is Encoder and module.rotation is None
+    if not (isinstance(module.prior, StandardNormal) and diagonal):
         raise ModelTypeError(
             "Importance weights are those of a standard normal prior and a posterior with a "
             f"diagonal covariance, and the model has a {type(module.prior).__name__} and a "
-            f"{type(module.z_encoder).__name__}.",
+            f"{type(module.z_encoder).__name__}"
+            + ("." if module.rotation is None else ", and its latent space was turned."),
             remedy='Use `weights="uniform"`.',
         )
 

@@ -32,6 +32,7 @@ from lucidvi._compat import (
     init_library_size,
 )
 from lucidvi.data import CheckedAnnDataManager, align_genes, counts_or_warn
+from lucidvi.model._canonical import CanonicalMixin
 from lucidvi.model._convert import check_is_scvi_model, convert
 from lucidvi.model._files import SafeFilesMixin
 from lucidvi.model._inference import InferenceMixin
@@ -46,6 +47,7 @@ class SCVI(
     SafeFilesMixin,
     LikelihoodMixin,
     InferenceMixin,
+    CanonicalMixin,
     RegistryMixin,
     EmbeddingMixin,
     RNASeqMixin,
@@ -383,7 +385,8 @@ class SCVI(
 
         Returns
         -------
-        A model of scvi-tools with weights of its own.
+        A model of scvi-tools with weights of its own. After :meth:`canonicalize` it has the axes
+        from before, with a warning.
 
         Raises
         ------

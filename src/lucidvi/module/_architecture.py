@@ -100,6 +100,9 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
     prior_kwargs
         Arguments of the prior: ``n_components`` of :class:`~lucidvi.nn.NormalMixture` and
         :class:`~lucidvi.nn.VampPrior`, ``covariates`` of :class:`~lucidvi.nn.ConditionalNormal`.
+    rotated
+        Keep an orthogonal matrix, the buffer ``rotation``, between encoder and decoder; at first
+        it is the identity. :meth:`lucidvi.model.SCVI.canonicalize` sets it.
 
     Raises
     ------
@@ -145,6 +148,7 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
         posterior_kwargs: dict[str, Any] | None = None,
         prior: Literal["standard_normal", "mixture", "vamp", "conditional"] = "standard_normal",
         prior_kwargs: dict[str, Any] | None = None,
+        rotated: bool = False,
     ) -> None:
         super().__init__()
         _check_option("dispersion", dispersion, DISPERSIONS)
@@ -230,6 +234,8 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
         n_levels["categorical"] = tuple(n_cats_per_cov or ())
         sizes = Sizes(n_latent, n_input, n_levels, n_continuous_cov)
         self.prior = make_prior(prior, sizes, prior_kwargs)
+        # Of the files of a module without it, and so of scvi-tools' own, it is no part.
+        self.register_buffer("rotation", torch.eye(n_latent) if rotated else None)
         for encoder in (self.z_encoder, self.l_encoder):
             first = encoder.encoder.fc_layers[0][0]
             first.weight.data = gene_major(first.weight.data)

@@ -16,7 +16,7 @@ from lucidvi import kernels
 from lucidvi._compat import ADATA_MINIFY_TYPE, MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
 from lucidvi.module._architecture import DISPERSIONS, Architecture
-from lucidvi.nn import log_density
+from lucidvi.nn import log_density, rotated
 
 #: Tensors and distributions by the names of ``REGISTRY_KEYS`` (a minibatch) or ``MODULE_KEYS``.
 Record = dict[str, Any]
@@ -38,8 +38,9 @@ class VAE(Architecture):
             \quad \text{or observed, or a given size factor} \\
         x_g &\sim p(x \mid \mu = \ell \, \rho_g(z, s), \theta_g)
 
-    and the encoder amortizes :math:`q(z \mid x, s)`. For the arguments see
-    :class:`Architecture`.
+    and the encoder amortizes :math:`q(z \mid x, s)`. With a rotation :math:`R` in between,
+    encoder and decoder keep their own axes: :math:`z` is :math:`R^\top` times the encoder's
+    state, and the decoder is given :math:`R z`. For the arguments see :class:`Architecture`.
 
     References
     ----------
@@ -79,6 +80,7 @@ class VAE(Architecture):
         encoder_input = self.encoder_input(x)
         categories, rest = self._encoder_covariates(batch_index, cont_covs, cat_covs)
         qz = self.z_encoder(encoder_input, *categories, rest=rest)
+        qz = qz if self.rotation is None else rotated(qz, self.rotation)
         z = self._draw(qz, n_samples)
         if self.use_observed_lib_size:
             ql, library = None, self._expand(kernels.row_sums(x).log(), n_samples)
@@ -177,7 +179,8 @@ class VAE(Architecture):
         covariates = ([] if cont_covs is None else [cont_covs]) + self._batch_embedding(
             batch_index
         )
-        decoder_input = [z, *(c.expand(*z.shape[:-1], -1) for c in covariates)]
+        turned_back = z if self.rotation is None else z @ self.rotation.mT
+        decoder_input = [turned_back, *(c.expand(*z.shape[:-1], -1) for c in covariates)]
         parameters = self.decoder(
             torch.cat(decoder_input, dim=-1), *self._categories(batch_index, cat_covs)
         )

@@ -12,6 +12,7 @@ from lucidvi.nn._full_encoder import FullEncoder, FullNormal
 from lucidvi.nn._mixture import Mixture, NormalMixture
 from lucidvi.nn._prior import Covariates, Encode, Prior, Sizes
 from lucidvi.nn._priors import PRIORS, make_prior
+from lucidvi.nn._rotation import RotatedNormal, rotated
 from lucidvi.nn._standard_normal import StandardNormal
 from lucidvi.nn._stop_gradient import stop_gradient
 from lucidvi.nn._vamp import VampPrior
@@ -38,6 +39,7 @@ __all__ = [
     "Mixture",
     "NormalMixture",
     "Prior",
+    "RotatedNormal",
     "Sizes",
     "StandardNormal",
     "VampPrior",
@@ -48,5 +50,6 @@ __all__ = [
     "log_density",
     "make_prior",
     "orthogonal_draws",
+    "rotated",
     "stop_gradient",
 ]

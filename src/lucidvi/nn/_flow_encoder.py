@@ -39,6 +39,9 @@ class FlowPosterior(Distribution):
         Map ``hidden`` to the transformations whose composition, the first first, is :math:`T_h`.
     constant
         Take the weights of the transformations for constants.
+    rotation
+        Orthogonal matrix :math:`R` by which the draws are turned, :math:`R^\top z`; none by
+        default.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -53,9 +56,10 @@ class FlowPosterior(Distribution):
         transforms: Sequence[nn.Module],
         *,
         constant: bool = False,
+        rotation: Tensor | None = None,
     ) -> None:
         self.shift, self.spread, self.hidden = shift, spread, hidden
-        self.transforms, self.constant = transforms, constant
+        self.transforms, self.constant, self.rotation = transforms, constant, rotation
         self._drawn: tuple[Tensor, Tensor] | None = None
         super().__init__(shift.shape[:1], shift.shape[1:], validate_args=False)
 
@@ -74,14 +78,16 @@ class FlowPosterior(Distribution):
         for transform in self.transforms:
             state, log_det = transform(self.hidden).call_and_ladj(state)
             log_density = log_density - log_det
-        return torch.addcmul(self.shift, self.spread, state), log_density
+        state = torch.addcmul(self.shift, self.spread, state)
+        return state if self.rotation is None else state @ self.rotation, log_density
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density, shape ``(..., n_cells)``."""
         if (remembered := self._remembered(value)) is not None:
             return remembered
         with frozen(*self.transforms) if self.constant else nullcontext():
-            state = (value - self.shift) / self.spread
+            state = value if self.rotation is None else value @ self.rotation.mT
+            state = (state - self.shift) / self.spread
             log_density = -self.spread.log().sum(dim=-1)
             for transform in reversed(self.transforms):
                 state, log_det = transform(self.hidden).inv.call_and_ladj(state)
@@ -123,13 +129,19 @@ class FlowPosterior(Distribution):
     def select(self, cells: Tensor) -> FlowPosterior:
         """Return the posteriors of some cells, by position or mask."""
         parts = (self.shift[cells], self.spread[cells], self.hidden[cells])
-        return FlowPosterior(*parts, self.transforms)
+        return FlowPosterior(*parts, self.transforms, rotation=self.rotation)
+
+    def rotated(self, rotation: Tensor) -> FlowPosterior:
+        """Return the same posteriors turned by an orthogonal matrix."""
+        turn = rotation if self.rotation is None else self.rotation @ rotation
+        parts = (self.shift, self.spread, self.hidden, self.transforms)
+        return FlowPosterior(*parts, constant=self.constant, rotation=turn)
 
 
 @stop_gradient.register
 def _(q: FlowPosterior) -> FlowPosterior:
     parts = (q.shift.detach(), q.spread.detach(), q.hidden.detach())
-    return FlowPosterior(*parts, q.transforms, constant=True)
+    return FlowPosterior(*parts, q.transforms, constant=True, rotation=q.rotation)
 
 
 class FlowEncoder(Encoder):

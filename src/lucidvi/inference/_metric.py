@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lucidvi.distributions import CountLikelihood, NegativeBinomial, Normal
-from lucidvi.inference import PosteriorTarget
+from lucidvi.inference._posterior import PosteriorTarget
 
 #: Length of the steps by which the decoder is differentiated.
 STEP = 0.25
