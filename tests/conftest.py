@@ -156,7 +156,7 @@ def make_findings():
                 label=label,
                 batch=batch,
             ),
-            fit(predicted, None, "nb", "unknown"),
+            fit(predicted, None, "nb", "unknown", n_latent=5, n_used=5),
             confounding(z, batch, rng.normal(7, 0.5, n), label),
         )
         return {finding.name: finding for finding in found}

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from lucidvi.audit import Comparison, Predictions, fit
 
 N_CELLS, N_GENES = 300, 200
+#: A latent space that is not full.
+ROOM = {"n_latent": 10, "n_used": 6}
 
 
 def predictions(**changes):
@@ -55,7 +58,7 @@ GOOD = {"nb": 0.0, "zinb": 0.0, "poisson": -20.0, "nb by batch": 0.0}
 
 
 def test_a_right_model():
-    found = fit(predictions(), comparison(**GOOD), "nb", "known")
+    found = fit(predictions(), comparison(**GOOD), "nb", "known", **ROOM)
     assert set(verdicts(found).values()) == {"ok"}
     assert found.verdict == "ok"
     assert found.misfit_genes < 0.05
@@ -78,7 +81,9 @@ def narrow(residuals, share):
 @pytest.mark.parametrize(("share", "verdict"), [(0.0, "ok"), (0.2, "warn"), (0.6, "fail")])
 def test_genes_that_are_not_distributed_as_predicted(share, verdict):
     right = predictions()
-    found = fit(replace(right, residuals=narrow(right.residuals, share)), None, "nb", "known")
+    found = fit(
+        replace(right, residuals=narrow(right.residuals, share)), None, "nb", "known", **ROOM
+    )
     assert found.misfit_genes == pytest.approx(share, abs=0.02)
     assert verdicts(found)["residuals"] == verdict
 
@@ -94,6 +99,7 @@ def test_genes_that_are_hardly_found_do_not_count():
         None,
         "nb",
         "known",
+        **ROOM,
     )
     assert found.misfit_genes == 0
 
@@ -101,19 +107,20 @@ def test_genes_that_are_hardly_found_do_not_count():
 @pytest.mark.parametrize(("off", "verdict"), [(0.03, "warn"), (0.1, "fail")])
 def test_zeros(off, verdict):
     chance = predictions().zeros_predicted
-    found = fit(predictions(zeros_predicted=chance + off), None, "nb", "known")
+    found = fit(predictions(zeros_predicted=chance + off), None, "nb", "known", **ROOM)
     assert verdicts(found)["zeros"] == verdict
     assert found.zeros_off == pytest.approx(off, abs=0.015)
 
 
-def test_correlation_that_is_left_over():
-    from scipy.stats import norm
-
+def correlated_residuals():
+    """Uniform ones, each two genes' of which correlate by 0.25 as normal scores."""
     rng = np.random.default_rng(0)
-    scores = 0.5 * rng.normal(size=(N_CELLS, 1)) + np.sqrt(0.75) * rng.normal(
-        size=(N_CELLS, N_GENES)
-    )
-    found = fit(predictions(residuals=norm.cdf(scores)), None, "nb", "known")
+    own = rng.normal(size=(N_CELLS, N_GENES))
+    return norm.cdf(0.5 * rng.normal(size=(N_CELLS, 1)) + np.sqrt(0.75) * own)
+
+
+def test_correlation_that_is_left_over():
+    found = fit(predictions(residuals=correlated_residuals()), None, "nb", "known", **ROOM)
     assert verdicts(found)["correlation"] == "fail"
     assert found.residual_correlation == pytest.approx(0.25, abs=0.05)
 
@@ -128,24 +135,62 @@ def test_correlation_that_is_left_over():
         ("poisson", {"poisson": 0.0, "nb": 20.0}, "dispersion", "fail"),
         ("poisson", {"poisson": 0.0, "nb": 0.2}, "dispersion", "ok"),
         ("zinb", {"nb by batch": 3.0}, "dispersion", "warn"),
+        ("nb by batch", {"zinb": 3.0, "nb by batch": 3.0}, "zero_inflation", "warn"),
     ],
 )
 def test_another_likelihood(likelihood, gains, criterion, verdict):
-    found = fit(predictions(), comparison(**(GOOD | gains)), likelihood, "known")
+    found = fit(predictions(), comparison(**(GOOD | gains)), likelihood, "known", **ROOM)
     assert verdicts(found)[criterion] == verdict
     best = max(found.alternatives, key=lambda alternative: alternative.gain)
     assert found.alternatives[0] == best
     assert best.gain == pytest.approx(max((GOOD | gains).values()), abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("likelihood", "gains", "code"),
+    [
+        ("nb", {"zinb": 9.0}, "gene_likelihood='zinb'"),
+        ("poisson", {"poisson": 0.0, "nb": 20.0}, "gene_likelihood='nb'"),
+        ("zinb", {"nb by batch": 3.0}, "dispersion='gene-batch'"),
+        ("nb", {"nb": 3.0}, "max_epochs"),  # its own, fitted anew: it was not trained to the end
+        ("nb", {}, "max_epochs"),
+    ],
+)
+def test_what_to_do_is_what_fits_better(likelihood, gains, code):
+    right = predictions()
+    found = fit(
+        replace(right, residuals=narrow(right.residuals, 0.6)),
+        comparison(**(GOOD | gains)),
+        likelihood,
+        "known",
+        **ROOM,
+    )
+    (residuals,) = (c for c in found.criteria if c.name == "residuals")
+    assert code in residuals.cure
+
+
+@pytest.mark.parametrize(
+    ("n_latent", "n_used", "code"),
+    [(5, 5, "n_latent=10)"), (30, 30, "n_latent=60)"), (30, 7, "n_latent=30, n_layers=2")],
+)
+def test_more_dimensions_only_where_all_are_in_use(n_latent, n_used, code):
+    shared = predictions(residuals=correlated_residuals())
+    found = fit(shared, None, "nb", "known", n_latent=n_latent, n_used=n_used)
+    (correlation,) = (c for c in found.criteria if c.name == "correlation")
+    assert correlation.verdict != "ok"
+    assert code in correlation.cure
+
+
 def test_without_held_out_cells():
-    found = fit(predictions(), comparison(**GOOD), "nb", "unknown")
+    found = fit(predictions(), comparison(**GOOD), "nb", "unknown", **ROOM)
     assert verdicts(found)["overfitting"] == "skipped"
     assert np.isnan(found.overfitting)
     assert not found.held_out
 
 
 def test_what_is_no_count_has_no_zeros():
-    found = fit(predictions(zeros_predicted=np.full(N_GENES, np.nan)), None, "normal", "known")
+    found = fit(
+        predictions(zeros_predicted=np.full(N_GENES, np.nan)), None, "normal", "known", **ROOM
+    )
     assert verdicts(found)["zeros"] == verdicts(found)["likelihood"] == "skipped"
     assert found.verdict == "ok"

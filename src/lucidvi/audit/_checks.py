@@ -31,11 +31,10 @@ def check_identifiability(subject: Subject) -> Finding:
     """Which axes mean something."""
     if subject.n_latent < 2:
         return Skipped.of(Identifiability, "One latent dimension has nothing to rotate.")
-    n_active = int(active_directions(subject.losses[0]).sum())
     covariances = subject.refined.covariance
     turning = turning_cure(subject.model.module)
     return identifiability(
-        subject.metric, covariances, n_active, seed=subject.seed, turning=turning
+        subject.metric, covariances, n_used(subject), seed=subject.seed, turning=turning
     )
 
 
@@ -58,9 +57,24 @@ def check_amortization(subject: Subject) -> Amortization:
 
 def check_fit(subject: Subject) -> Fit:
     """Whether predicted counts look like the data."""
-    likelihood = str(getattr(subject.model.module, "gene_likelihood", ""))
-    compared = None if likelihood == "normal" else comparison(subject, likelihood)
-    return fit(predictions(subject), compared, likelihood, subject.sample.split)
+    module = subject.model.module
+    likelihood = str(getattr(module, "gene_likelihood", ""))
+    if getattr(module, "dispersion", "") == "gene-batch" and likelihood != "poisson":
+        likelihood += " by batch"
+    compared = None if likelihood.startswith("normal") else comparison(subject, likelihood)
+    return fit(
+        predictions(subject),
+        compared,
+        likelihood,
+        subject.sample.split,
+        n_latent=subject.n_latent,
+        n_used=n_used(subject),
+    )
+
+
+def n_used(subject: Subject) -> int:
+    """Count the directions that are in use."""
+    return int(active_directions(subject.losses[0]).sum())
 
 
 def check_confounding(subject: Subject) -> Confounding:

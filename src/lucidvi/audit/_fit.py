@@ -9,6 +9,12 @@ import numpy as np
 
 from lucidvi.audit._alternatives import Comparison
 from lucidvi.audit._finding import Criterion, Finding, judge
+from lucidvi.audit._likelihoods import (
+    Alternative,
+    alternatives,
+    compare_likelihoods,
+    likelihood_cure,
+)
 from lucidvi.audit._overfitting import Overfitting, overfitting
 from lucidvi.audit._predictions import Predictions
 from lucidvi.audit._predictive import (
@@ -31,40 +37,26 @@ MISFIT_WARN, MISFIT_FAIL = 0.1, 0.3
 COVERAGE_WARN, COVERAGE_FAIL = 0.02, 0.05
 ZEROS_WARN, ZEROS_FAIL = 0.02, 0.05
 CORRELATION_WARN, CORRELATION_FAIL = 0.05, 0.15
-GAIN_WARN, GAIN_FAIL = 0.01, 0.05
 OVER_WARN, OVER_FAIL = 0.2, 0.5
 
-CURES = {
-    "likelihood": "model = SCVI(adata, gene_likelihood='nb')  # or 'zinb'\nmodel.train()",
-    "nb": "model = SCVI(adata, gene_likelihood='nb')\nmodel.train()",
-    "zinb": "model = SCVI(adata, gene_likelihood='zinb')\nmodel.train()",
-    "by batch": "model = SCVI(adata, dispersion='gene-batch')\nmodel.train()",
-    "capacity": "model = SCVI(adata, n_latent=30, n_hidden=256)\nmodel.train()",
-    "overfitting": (
-        "# Fewer weights, and stop where held-out cells no longer gain.\n"
-        "model = SCVI(adata, n_hidden=64, n_latent=5, dropout_rate=0.2)\n"
-        "model.train(early_stopping=True)"
+OVERFITTING = (
+    "# Fewer weights, and stop where held-out cells no longer gain.\n"
+    "model = SCVI(adata, n_hidden=64, n_latent=5, dropout_rate=0.2)\n"
+    "model.train(early_stopping=True)"
+)
+#: By whether all latent dimensions are in use.
+CAPACITY = {
+    True: (
+        "# All latent dimensions are in use: more of them may explain what genes still share.\n"
+        "model = SCVI(adata, n_latent={n_latent})\n"
+        "model.train()"
+    ),
+    False: (
+        "# More latent dimensions would not be used: give encoder and decoder more weights.\n"
+        "model = SCVI(adata, n_latent={n_latent}, n_layers=2, n_hidden=256)\n"
+        "model.train()"
     ),
 }
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """Another likelihood with the same means, its other parameters fitted to training cells.
-
-    Parameters
-    ----------
-    name
-        Such as ``"zinb"`` or ``"nb, dispersion by batch"``.
-    gain
-        Held-out log likelihood above that of the model's own likelihood, nats a cell.
-    error
-        Standard error of the gain.
-    """
-
-    name: str
-    gain: float
-    error: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +170,15 @@ class Fit(Finding):
     explained: float
 
 
-def fit(predicted: Predictions, compared: Comparison | None, likelihood: str, split: str) -> Fit:
+def fit(
+    predicted: Predictions,
+    compared: Comparison | None,
+    likelihood: str,
+    split: str,
+    *,
+    n_latent: int,
+    n_used: int,
+) -> Fit:
     """Judge predictions against counts.
 
     Parameters
@@ -188,9 +188,12 @@ def fit(predicted: Predictions, compared: Comparison | None, likelihood: str, sp
     compared
         Log likelihoods under several likelihoods; None where there are no counts.
     likelihood
-        Name of the model's own, ``"nb"``, ``"zinb"`` or ``"poisson"``.
+        Name of the model's own, ``"nb"``, ``"zinb"`` or ``"poisson"``, with ``" by batch"`` if
+        each batch has a dispersion of its own.
     split
         What is known of held-out cells: ``"known"``, ``"new"`` or ``"unknown"``.
+    n_latent, n_used
+        Latent dimensions, and those of them that are in use, which decide what to do.
     """
     distance, p = ks_uniform(predicted.residuals)
     q = false_discovery(p)
@@ -203,14 +206,15 @@ def fit(predicted: Predictions, compared: Comparison | None, likelihood: str, sp
     correlation = excess_correlation(predicted.residuals[:, top])
     zeros = zeros_off(predicted)
     over = overfitting(compared) if compared and split == "known" else Overfitting()
-    alternatives = _alternatives(compared)
+    found = alternatives(compared)
+    cure = likelihood_cure(found, likelihood)
     return Fit(
         criteria=(
-            _residuals(misfit_genes),
-            _coverage(covered[LEVELS.tolist().index(0.9)]),
-            _zeros(zeros),
-            _correlation(correlation),
-            *_likelihood(compared, likelihood),
+            _residuals(misfit_genes, cure),
+            _coverage(covered[LEVELS.tolist().index(0.9)], cure),
+            _zeros(zeros, cure),
+            _correlation(correlation, n_latent, n_used),
+            *compare_likelihoods(compared, likelihood),
             _overfitting(over, split),
         ),
         held_out=split != "unknown",
@@ -243,7 +247,7 @@ def fit(predicted: Predictions, compared: Comparison | None, likelihood: str, sp
         correlation_observed=correlations(predicted.log_observed),
         correlation_predicted=correlations(predicted.log_predicted),
         residuals=np.histogram(predicted.residuals[:, expressed], N_BINS, (0, 1))[0],
-        alternatives=alternatives,
+        alternatives=found,
         elbo_train=over.elbo_train,
         elbo_held_out=over.elbo_held_out,
         explained=over.explained,
@@ -264,43 +268,29 @@ def zeros_off(predicted: Predictions) -> float:
     return float(np.sqrt(mean)) if mean > 2 * error else 0.0
 
 
-def gain(compared: Comparison, better: str, than: str) -> tuple[float, float]:
-    """Mean of the log likelihood gained, nats a cell, and its standard error."""
-    difference = compared.evaluated[better] - compared.evaluated[than]
-    return float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
-
-
-def _alternatives(compared: Comparison | None) -> tuple[Alternative, ...]:
-    if compared is None:
-        return ()
-    names = [name for name in compared.evaluated if name != "own"]
-    found = [Alternative(name, *gain(compared, name, "own")) for name in names]
-    return tuple(sorted(found, key=lambda alternative: -alternative.gain))
-
-
-def _residuals(misfit: float) -> Criterion:
+def _residuals(misfit: float, cure: str) -> Criterion:
     return judge(
         "residuals",
         misfit,
         f"The counts of {misfit:.1%} of the expressed genes are not distributed as predicted.",
         warn=MISFIT_WARN,
         fail=MISFIT_FAIL,
-        cure=CURES["likelihood"],
+        cure=cure,
     )
 
 
-def _coverage(covered: float) -> Criterion:
+def _coverage(covered: float, cure: str) -> Criterion:
     return judge(
         "coverage",
         abs(covered - 0.9),
         f"90 % predictive intervals hold {covered:.1%} of the counts.",
         warn=COVERAGE_WARN,
         fail=COVERAGE_FAIL,
-        cure=CURES["likelihood"],
+        cure=cure,
     )
 
 
-def _zeros(off: float) -> Criterion:
+def _zeros(off: float, cure: str) -> Criterion:
     if np.isnan(off):
         return Criterion.skipped("zeros", "The model's values are not counts.")
     return judge(
@@ -309,11 +299,12 @@ def _zeros(off: float) -> Criterion:
         f"Predicted and observed share of zeros differ by {off:.3f} in a typical gene.",
         warn=ZEROS_WARN,
         fail=ZEROS_FAIL,
-        cure=CURES["likelihood"],
+        cure=cure,
     )
 
 
-def _correlation(correlation: float) -> Criterion:
+def _correlation(correlation: float, n_latent: int, n_used: int) -> Criterion:
+    full = n_used >= n_latent
     return judge(
         "correlation",
         correlation,
@@ -321,56 +312,8 @@ def _correlation(correlation: float) -> Criterion:
         "typical pair; the latent state should explain what they share.",
         warn=CORRELATION_WARN,
         fail=CORRELATION_FAIL,
-        cure=CURES["capacity"],
+        cure=CAPACITY[full].format(n_latent=2 * n_latent if full else n_latent),
     )
-
-
-def _likelihood(compared: Comparison | None, likelihood: str) -> list[Criterion]:
-    """Ask which other likelihood is needed."""
-    if compared is None or likelihood not in QUESTIONS:
-        reason = "There is no other likelihood to compare with."
-        return [Criterion.skipped("likelihood", reason)]
-    asked = [q for q in QUESTIONS[likelihood] if q.better in compared.evaluated]
-    return [_asked(compared, question) for question in asked]
-
-
-@dataclass(frozen=True)
-class Question:
-    """Whether one likelihood is needed in place of another."""
-
-    name: str
-    better: str
-    than: str
-    what: str
-    cure: str
-
-
-def _asked(compared: Comparison, question: Question) -> Criterion:
-    gained, error = gain(compared, question.better, question.than)
-    # What the likelihood could gain, in proportion to what the counts hold besides.
-    share = gained / float(-compared.evaluated[question.than].mean())
-    return judge(
-        question.name,
-        share if gained > 2 * error else min(share, 0.0),
-        f"{question.what} would gain {gained:.1f} ± {error:.1f} nats a held-out cell "
-        f"({share:.1%} of what its counts cost).",
-        warn=GAIN_WARN,
-        fail=GAIN_FAIL,
-        cure=CURES[question.cure],
-    )
-
-
-#: What is asked of a likelihood.
-QUESTIONS: dict[str, tuple[Question, ...]] = {
-    "poisson": (Question("dispersion", "nb", "poisson", "Over-dispersion", "nb"),),
-    "nb": (
-        Question("zero_inflation", "zinb", "nb", "Zero inflation", "zinb"),
-        Question("dispersion", "nb by batch", "nb", "A dispersion for each batch", "by batch"),
-    ),
-    "zinb": (
-        Question("dispersion", "nb by batch", "nb", "A dispersion for each batch", "by batch"),
-    ),
-}
 
 
 def _overfitting(over: Overfitting, split: str) -> Criterion:
@@ -386,5 +329,5 @@ def _overfitting(over: Overfitting, split: str) -> Criterion:
         f"{over.share:.0%} ± {over.error:.0%} do not carry over to held-out cells.",
         warn=OVER_WARN,
         fail=OVER_FAIL,
-        cure=CURES["overfitting"],
+        cure=OVERFITTING,
     )
