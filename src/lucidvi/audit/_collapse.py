@@ -236,9 +236,10 @@ CURES = {
         "model.train()"
     ),
     True: (
-        "# The decoder ignores the latent space: let the KL term's weight rise more slowly,\n"
-        "# and check that adata holds counts of more than one kind of cell.\n"
+        "# The decoder ignores the latent space: let the KL term's weight rise more slowly, and\n"
+        "# each dimension say a little for nothing. Check that adata holds counts of more than\n"
+        "# one kind of cell.\n"
         "model = SCVI(adata)\n"
-        "model.train(max_epochs=200, plan_kwargs={{'kl_warmup': 0.8}})"
+        "model.train(plan_kwargs={{'kl_warmup': 0.5, 'free_bits': 0.5}})"
     ),
 }

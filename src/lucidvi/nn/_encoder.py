@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import scvi.nn
 import torch
@@ -21,6 +21,9 @@ class Encoder(scvi.nn.Encoder):
     :class:`scvi.nn.Encoder`, so weights move between the two unchanged. Richer posteriors are
     subclasses with a :meth:`posterior` of their own.
     """
+
+    #: What a training does to the means of a minibatch, shape ``(n_cells, n_output)``.
+    change_means: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor, *covariates: Tensor, rest: Sequence[Tensor] = ()) -> Distribution:
         """Posterior of a minibatch.
@@ -59,6 +62,10 @@ class Encoder(scvi.nn.Encoder):
     def _heads(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation, each ``(n_cells, n_output)``."""
         if self.var_activation is torch.exp:
-            return normal_heads(hidden, self.mean_encoder, self.var_encoder, self.var_eps)
-        variance = self.var_activation(self.var_encoder(hidden)) + self.var_eps
-        return self.mean_encoder(hidden), variance.sqrt()
+            loc, scale = normal_heads(hidden, self.mean_encoder, self.var_encoder, self.var_eps)
+        else:
+            variance = self.var_activation(self.var_encoder(hidden)) + self.var_eps
+            loc, scale = self.mean_encoder(hidden), variance.sqrt()
+        if self.change_means is not None and self.training:
+            loc = self.change_means(loc)
+        return loc, scale

@@ -1,6 +1,11 @@
 """Training: Lightning plan, presets, schedules, and what happens when it goes wrong."""
 
+from lucidvi.train._collapse_warning import CollapseWarning
+from lucidvi.train._cyclical import KL_SCHEDULES, Cyclical
+from lucidvi.train._encoder_first import EncoderFirst
+from lucidvi.train._free_bits import FreeBits
 from lucidvi.train._importance_weighted import ImportanceWeighted
+from lucidvi.train._mean_norm import MeanNorm
 from lucidvi.train._objective import ELBO, Objective
 from lucidvi.train._objectives import OBJECTIVES
 from lucidvi.train._plan import TrainingPlan
@@ -11,10 +16,16 @@ from lucidvi.train._semi_amortized import SemiAmortized
 
 __all__ = [
     "ELBO",
+    "KL_SCHEDULES",
     "LR_SCHEDULES",
     "OBJECTIVES",
     "PRESETS",
+    "CollapseWarning",
+    "Cyclical",
+    "EncoderFirst",
+    "FreeBits",
     "ImportanceWeighted",
+    "MeanNorm",
     "Objective",
     "Preset",
     "SemiAmortized",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lucidvi.train._free_bits import FreeBits
 from lucidvi.train._importance_weighted import ImportanceWeighted
 from lucidvi.train._objective import ELBO, Objective
 from lucidvi.train._semi_amortized import SemiAmortized
@@ -9,12 +10,15 @@ from lucidvi.train._semi_amortized import SemiAmortized
 #: The values of ``objective``.
 OBJECTIVES: dict[str, type[Objective]] = {
     "elbo": ELBO,
+    "free_bits": FreeBits,
     "iwae": ImportanceWeighted,
     "semi_amortized": SemiAmortized,
 }
 
 
-def as_objective(objective: str | Objective, refine_steps: int = 0) -> Objective:
+def as_objective(
+    objective: str | Objective, refine_steps: int = 0, free_bits: float = 0.0
+) -> Objective:
     """Return what a training maximizes.
 
     Parameters
@@ -23,11 +27,13 @@ def as_objective(objective: str | Objective, refine_steps: int = 0) -> Objective
         One of :data:`OBJECTIVES`, by name or with settings of its own.
     refine_steps
         Steps of a semi-amortized training; zero for none.
+    free_bits
+        Floor of the KL of a dimension, nats; zero for none.
 
     Raises
     ------
     ValueError
-        If the objective does not exist, or is another one than the steps ask for.
+        If the objective does not exist, or is another one than the steps or the floor ask for.
     """
     if not isinstance(objective, Objective):
         if objective not in OBJECTIVES:
@@ -36,11 +42,17 @@ def as_objective(objective: str | Objective, refine_steps: int = 0) -> Objective
                 f"`objective` is {objective!r}; it must be one of {choices}, or an `Objective`."
             )
         objective = OBJECTIVES[objective]()
-    if refine_steps == 0:
-        return objective
-    if not isinstance(objective, (ELBO, SemiAmortized)):
-        raise ValueError(
-            f"`refine_steps` is {refine_steps}, which needs the semi-amortized objective, but "
-            f"`objective` is {objective!r}: leave one of the two out."
-        )
-    return SemiAmortized(n_steps=refine_steps)
+    short = {
+        "refine_steps": (refine_steps, "semi-amortized", SemiAmortized),
+        "free_bits": (free_bits, "free-bits", FreeBits),
+    }
+    for name, (value, kind, made) in short.items():
+        if value == 0:
+            continue
+        if not isinstance(objective, (ELBO, made)):
+            raise ValueError(
+                f"`{name}` is {value}, which needs the {kind} objective, but `objective` is "
+                f"{objective!r}: leave one of the two out."
+            )
+        objective = made(value)  # type: ignore[arg-type]
+    return objective

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 import scvi.train
@@ -17,12 +17,15 @@ from torch.optim import Optimizer
 from lucidvi.data import CellSplitter, Groups, Minibatch
 from lucidvi.kernels import plain_torch, to_dense
 from lucidvi.nn import frozen_batch_norm
+from lucidvi.train._cyclical import as_kl_schedule
+from lucidvi.train._encoder_first import EncoderFirst
 from lucidvi.train._epoch_means import EpochMeans
 from lucidvi.train._faults import NonFiniteLoss, locate, non_finite_gradient
+from lucidvi.train._mean_norm import MeanNorm
 from lucidvi.train._objective import Objective
 from lucidvi.train._objectives import as_objective
 from lucidvi.train._optimizers import OPTIMIZERS, can_fuse
-from lucidvi.train._schedules import LR_SCHEDULES, linear_warmup
+from lucidvi.train._schedules import LR_SCHEDULES
 from lucidvi.train._start import N_CELLS, GeneMoments, start_from, start_prior
 
 #: Minibatches that share the overhead of one step of Lightning.
@@ -53,6 +56,10 @@ class TrainingPlan(scvi.train.TrainingPlan):
         ``min_kl_weight`` to ``max_kl_weight``. Not used if one of scvi-tools'
         ``n_epochs_kl_warmup`` and ``n_steps_kl_warmup`` is given, which then holds (a
         ``plan_config`` of scvi-tools gives both).
+    kl_schedule
+        How it rises: ``"linear"``, or ``"cyclical"`` (four times, each over the share
+        ``kl_warmup`` of a quarter of the training), or one with settings of its own, such as
+        ``Cyclical(n_cycles=2)``.
     lr_schedule
         How the learning rate goes over the training, of which ``lr`` is the highest:
         ``"constant"``, ``"cosine"`` (falling to zero) or ``"one_cycle"`` (rising for a tenth
@@ -62,10 +69,21 @@ class TrainingPlan(scvi.train.TrainingPlan):
         and a prior that can at some of them. Not with a ``datamodule``.
     objective
         What is maximized: ``"elbo"``, ``"iwae"`` (importance weighted), ``"semi_amortized"``
-        (refined posteriors), or one of them with settings of its own, such as
+        (refined posteriors), ``"free_bits"``, or one of them with settings of its own, such as
         ``ImportanceWeighted(n_samples=16)``.
     refine_steps
         With a number above zero, short for ``objective=SemiAmortized(n_steps=refine_steps)``.
+    free_bits
+        With a number above zero, short for ``objective=FreeBits(nats=free_bits)``: KL in nats
+        that each latent dimension has for nothing.
+    encoder_steps, encoder_share
+        Updates of the encoder alone before each of all weights, over a share of the training
+        from its start; see :class:`EncoderFirst`.
+    mean_norm
+        Standard deviation that the posteriors' means are given over the cells, or None to leave
+        them; see :class:`MeanNorm`.
+    warn_collapse
+        Warn if almost no latent dimension says anything; see :class:`CollapseWarning`.
     minibatches_per_step
         Minibatches that share a step of Lightning; a callback sees them as one.
     **kwargs
@@ -74,7 +92,8 @@ class TrainingPlan(scvi.train.TrainingPlan):
     Raises
     ------
     ValueError
-        If ``kl_warmup`` is not between 0 and 1, or an option does not exist.
+        If ``kl_warmup`` is not between 0 and 1, an option does not exist, or two do not go
+        together.
     """
 
     #: None while scvi-tools' own schedule holds.
@@ -85,10 +104,16 @@ class TrainingPlan(scvi.train.TrainingPlan):
         module: BaseModuleClass,
         *,
         kl_warmup: float = 0.5,
+        kl_schedule: str | Callable[[float, float], float] = "linear",
         lr_schedule: str = "constant",
         start_from_data: bool = False,
         objective: str | Objective = "elbo",
         refine_steps: int = 0,
+        free_bits: float = 0.0,
+        encoder_steps: int = 0,
+        encoder_share: float = 0.3,
+        mean_norm: float | None = None,
+        warn_collapse: bool = True,
         minibatches_per_step: int = MINIBATCHES_PER_STEP,
         **kwargs: Any,
     ) -> None:
@@ -102,11 +127,21 @@ class TrainingPlan(scvi.train.TrainingPlan):
         if minibatches_per_step < 1:
             raise ValueError(f"`minibatches_per_step` is {minibatches_per_step}; at least 1.")
         super().__init__(module, **kwargs)
-        if not {"n_epochs_kl_warmup", "n_steps_kl_warmup"} & set(kwargs):
+        self.kl_schedule = as_kl_schedule(kl_schedule)
+        if not (theirs := {"n_epochs_kl_warmup", "n_steps_kl_warmup"} & set(kwargs)):
             self.kl_warmup = kl_warmup
+        elif kl_schedule != "linear":
+            raise ValueError(
+                f"`kl_schedule` is {kl_schedule!r}, which is a share of the training, but "
+                f"`{min(theirs)}` is given too: leave one of the two out."
+            )
         self.lr_schedule = lr_schedule
         self.start_from_data = start_from_data
-        self.objective = as_objective(objective, refine_steps)
+        self.objective = as_objective(objective, refine_steps, free_bits)
+        self.encoder_first = EncoderFirst(encoder_steps, encoder_share)
+        self.encoder_first.check(self.plain_module)
+        self.mean_norm = None if mean_norm is None else MeanNorm(mean_norm, self.plain_module)
+        self.warn_collapse = warn_collapse
         self.minibatches_per_step = minibatches_per_step
         self._means = {"train": EpochMeans("train"), "validation": EpochMeans("validation")}
         self._n_steps = math.inf
@@ -131,10 +166,10 @@ class TrainingPlan(scvi.train.TrainingPlan):
         if self.kl_warmup is None or math.isinf(self._n_steps):
             return float(super().kl_weight)
         rise = self.max_kl_weight - self.min_kl_weight
-        return self.min_kl_weight + rise * linear_warmup(self._progress, self.kl_warmup)
+        return self.min_kl_weight + rise * self.kl_schedule(self.progress, self.kl_warmup)
 
     @property
-    def _progress(self) -> float:
+    def progress(self) -> float:
         """Share of the training's steps done, the present one included."""
         return (self.global_step + 1) / self._n_steps
 
@@ -205,7 +240,13 @@ class TrainingPlan(scvi.train.TrainingPlan):
         if "kl_weight" in self.loss_kwargs:
             self.loss_kwargs["kl_weight"] = self.kl_weight
         self._set_lr()
-        with frozen_batch_norm(self.module) if len(x) == 1 else nullcontext():
+        with ExitStack() as stack:
+            if len(x) == 1:
+                stack.enter_context(frozen_batch_norm(self.module))
+            if self.mean_norm is not None:
+                stack.enter_context(self.mean_norm.in_place())
+            step = self.global_step, self.progress
+            stack.enter_context(self.encoder_first.hold(self.plain_module, *step))
             generative_outputs, losses = self.objective(self, minibatch)
         # Another device would have to be waited for; it is asked once a group of minibatches.
         at_once = self.device.type == "cpu" or self.automatic_optimization
@@ -229,6 +270,11 @@ class TrainingPlan(scvi.train.TrainingPlan):
             if not math.isfinite(losses.loss.item()):
                 return locate(minibatch[REGISTRY_KEYS.X_KEY], outputs, losses, *when)
         return NonFiniteLoss("loss", *when)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Leave a module that needs no norm of its means."""
+        if self.mean_norm is not None:
+            self.mean_norm.fold()
 
     def on_train_epoch_end(self) -> None:
         """Log the means of an epoch that ended early."""

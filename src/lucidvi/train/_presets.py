@@ -85,4 +85,6 @@ def plan_arguments(preset: Preset, given: dict[str, Any]) -> dict[str, Any]:
     if {"n_epochs_kl_warmup", "n_steps_kl_warmup", "kl_warmup"} & set(given):
         own.pop("kl_warmup", None)
         own.pop("n_epochs_kl_warmup", None)
+    if "kl_schedule" in given:
+        own.pop("n_epochs_kl_warmup", None)
     return {**own, **given}

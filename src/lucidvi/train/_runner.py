@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lucidvi.data import CellSplitter
 from lucidvi.errors import DataError, TrainingError
+from lucidvi.train._collapse_warning import CollapseWarning
 from lucidvi.train._faults import NonFiniteLoss
 from lucidvi.train._optimizers import OPTIMIZERS
 from lucidvi.train._plan import TrainingPlan
@@ -46,6 +47,8 @@ class TrainRunner(scvi.train.TrainRunner):
             data.device = self.device
         if not isinstance(plan, TrainingPlan):
             return
+        if plan.warn_collapse:
+            self.trainer.callbacks.append(CollapseWarning())
         if not isinstance(data, CellSplitter) or steps_belong_to_lightning(plan, self.trainer):
             plan.minibatches_per_step = 1
         else:

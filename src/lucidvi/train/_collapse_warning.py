@@ -1,0 +1,107 @@
+"""A warning when the latent space says almost nothing of the cells."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from scvi import REGISTRY_KEYS
+from torch import Tensor
+
+from lucidvi.data import CellSplitter, Minibatch
+from lucidvi.kernels import to_dense
+
+logger = logging.getLogger(__name__)
+
+#: Training cells that are looked at.
+N_CELLS = 2_000
+#: Nats from which on a dimension carries information.
+INFORMATION_MIN = 0.1
+#: Dimensions that carry information in any model that is of use.
+N_LEAST = 3
+
+
+class CollapseWarning(Callback):
+    r"""Warns in one line, once, if almost no latent dimension carries information.
+
+    It looks at some training cells when half of the training is done and the KL term has its
+    full weight, and at the end. What dimension :math:`k` says of a cell is
+
+    .. math::
+        I_k = \tfrac{1}{2} \log\left(1 +
+            \frac{\mathrm{Var}_x[\mu_k(x)]}{\mathrm{E}_x[\sigma_k^2(x)]}\right)
+
+    in nats, the mutual information of a normal signal and normal noise, with the means
+    :math:`\mu_k` and variances :math:`\sigma_k^2` of the posteriors. It is at most the KL where
+    the prior is the standard normal, and means the same with other priors.
+
+    It speaks when fewer than three dimensions (or than all, of one or two) have more than 0.1
+    nats. Of an over-wide latent space most dimensions have less, and nothing is wrong with it;
+    but counts of cells that differ at all differ in more than two ways. How many dimensions the
+    data have is what :func:`lucidvi.audit.run` tells.
+
+    No random number is drawn, so that a training is the same with it and without.
+    """
+
+    def __init__(self) -> None:
+        self.has_looked = self.has_spoken = False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look once in the second half."""
+        plan: Any = pl_module
+        is_early = plan.progress < 0.5 or plan.kl_weight < plan.max_kl_weight
+        if not is_early and not self.has_looked:
+            self.has_looked = True
+            self._look(trainer, plan)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at what came out."""
+        if not self.has_spoken:
+            self._look(trainer, pl_module)
+
+    def _look(self, trainer: Trainer, plan: Any) -> None:
+        data = getattr(trainer, "datamodule", None)
+        if not isinstance(data, CellSplitter) or not trainer.is_global_zero:
+            return  # cells of another data module may not be had a second time
+        cells = list(data.some_training_cells(N_CELLS, chunk=N_CELLS))
+        if len(cells[0][REGISTRY_KEYS.X_KEY]) < 2:
+            return
+        nats = information(plan.plain_module, cells[0])
+        n_used, n_latent = int((nats > INFORMATION_MIN).sum()), len(nats)
+        if n_used < min(N_LEAST, n_latent):
+            self.has_spoken = True
+            logger.warning(WARNING.format(n_used, n_latent, INFORMATION_MIN, float(nats.sum())))
+
+
+@torch.no_grad()
+def information(module: Any, cells: Minibatch) -> Tensor:
+    """Nats that each dimension says of a cell, shape ``(n_latent,)``; see the callback.
+
+    Parameters
+    ----------
+    module
+        With an encoder.
+    cells
+        A minibatch of at least two cells.
+    """
+    cells = {name: tensor.to(module.device) for name, tensor in cells.items()}
+    qz = module._encode(
+        module.encoder_input(to_dense(cells[REGISTRY_KEYS.X_KEY])),
+        {
+            "batch": cells[REGISTRY_KEYS.BATCH_KEY],
+            "labels": cells[REGISTRY_KEYS.LABELS_KEY],
+            "categorical": cells.get(REGISTRY_KEYS.CAT_COVS_KEY),
+            "continuous": cells.get(REGISTRY_KEYS.CONT_COVS_KEY),
+        },
+    )
+    return (qz.loc.var(dim=0) / qz.scale.square().mean(dim=0)).log1p() / 2
+
+
+#: In one line, with what to do.
+WARNING = (
+    "{} of {} latent dimensions carry information (above {} nats a cell; all carry {:.2f}): the "
+    "posterior collapsed. Train a new model with model.train(plan_kwargs={{'free_bits': 0.5}}), "
+    "and see lucidvi.audit.run(model)."
+)

@@ -1,0 +1,75 @@
+"""Steps of the encoder alone, so that it does not lag behind the generative model."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from lucidvi.nn import frozen
+
+
+@dataclass(frozen=True)
+class EncoderFirst:
+    """Aggressive training of the encoder in the first part of a training.
+
+    Early in a training the generative model changes faster than the encoder can follow; what the
+    encoder says of a cell is then of no use, and the generative model learns to do without it.
+    Here each update of all weights waits for ``n_steps`` updates of the encoder alone, each with
+    a minibatch of its own. The training has as many minibatches as without.
+
+    He et al. do so until the mutual information of cells and latent states stops rising, which is
+    read off validation cells; here it is a share of the training, which needs no such cells and
+    makes trainings comparable.
+
+    Parameters
+    ----------
+    n_steps
+        Updates of the encoder alone before each of all weights; zero for none.
+    share
+        Share of the training's steps, from its start, that it lasts.
+
+    References
+    ----------
+    He et al., ICLR (2019), Lagging inference networks and posterior collapse in variational
+    autoencoders.
+    """
+
+    n_steps: int = 0
+    share: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Check number and share."""
+        if self.n_steps < 0:
+            raise ValueError(f"`encoder_steps` is {self.n_steps}; zero (for none) or more.")
+        if not 0 < self.share <= 1:
+            raise ValueError(
+                f"`encoder_share` is {self.share}; it is a share of the training, above 0 and "
+                "at most 1."
+            )
+
+    def is_alone(self, step: int, progress: float) -> bool:
+        """Whether a step is of the encoder alone.
+
+        Parameters
+        ----------
+        step
+            Number of steps before it.
+        progress
+            Share of the training's steps that is done, the present one included.
+        """
+        return 0 < progress <= self.share and step % (self.n_steps + 1) < self.n_steps
+
+    def check(self, module: Any) -> None:
+        """Raise if the encoder of a module has nothing to learn."""
+        if self.n_steps and not any(w.requires_grad for w in module.z_encoder.parameters()):
+            raise ValueError(
+                f"`encoder_steps` is {self.n_steps}, but the encoder's weights are frozen: leave "
+                "it out."
+            )
+
+    def hold(self, module: Any, step: int, progress: float) -> AbstractContextManager[None]:
+        """Take all weights but the encoder's for constants, in a step of its own."""
+        if self.n_steps == 0 or not self.is_alone(step, progress):
+            return nullcontext()
+        return frozen(module, but=(module.z_encoder, module.l_encoder))
