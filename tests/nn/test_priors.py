@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from scipy.linalg import eigh
 from torch.distributions import MultivariateNormal, Normal
 
 from lucidvi.errors import DataError
@@ -220,6 +221,45 @@ def test_scale_of_a_conditional_prior_stays_positive_and_finite(covariates):
         pz = prior(torch.zeros(N_CELLS, N_LATENT), given, Encode())
         assert (pz.scale > 0).all()
         assert log_density(pz, pz.loc).isfinite().all()
+
+
+# -- which axes they prefer -------------------------------------------------------------------
+
+
+def test_only_a_conditional_prior_prefers_axes(prior, covariates, request):
+    prefers = request.node.callspec.params["prior"][0] == "conditional"
+    assert (prior.n_aligning_cells > 0) == prefers
+    if not prefers:
+        loc = torch.randn(N_CELLS, N_LATENT)
+        assert torch.equal(prior.align(loc, loc.exp(), covariates), torch.eye(N_LATENT))
+
+
+def test_aligned_axes_diagonalize_the_covariances_of_two_groups():
+    """The closed form for two groups: generalized eigenvectors of their covariances."""
+    group = torch.arange(2).repeat(500)[:, None]
+    scale = torch.tensor([[1.0, 2.0, 0.5], [2.0, 1.0, 1.5]])[group[:, 0]]
+    mixing = torch.tensor([[1.0, 2.0, 0.0], [-1.0, 1.0, 3.0], [0.5, 0.0, 1.0]])
+    loc = (scale * torch.randn(1000, 3) + group) @ mixing.T
+    covariances = [loc[group[:, 0] == u].T.cov(correction=0).numpy() for u in (0, 1)]
+    _, vectors = eigh(*covariances)
+
+    prior = make_prior("conditional", Sizes(3, N_INPUT, {"labels": (2,)}))
+    matrix = torch.eye(3)
+    for _ in range(5):
+        turned = loc @ matrix.T
+        matrix = prior.align(turned, torch.full_like(loc, 1e-3), {"labels": group}) @ matrix
+    size = matrix.norm(dim=1, keepdim=True) * torch.from_numpy(vectors).norm(dim=0)
+    cosines = (matrix @ torch.from_numpy(vectors) / size).abs()
+    torch.testing.assert_close(cosines.amax(dim=1), torch.ones(3), rtol=0, atol=1e-3)
+    assert set(cosines.argmax(dim=1).tolist()) == {0, 1, 2}
+
+    # The prior now is the best one: each group's own mean and standard deviation.
+    turned = loc @ matrix.T
+    for u in (0, 1):
+        own = turned[group[:, 0] == u]
+        pz = prior(own, {"labels": torch.full((len(own), 1), u)}, Encode())
+        torch.testing.assert_close(pz.loc[0], own.mean(dim=0), rtol=0, atol=0.02)
+        torch.testing.assert_close(pz.scale[0], own.std(dim=0), rtol=0.02, atol=0)
 
 
 # -- what they refuse -------------------------------------------------------------------------

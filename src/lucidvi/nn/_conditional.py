@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from scvi.nn import FCLayers
 from torch import Tensor, nn
-from torch.distributions import Normal
+from torch.distributions import Distribution, Normal
 from torch.nn.functional import softplus
 
 from lucidvi.errors import DataError, check_choice
@@ -19,6 +19,8 @@ from lucidvi.nn._prior import Covariates, Encode, Prior, Sizes
 #: The smallest scale, and what softplus takes to a scale of one.
 SCALE_MIN = 1e-3
 UNIT = math.log(math.expm1(1 - SCALE_MIN))
+#: Steps of L-BFGS each time that the axes are aligned; the next time goes on from there.
+ALIGNING_STEPS = 20
 #: How to get levels for a covariate.
 REGISTER = {
     "batch": "batch_key=...",
@@ -31,8 +33,12 @@ REGISTER = {
 class ConditionalNormal(Prior):
     r"""Prior :math:`z \mid u \sim \mathrm{Normal}(\mu(u), \mathrm{diag}(\sigma(u)^2))`.
 
-    That of the identifiable VAE: given enough levels of :math:`u`, the latent dimensions are
-    determined up to their order, sign and scale. It starts as the standard normal.
+    That of the identifiable VAE: given enough levels of :math:`u` that change the variances of
+    the latent dimensions, each in its own way, these are determined up to their order, sign and
+    scale, and what is learned comes near them if the training turns the latent space
+    (:meth:`align`). The decoder should not know :math:`u`, or it explains with it what the
+    dimensions should: labels are known to the prior alone, other covariates to both. It starts as
+    the standard normal.
 
     Each level of a categorical covariate shifts mean and scale (a table, linear in the one-hot
     code), and the shifts add up over the covariates. Continuous covariates enter linearly, as
@@ -61,7 +67,11 @@ class ConditionalNormal(Prior):
     ----------
     Khemakhem et al., AISTATS (2020), Variational autoencoders and nonlinear ICA: a unifying
     framework.
+    Pham and Cardoso, IEEE Transactions on Signal Processing 49 (2001), Blind separation of
+    instantaneous mixtures of nonstationary sources.
     """
+
+    n_aligning_cells = 10_000
 
     def __init__(self, sizes: Sizes, covariates: Sequence[str] = ("labels",)) -> None:
         super().__init__(sizes)
@@ -82,6 +92,42 @@ class ConditionalNormal(Prior):
         loc, scale = parameters.chunk(2, dim=-1)
         return Normal(loc, softplus(scale + UNIT) + SCALE_MIN, validate_args=False)
 
+    def align(self, loc: Tensor, scale: Tensor, covariates: Covariates) -> Tensor:
+        r"""See :meth:`Prior.align`.
+
+        Minimizes over :math:`A` and the prior's own weights, by L-BFGS, the cross-entropy
+
+        .. math::
+
+            -\log |\det A| + \frac{1}{N} \sum_{nk} \log \sigma_{nk} +
+            \frac{(A m_n - \mu_n)_k^2 + \sum_j A_{kj}^2 s_{nj}^2}{2 \sigma_{nk}^2}
+
+        of posteriors with means :math:`m` and standard deviations :math:`s` to the prior. It
+        starts where all axes have unit variance, and nothing changes the scale of an axis, as the
+        prior's would follow. With groups of cells as the covariate this is independent component
+        analysis by joint diagonalization of the groups' covariances (Pham and Cardoso 2001).
+        """
+        unit = (loc.var(dim=0, correction=0) + scale.square().mean(dim=0)).rsqrt()
+        loc, variance = loc * unit, (scale * unit).square()
+        matrix = torch.eye(len(unit), dtype=unit.dtype, device=unit.device, requires_grad=True)
+        fit = torch.optim.LBFGS(
+            [matrix, *self.parameters()], max_iter=ALIGNING_STEPS, line_search_fn="strong_wolfe"
+        )
+
+        def cross_entropy() -> Tensor:
+            fit.zero_grad()
+            pz = self(loc, covariates, no_encoder)
+            squares = (loc @ matrix.T - pz.loc).square() + variance @ matrix.square().T
+            nats = (pz.scale.log() + squares / pz.scale.square() / 2).sum(dim=-1).mean()
+            nats = nats - torch.linalg.slogdet(matrix).logabsdet
+            nats.backward()
+            return nats
+
+        with torch.enable_grad():
+            fit.step(cross_entropy)
+        fit.zero_grad()
+        return matrix.detach() * unit
+
     def _terms(self, z: Tensor, covariates: Covariates) -> Iterator[Tensor]:
         """Yield the contribution of each covariate, ``(n_cells, 2 * n_latent)``."""
         for name in self.covariates:
@@ -97,6 +143,11 @@ class ConditionalNormal(Prior):
             nothing = z.new_empty(len(values), 0)
             for table, level in zip(tables, values.split(1, dim=-1), strict=True):
                 yield run_layers(cast(FCLayers, table), nothing, [level])
+
+
+def no_encoder(x: Tensor, covariates: Covariates) -> Distribution:
+    """Stand for the encoder, which this prior never asks."""
+    raise AssertionError
 
 
 class Table(FCLayers):

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -47,7 +48,8 @@ class Prior(nn.Module, ABC):
     r"""Prior :math:`p(z \mid u)` of the latent state, before the softmax of a logistic normal.
 
     An implementation gives :meth:`forward`, :meth:`kl` where it has a closed form that torch does
-    not know, and :meth:`start_from` where it starts from training cells.
+    not know, :meth:`start_from` where it starts from training cells, and :meth:`align` where it
+    prefers some axes of the latent space to others.
 
     Parameters
     ----------
@@ -57,6 +59,8 @@ class Prior(nn.Module, ABC):
 
     #: Number of training cells that :meth:`start_from` wants.
     n_starting_cells = 0
+    #: Number of training cells that :meth:`align` wants; zero if all axes are alike to the prior.
+    n_aligning_cells = 0
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -92,6 +96,23 @@ class Prior(nn.Module, ABC):
             Covariates of the cells.
         """
         return
+
+    def align(self, loc: Tensor, scale: Tensor, covariates: Covariates) -> Tensor:
+        """Fit the prior to posteriors of training cells, and say on which axes it fits them best.
+
+        Parameters
+        ----------
+        loc, scale
+            Means and standard deviations of the posteriors, shape ``(n_cells, n_latent)``.
+        covariates
+            Covariates of the cells.
+
+        Returns
+        -------
+        Invertible matrix :math:`A`, shape ``(n_latent, n_latent)``: the prior is now that of
+        :math:`A z`. The identity by default.
+        """
+        return torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
 
     def kl(self, qz: Distribution, pz: Distribution, z: Tensor) -> Tensor:
         r"""Kullback-Leibler divergence of posteriors from the prior, in nats.

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from lucidvi.data import CellSplitter, Groups, Minibatch
 from lucidvi.kernels import plain_torch, to_dense
 from lucidvi.nn import frozen_batch_norm
+from lucidvi.train._axes import align_axes
 from lucidvi.train._cyclical import as_kl_schedule
 from lucidvi.train._encoder_first import EncoderFirst
 from lucidvi.train._epoch_means import EpochMeans
@@ -30,6 +31,8 @@ from lucidvi.train._start import N_CELLS, GeneMoments, start_from, start_prior
 
 #: Minibatches that share the overhead of one step of Lightning.
 MINIBATCHES_PER_STEP = 10
+#: Shares of the training between which latent axes are aligned with the prior.
+ALIGN_AXES = (0.3, 0.5)
 
 
 class TrainingPlan(scvi.train.TrainingPlan):
@@ -67,6 +70,12 @@ class TrainingPlan(scvi.train.TrainingPlan):
     start_from_data
         Start a fresh module at the mean and dispersion that each gene has in the training cells,
         and a prior that can at some of them. Not with a ``datamodule``.
+    align_axes
+        From which to which share of the training the latent space of a fresh module is turned,
+        before each epoch, to the axes that its prior fits best, see
+        :func:`lucidvi.train._axes.align_axes`; None for never. The first should not be before the
+        KL term has its weight: posteriors are nothing to go by until then. Changes nothing with a
+        prior to which all axes are alike. Not with a ``datamodule``.
     objective
         What is maximized: ``"elbo"``, ``"iwae"`` (importance weighted), ``"semi_amortized"``
         (refined posteriors), ``"free_bits"``, or one of them with settings of its own, such as
@@ -92,8 +101,8 @@ class TrainingPlan(scvi.train.TrainingPlan):
     Raises
     ------
     ValueError
-        If ``kl_warmup`` is not between 0 and 1, an option does not exist, or two do not go
-        together.
+        If ``kl_warmup`` or ``align_axes`` is not between 0 and 1, an option does not exist, or
+        two do not go together.
     """
 
     #: None while scvi-tools' own schedule holds.
@@ -107,6 +116,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
         kl_schedule: str | Callable[[float, float], float] = "linear",
         lr_schedule: str = "constant",
         start_from_data: bool = False,
+        align_axes: tuple[float, float] | None = ALIGN_AXES,
         objective: str | Objective = "elbo",
         refine_steps: int = 0,
         free_bits: float = 0.0,
@@ -124,6 +134,12 @@ class TrainingPlan(scvi.train.TrainingPlan):
         if lr_schedule not in LR_SCHEDULES:
             choices = ", ".join(map(repr, LR_SCHEDULES))
             raise ValueError(f"`lr_schedule` is {lr_schedule!r}; it must be one of {choices}.")
+        first, last = align_axes or ALIGN_AXES
+        if not 0 <= first <= last <= 1:
+            raise ValueError(
+                f"`align_axes` is {align_axes}; it must be two shares of the training, between 0 "
+                "and 1, the smaller one first, or None."
+            )
         if minibatches_per_step < 1:
             raise ValueError(f"`minibatches_per_step` is {minibatches_per_step}; at least 1.")
         super().__init__(module, **kwargs)
@@ -142,6 +158,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
         self.encoder_first.check(self.plain_module)
         self.mean_norm = None if mean_norm is None else MeanNorm(mean_norm, self.plain_module)
         self.warn_collapse = warn_collapse
+        self.align_axes = align_axes
         self.minibatches_per_step = minibatches_per_step
         self._means = {"train": EpochMeans("train"), "validation": EpochMeans("validation")}
         self._n_steps = math.inf
@@ -173,11 +190,17 @@ class TrainingPlan(scvi.train.TrainingPlan):
         """Share of the training's steps done, the present one included."""
         return (self.global_step + 1) / self._n_steps
 
+    @property
+    def _data_of_fresh_module(self) -> CellSplitter | None:
+        """The data, if a fresh module is trained on data that can be read besides."""
+        data = getattr(self.trainer, "datamodule", None)
+        is_fresh = getattr(self.plain_module, "is_fresh", False) and self.trainer.ckpt_path is None
+        return data if isinstance(data, CellSplitter) and is_fresh else None
+
     def on_fit_start(self) -> None:
         """Give a fresh module its start."""
-        module, data = self.plain_module, getattr(self.trainer, "datamodule", None)
-        is_fresh = getattr(module, "is_fresh", False) and self.trainer.ckpt_path is None
-        if self.start_from_data and isinstance(data, CellSplitter) and is_fresh:
+        module, data = self.plain_module, self._data_of_fresh_module
+        if self.start_from_data and data is not None:
             cells = data.some_training_cells(N_CELLS)
             by_size_factor = module.use_size_factor_key
             start_from(module, GeneMoments.of(cells, by_size_factor=by_size_factor))
@@ -275,6 +298,12 @@ class TrainingPlan(scvi.train.TrainingPlan):
         """Leave a module that needs no norm of its means."""
         if self.mean_norm is not None:
             self.mean_norm.fold()
+
+    def on_train_epoch_start(self) -> None:
+        """Turn the latent space of a fresh module to the axes that its prior fits best."""
+        data, (first, last) = self._data_of_fresh_module, self.align_axes or (math.inf, 0)
+        if data is not None and first <= self.progress <= last:
+            align_axes(self.plain_module, data, self.device)
 
     def on_train_epoch_end(self) -> None:
         """Log the means of an epoch that ended early."""

@@ -114,13 +114,17 @@ def start_prior(module: VAE, data: CellSplitter) -> None:
         return
     cells = data.spread_training_cells(n_cells)
     x = to_dense(module.encoder_input(cells[REGISTRY_KEYS.X_KEY]))
-    covariates = {
-        "batch": cells[REGISTRY_KEYS.BATCH_KEY],
-        "labels": cells[REGISTRY_KEYS.LABELS_KEY],
-        "categorical": cells.get(REGISTRY_KEYS.CAT_COVS_KEY),
-        "continuous": cells.get(REGISTRY_KEYS.CONT_COVS_KEY),
+    module.prior.start_from(x, covariates_of(cells))
+
+
+def covariates_of(minibatch: Minibatch) -> dict[str, Tensor | None]:
+    """Covariates of cells, as priors know them."""
+    return {
+        "batch": minibatch[REGISTRY_KEYS.BATCH_KEY],
+        "labels": minibatch[REGISTRY_KEYS.LABELS_KEY],
+        "categorical": minibatch.get(REGISTRY_KEYS.CAT_COVS_KEY),
+        "continuous": minibatch.get(REGISTRY_KEYS.CONT_COVS_KEY),
     }
-    module.prior.start_from(x, covariates)
 
 
 def _set(parameter: nn.Parameter, values: Tensor) -> None:
