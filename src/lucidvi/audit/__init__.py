@@ -1,5 +1,6 @@
 """Whether a model can be trusted: checks, their findings, and what to do."""
 
+from lucidvi.audit._across_runs import Run, Stability, across_runs
 from lucidvi.audit._alternatives import Comparison
 from lucidvi.audit._amortization import Amortization, GroupGap, amortization
 from lucidvi.audit._collapse import Collapse, collapse
@@ -10,6 +11,7 @@ from lucidvi.audit._identifiability import Identifiability, identifiability
 from lucidvi.audit._predictions import Predictions
 from lucidvi.audit._report import Report
 from lucidvi.audit._run import run
+from lucidvi.audit._stability import stability
 from lucidvi.inference import information_metric
 
 __all__ = [
@@ -25,7 +27,10 @@ __all__ = [
     "Identifiability",
     "Predictions",
     "Report",
+    "Run",
     "Skipped",
+    "Stability",
+    "across_runs",
     "amortization",
     "collapse",
     "confounding",
@@ -35,4 +40,5 @@ __all__ = [
     "jsonable",
     "judge",
     "run",
+    "stability",
 ]

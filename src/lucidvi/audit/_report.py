@@ -124,11 +124,7 @@ class Report(Mapping[str, Finding]):
         return heading
 
     def __str__(self) -> str:
-        # A file of its own, so that neither colours nor the terminal's width get in.
-        console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
-        console.print(self)
-        assert isinstance(console.file, io.StringIO)
-        return console.file.getvalue()
+        return as_text(self)
 
     __repr__ = __str__
 
@@ -155,6 +151,26 @@ def check_suffix(path: str | PathLike[str], suffix: str) -> Path:
             remedy=f"Name it {str(path.with_suffix(suffix)) if path.name else suffix!r}.",
         )
     return path
+
+
+def section(finding: Finding) -> Group:
+    """Return a finding to print alone: all its criteria, and what to do."""
+    heading = Text(f"{finding.title} ", style="bold")
+    heading.append(finding.verdict, style=STYLES[finding.verdict])
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for criterion in finding.criteria:
+        mark = Text(criterion.verdict, style=STYLES[criterion.verdict])
+        table.add_row(mark, Text(criterion.name, style="bold"), escape(criterion.statement))
+    return Group(heading, Text(), table, *_cure(finding))
+
+
+def as_text(renderable: Any) -> str:
+    """Return what rich would print as plain text."""
+    # A file of its own, so that neither colours nor the terminal's width get in.
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
+    console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
 
 
 def _cure(finding: Finding) -> tuple[Any, ...]:
