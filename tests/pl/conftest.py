@@ -1,6 +1,9 @@
-"""What is read back from axes."""
+"""What is read back from axes, and every finding that has a plot."""
 
+import numpy as np
 import pytest
+
+from lucidvi.audit import Run, across_runs
 
 
 @pytest.fixture
@@ -14,5 +17,17 @@ def drawn():
 
 
 @pytest.fixture(scope="session")
-def findings(make_findings):
-    return make_findings()
+def trainings():
+    """Three trainings that agree about most: the same states with some noise."""
+    rng = np.random.default_rng(0)
+    z, change = 2 * rng.normal(size=(200, 4)), rng.normal(size=60)
+    runs = [
+        Run(z + 0.5 * rng.normal(size=z.shape), np.eye(4), 4, change + 0.1 * rng.normal(size=60))
+        for _ in range(3)
+    ]
+    return across_runs(runs, ["given", "seed 1", "seed 2"], ("T", "B"))
+
+
+@pytest.fixture(scope="session")
+def findings(make_findings, trainings):
+    return make_findings() | {"stability": trainings}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from lucidvi import audit, pl
 from lucidvi.audit import Criterion, Finding, Skipped
 
-NAMES = ["collapse", "identifiability", "amortization", "fit", "confounding"]
+NAMES = ["collapse", "identifiability", "amortization", "fit", "confounding", "stability"]
 CLASSES = {
     cls.name: cls
     for cls in map(vars(audit).get, audit.__all__)

@@ -11,6 +11,7 @@ from lucidvi.pl._collapse import collapse
 from lucidvi.pl._confounding import confounding
 from lucidvi.pl._fit import fit
 from lucidvi.pl._identifiability import identifiability
+from lucidvi.pl._stability import stability
 
 #: The plot of each finding, by the finding's name.
 PLOTS: dict[str, Callable[..., Axes]] = {
@@ -19,6 +20,15 @@ PLOTS: dict[str, Callable[..., Axes]] = {
     "amortization": amortization,
     "fit": fit,
     "confounding": confounding,
+    "stability": stability,
 }
 
-__all__ = ["PLOTS", "amortization", "collapse", "confounding", "fit", "identifiability"]
+__all__ = [
+    "PLOTS",
+    "amortization",
+    "collapse",
+    "confounding",
+    "fit",
+    "identifiability",
+    "stability",
+]
