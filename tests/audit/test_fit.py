@@ -181,6 +181,25 @@ def test_more_dimensions_only_where_all_are_in_use(n_latent, n_used, code):
     assert code in correlation.cure
 
 
+def test_a_latent_state_that_costs_held_out_cells():
+    """It explains 2 nats of training cells and takes 3 from the others: more than is there."""
+    compared = comparison(**GOOD)
+    nothing = np.zeros(200)
+    compared = replace(
+        compared,
+        null_fit=compared.elbo_fit - 2,
+        null_evaluated=compared.elbo_evaluated + 3,
+        log_total_fit=nothing,
+        log_total_evaluated=nothing,
+    )
+    found = fit(predictions(), compared, "nb", "known", **ROOM)
+    (over,) = (c for c in found.criteria if c.name == "overfitting")
+    assert over.verdict == "fail"
+    assert "explains 2.0 nats" in over.statement
+    assert "costs 3.0" in over.statement
+    assert "%" not in over.statement
+
+
 def test_without_held_out_cells():
     found = fit(predictions(), comparison(**GOOD), "nb", "unknown", **ROOM)
     assert verdicts(found)["overfitting"] == "skipped"

@@ -325,9 +325,22 @@ def _overfitting(over: Overfitting, split: str) -> Criterion:
     return judge(
         "overfitting",
         over.share if sure else 0.0,
-        f"Of the {over.explained:.0f} nats that the latent state explains in a training cell, "
-        f"{over.share:.0%} ± {over.error:.0%} do not carry over to held-out cells.",
+        _carried_over(over),
         warn=OVER_WARN,
         fail=OVER_FAIL,
         cure=OVERFITTING,
+    )
+
+
+def _carried_over(over: Overfitting) -> str:
+    """Say what of the explained nats carries over to held-out cells."""
+    if over.share > 1:
+        return (
+            f"The latent state explains {over.explained:.1f} nats of a training cell's counts, "
+            f"but costs {over.explained * (over.share - 1):.1f} of a held-out one's: held-out "
+            "cells would be better described without it."
+        )
+    return (
+        f"Of the {over.explained:.0f} nats that the latent state explains in a training cell, "
+        f"{over.share:.0%} ± {over.error:.0%} do not carry over to held-out cells."
     )
