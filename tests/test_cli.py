@@ -124,11 +124,30 @@ def test_cells_of_another_kind(saved, tmp_path, make_adata):
     refuse(halves, "not.* counts")
 
 
+def test_models_that_scvi_tools_reads_are_read_if_trusted(tmp_path, make_adata):
+    adata = make_adata(n_cells=80, n_genes=25)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    scvi.model.LinearSCVI.setup_anndata(adata)
+    model = scvi.model.LinearSCVI(adata, n_latent=2)
+    model.train(max_epochs=2, enable_progress_bar=False, accelerator="cpu")
+    model.save(str(tmp_path / "linear"))
+    refused(tmp_path / "linear", tmp_path / "cells.h5ad", says="LinearSCVI, which .*by running")
+    result = run(tmp_path / "linear", tmp_path / "cells.h5ad", "--trust")
+    assert result.exit_code in (0, 1)
+    assert "scvi LinearSCVI" in result.stdout
+
+
 def test_a_model_of_another_kind(saved, tmp_path, make_adata):
     adata = make_adata()
-    scvi.model.LinearSCVI.setup_anndata(adata)
-    scvi.model.LinearSCVI(adata, n_latent=2).save(str(tmp_path / "linear"))
-    refused(tmp_path / "linear", saved / "cells.h5ad", says="holds a LinearSCVI")
+    scvi.model.CondSCVI.setup_anndata(adata, labels_key="batch")
+    scvi.model.CondSCVI(adata, n_latent=2).save(str(tmp_path / "other"))
+    for options in ([], ["--trust"]):
+        refused(
+            tmp_path / "other",
+            saved / "cells.h5ad",
+            *options,
+            says="CondSCVI, which cannot be audited",
+        )
 
 
 @pytest.mark.parametrize("option", ["--html", "--json"])

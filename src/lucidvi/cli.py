@@ -13,8 +13,10 @@ from lucidvi import __version__
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from scvi.model.base import BaseModelClass
 
-    from lucidvi.model import SCVI
+#: Models of scvi-tools that LucidVI has no reader of its own for.
+RUN_BY_SCVI = ("LinearSCVI", "SCANVI")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -70,7 +72,7 @@ def demo(
 
 @app.command()
 def audit(
-    model_dir: Annotated[Path, typer.Argument(help="Folder of a saved SCVI.")],
+    model_dir: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
     data: Annotated[Path, typer.Argument(help="Cells with the model's genes, as .h5ad.")],
     html: Annotated[Path | None, typer.Option(help="Page to write, with figures.")] = None,
     json: Annotated[Path | None, typer.Option(help="File for all numbers.")] = None,
@@ -82,11 +84,15 @@ def audit(
     ] = None,
     max_cells: Annotated[int, typer.Option(min=2, help="Most cells to look at.")] = 5000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Read LinearSCVI and SCANVI, which runs their files.")
+    ] = False,
 ) -> None:
     """Tell whether a model can be trusted, and what to do if not.
 
     The model is a folder that SCVI.save of LucidVI or of scvi-tools wrote; nothing in it is run.
-    Exit code: 0 for ok and warn, 1 for fail, 2 for an error.
+    LinearSCVI and SCANVI are read by scvi-tools, which runs what a file may hold, so only with
+    --trust. Exit code: 0 for ok and warn, 1 for fail, 2 for an error.
     """
     from lucidvi.audit import run
     from lucidvi.audit._report import check_suffix
@@ -96,7 +102,7 @@ def audit(
         for path, suffix in ((html, ".html"), (json, ".json")):
             if path is not None:
                 check_suffix(path, suffix)  # now, not after minutes
-        model = _load(model_dir, _read_cells(data))
+        model = _load(model_dir, _read_cells(data), trust)
         report = run(
             model, seed=seed, batch_key=batch_key, labels_key=labels_key, max_cells=max_cells
         )
@@ -126,21 +132,29 @@ def _read_cells(path: Path) -> AnnData:
         raise FileError(f"{path} is no .h5ad file.", remedy=remedy) from error
 
 
-def _load(folder: Path, adata: AnnData) -> SCVI:
+def _load(folder: Path, adata: AnnData, trust: bool) -> BaseModelClass:
     """Load a model with these cells; raise if it is another or of other cells."""
+    import scvi
+
     from lucidvi.errors import DataError, FileError, LucidVIError, ModelTypeError
     from lucidvi.model import SCVI
 
     if not folder.is_dir():
         raise FileError(f"There is no folder {folder}.", remedy="Give one that `save` wrote.")
     name = SCVI.load_registry(str(folder))["model_name"]
-    if name != SCVI.__name__:
+    if name in RUN_BY_SCVI and not trust:
         raise ModelTypeError(
-            f"{folder} holds a {name}, and this command reads a SCVI.",
-            remedy="Load it in Python and call `lucidvi.audit.run(model)`.",
+            f"{folder} holds a {name}, which scvi-tools reads by running what its files hold.",
+            remedy="Give --trust if you know who made them.",
         )
+    if name not in ("SCVI", *RUN_BY_SCVI):
+        raise ModelTypeError(
+            f"{folder} holds a {name}, which cannot be audited.",
+            remedy="Give a SCVI, LinearSCVI or SCANVI.",
+        )
+    loader = SCVI if name == "SCVI" else getattr(scvi.model, name)
     try:
-        return SCVI.load(str(folder), adata=adata)
+        return loader.load(str(folder), adata=adata)
     except LucidVIError:
         raise
     except ValueError as error:  # of scvi-tools, such as for batches that the model lacks
