@@ -1,6 +1,6 @@
 """Saved models: plain data, read without running anything, written whole or not at all."""
 
-from lucidvi.files._atomic import written_whole
+from lucidvi.files._atomic import newest, written_whole
 from lucidvi.files._contents import (
     check_readable,
     contents,
@@ -12,6 +12,7 @@ from lucidvi.files._contents import (
 __all__ = [
     "check_readable",
     "contents",
+    "newest",
     "read_adata",
     "read_model",
     "read_saved_files",

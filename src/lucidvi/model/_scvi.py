@@ -175,7 +175,8 @@ class SCVI(
         """Mean and variance of the log library in each batch, each of shape ``(1, n_batch)``."""
         n_batch = self.summary_stats.n_batch
         has_counts = self.minified_data_type != ADATA_MINIFY_TYPE.LATENT_POSTERIOR
-        if self.adata_manager is not None and has_counts:
+        # Of one cell there is no variance, and scvi-tools cannot tell its batch.
+        if self.adata_manager is not None and has_counts and self.summary_stats.n_cells > 1:
             return init_library_size(self.adata_manager, n_batch)
         # A saved model carries the prior among its weights, which are loaded afterwards. Other
         # models cannot be trained so, which the runner says.

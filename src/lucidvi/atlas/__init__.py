@@ -1,0 +1,5 @@
+"""Reference mapping: build a reference once, map cells onto it, transfer its labels."""
+
+from lucidvi.atlas._reference import Reference
+
+__all__ = ["Reference"]

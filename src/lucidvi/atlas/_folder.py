@@ -1,0 +1,129 @@
+"""A reference on disk: one folder of safe files, with a card that says what it is."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import scvi
+import torch
+from anndata import AnnData
+
+from lucidvi import __version__
+from lucidvi._compat import SAVE_KEYS
+from lucidvi.errors import FileError, first_few
+from lucidvi.files import newest, written_whole
+from lucidvi.model import SCVI
+
+if TYPE_CHECKING:
+    from lucidvi.atlas._reference import Reference
+
+#: The layout of the folder; raised when older versions could not read it any more.
+LAYOUT = 1
+CELLS, FACTS, CARD = "cells.h5ad", "reference.json", "README.md"
+#: The main file of a save, see :func:`lucidvi.files.written_whole`.
+MAIN = SAVE_KEYS.MODEL_FNAME
+
+
+def write_folder(reference: Reference, folder: Path, overwrite: bool) -> None:
+    """See :meth:`Reference.save`."""
+    if folder.exists() and not overwrite:
+        raise FileError(
+            f"{folder} already exists.",
+            remedy="choose another folder, or pass `overwrite=True` to replace the reference.",
+        )
+    facts = facts_of(reference)
+    with written_whole(folder, MAIN) as stage:
+        reference.model.save(str(stage), overwrite=True)
+        reference.cells.write_h5ad(stage / CELLS, compression="gzip")
+        (stage / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (stage / CARD).write_text(card(facts), encoding="utf-8")
+
+
+def read_folder(folder: Path) -> tuple[SCVI, AnnData, str]:
+    """Return the model, the cells and the name of the column of labels."""
+    facts = _read_facts(folder)
+    model = SCVI.load(str(folder), adata=False)
+    cells = anndata.read_h5ad(newest(folder / CELLS, MAIN))
+    return model, cells, facts["labels_key"]
+
+
+def facts_of(reference: Reference) -> dict[str, Any]:
+    """Return what the card says of a reference."""
+    batches = reference.batches
+    module: Any = reference.model.module
+    return {
+        "layout": LAYOUT,
+        "labels_key": reference.labels_key,
+        "n_cells": reference.cells.n_obs,
+        "n_genes": reference.cells.n_vars,
+        "n_latent": reference.loc.shape[1],
+        "likelihood": str(module.gene_likelihood),
+        "labels": {str(k): int(n) for k, n in reference.labels.value_counts().items()},
+        "batches": None
+        if batches is None
+        else {str(k): int(n) for k, n in batches.value_counts().items()},
+        "bytes_per_cell": round(reference.n_bytes_per_cell, 1),
+        "versions": {
+            "lucidvi": __version__,
+            "scvi-tools": scvi.__version__,
+            "torch": str(torch.__version__),
+            "anndata": version("anndata"),
+        },
+    }
+
+
+def card(facts: dict[str, Any]) -> str:
+    """Model card, in Markdown."""
+    batches = facts["batches"]
+    lines = [
+        "# LucidVI reference",
+        "",
+        f"{facts['n_cells']:,} cells, {facts['n_genes']:,} genes, {facts['n_latent']} latent "
+        f"dimensions, likelihood `{facts['likelihood']}`. It holds no counts: of each cell the "
+        f"latent posterior, the label and the batch, {facts['bytes_per_cell']} bytes a cell.",
+        "",
+        "```python",
+        "from lucidvi.atlas import Reference",
+        "",
+        'out = Reference.load("path/of/this/folder").map(query)',
+        "```",
+        "",
+        f"| label (`{facts['labels_key']}`) | cells |",
+        "|---|---|",
+        *(f"| {name} | {n:,} |" for name, n in facts["labels"].items()),
+        "",
+        *(["The model has no batches.", ""] if batches is None else _table("batch", batches)),
+        "Made with " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()) + ".",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _table(name: str, counts: dict[str, int]) -> list[str]:
+    return [
+        f"| {name} | cells |",
+        "|---|---|",
+        *(f"| {k} | {n:,} |" for k, n in counts.items()),
+        "",
+    ]
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    file = newest(folder / FACTS, MAIN)
+    if not file.exists():
+        raise FileError(
+            f"There is no reference at {folder}: {FACTS} is missing.",
+            remedy="pass the folder that `reference.save(...)` wrote.",
+        )
+    facts = json.loads(file.read_text(encoding="utf-8"))
+    if facts.get("layout") != LAYOUT:
+        raise FileError(
+            f"{file} has layout {facts.get('layout')!r}; this version of LucidVI reads {LAYOUT} "
+            f"(keys: {first_few(facts)}).",
+            remedy="pip install --upgrade lucidvi",
+        )
+    return facts

@@ -1,0 +1,252 @@
+"""A reference: what mapping needs of a model and its cells, without the counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import scvi
+import torch
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from lucidvi.atlas._folder import read_folder, write_folder
+from lucidvi.atlas._genes import gene_weights
+from lucidvi.atlas._map import LOC, SCALE, SEED, map_query
+from lucidvi.atlas._neighbours import Neighbours
+from lucidvi.data import check_obs
+from lucidvi.errors import DataError, ModelTypeError
+from lucidvi.model import SCVI
+
+#: Attributes of a model that say which of its data it was trained on.
+SPLITS = ("train_indices_", "validation_indices_", "test_indices_")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Reference:
+    """A trained model and its cells' latent posteriors and labels, to map other cells onto.
+
+    Made by :meth:`from_model` or :meth:`load`. Mapping changes nothing in it.
+
+    Parameters
+    ----------
+    model
+        The model, without data.
+    cells
+        The reference cells, without counts: their posteriors in ``obsm["X_lucidvi"]`` (means)
+        and ``obsm["X_lucidvi_scale"]`` (standard deviations), float32, as in the result of
+        :meth:`map`; labels and batch in ``obs``; and in ``var`` the share of each gene in the
+        decoded expression and in what counts say about the cell.
+    labels_key
+        Column of ``cells.obs`` with the labels.
+
+    Examples
+    --------
+    >>> from lucidvi.atlas import Reference
+    >>> reference = Reference.from_model(model, labels_key="cell_type")  # doctest: +SKIP
+    >>> reference.save("my_reference")  # doctest: +SKIP
+    >>> out = Reference.load("my_reference").map(query)  # doctest: +SKIP
+    >>> out.obs[["lucidvi_label", "lucidvi_confidence"]]  # doctest: +SKIP
+    """
+
+    model: SCVI
+    cells: AnnData
+    labels_key: str
+
+    @classmethod
+    def from_model(cls, model: SCVI | scvi.model.SCVI, labels_key: str = "cell_type") -> Self:
+        """Make a reference of a trained model and the cells that it is bound to.
+
+        Parameters
+        ----------
+        model
+            Trained :class:`lucidvi.model.SCVI`, or one of scvi-tools, with its AnnData. It is
+            copied.
+        labels_key
+            Column of ``model.adata.obs`` with a label for every cell.
+
+        Raises
+        ------
+        lucidvi.errors.ModelTypeError
+            If it is not such a model, or one of values that are not counts.
+        lucidvi.errors.DataError
+            If the model is not trained or has no AnnData, or a label is missing.
+        lucidvi.errors.MissingKeyError
+            If there is no such column.
+        """
+        known = _checked(model)
+        check_obs(known.adata, {"labels_key": labels_key})
+        batch_key = known.registry["setup_args"].get("batch_key")
+        obs = {
+            key: pd.Categorical(known.adata.obs[key].astype(str))
+            for key in (labels_key, batch_key)
+            if key is not None
+        }
+        with torch.random.fork_rng(devices=[]):  # loaders and weights that are drawn
+            torch.manual_seed(SEED)
+            mean, variance = known.get_latent_representation(return_dist=True)
+            var = gene_weights(known)
+            without_data = _without_data(known)
+        cells = AnnData(
+            obs=pd.DataFrame(obs, index=known.adata.obs_names.astype(str)),
+            var=var,
+            obsm={LOC: np.float32(mean), SCALE: np.sqrt(np.float32(variance))},
+        )
+        return cls(without_data, cells, labels_key)
+
+    def save(self, dir_path: str | Path, overwrite: bool = False) -> None:
+        """Save the reference as a folder of files that hold data only.
+
+        ``model.pt`` is the model (which :meth:`lucidvi.model.SCVI.load` reads with
+        ``adata=False``), ``cells.h5ad`` the cells, ``reference.json`` and ``README.md`` say
+        what it is. They appear whole or not at all.
+
+        Parameters
+        ----------
+        dir_path
+            Folder to write.
+        overwrite
+            Replace a reference in a folder that exists.
+
+        Raises
+        ------
+        lucidvi.errors.FileError
+            If the folder exists.
+        """
+        write_folder(self, Path(dir_path), overwrite)
+
+    @classmethod
+    def load(cls, dir_path: str | Path) -> Self:
+        """Load a reference, without running anything that its files say.
+
+        Parameters
+        ----------
+        dir_path
+            Folder that :meth:`save` wrote.
+
+        Raises
+        ------
+        lucidvi.errors.FileError
+            If there is no reference, or not one that can be read.
+        lucidvi.errors.UntrustedFileError
+            If the model's file holds more than data.
+        """
+        return cls(*read_folder(Path(dir_path)))
+
+    def map(
+        self, query: AnnData, batch_key: str | None = None, *, layer: str | None = None
+    ) -> AnnData:
+        """Map cells onto the reference and give them its labels.
+
+        Genes are matched by name. Each cell's posterior is refined with the likelihood of the
+        genes that were measured, so genes that are missing are not taken for zeros. Batches that
+        the model does not know first get weights in its decoder, learned on the query with
+        everything else frozen. A label is the one that most of a cell's 15 nearest reference
+        cells have, over draws of its posterior.
+
+        Parameters
+        ----------
+        query
+            Cells with counts, in memory or backed, and the columns that the model was set up
+            with. Nothing in it is changed.
+        batch_key
+            Column of ``query.obs`` with the batches; by default that of the reference.
+        layer
+            Layer with the counts; by default that of the reference where the query has it, else
+            ``query.X``.
+
+        Returns
+        -------
+        ``obs`` and ``var`` of the query, with latent means in ``obsm["X_lucidvi"]``, their
+        standard deviations in ``obsm["X_lucidvi_scale"]``, in ``obs`` the ``lucidvi_label`` and
+        its share of the votes, ``lucidvi_confidence``, and in ``uns["lucidvi"]`` which share of
+        the model's genes, of its expression and of its information was measured.
+
+        Raises
+        ------
+        lucidvi.errors.DataError, lucidvi.errors.MissingKeyError, lucidvi.errors.GeneMismatchError
+            Whatever is wrong with the query: no gene of the model, values that are not counts, no
+            cells, cells without counts, missing columns, batches that cannot be learned.
+        """
+        return map_query(self, query, batch_key, layer)
+
+    @property
+    def loc(self) -> NDArray[np.float32]:
+        """Latent means of the reference cells, shape ``(n_cells, n_latent)``."""
+        return self.cells.obsm[LOC]
+
+    @property
+    def scale(self) -> NDArray[np.float32]:
+        """Standard deviations of the reference cells' posteriors, of the same shape."""
+        return self.cells.obsm[SCALE]
+
+    @property
+    def labels(self) -> pd.Categorical:
+        """Labels of the reference cells."""
+        return self.cells.obs[self.labels_key].array
+
+    @property
+    def batches(self) -> pd.Categorical | None:
+        """Batches of the reference cells, None if the model has none."""
+        key = self.model.registry["setup_args"].get("batch_key")
+        return None if key is None else self.cells.obs[key].array
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """Index of the reference cells, made when it is first asked for."""
+        return Neighbours(self.loc)
+
+    @property
+    def n_bytes_per_cell(self) -> float:
+        """Bytes that a reference cell takes in memory: posterior, label, batch and name."""
+        size = self.loc.nbytes + self.scale.nbytes
+        size += int(self.cells.obs.memory_usage(deep=True).sum())
+        return size / self.cells.n_obs
+
+    def __repr__(self) -> str:
+        labels = len(self.labels.categories)
+        return (
+            f"Reference({self.cells.n_obs:,} cells, {self.cells.n_vars:,} genes, "
+            f"{labels} labels in {self.labels_key!r})"
+        )
+
+
+def _checked(model: Any) -> Any:
+    """Return a model of LucidVI's, or raise for one that no reference can be made of."""
+    if isinstance(model, scvi.model.SCVI):
+        model = SCVI.from_scvi_model(model)
+    if not isinstance(model, SCVI):
+        raise ModelTypeError(
+            f"`model` is a {type(model).__module__}.{type(model).__name__}.",
+            remedy="pass a trained `lucidvi.model.SCVI` or `scvi.model.SCVI`.",
+        )
+    if model.adata is None or not model.is_trained_:
+        what = "no AnnData" if model.adata is None else "not been trained"
+        raise DataError(
+            f"`model` has {what}, so there are no latent states to refer to.",
+            remedy="set it up with an AnnData, SCVI(adata), and call `model.train()`.",
+        )
+    module: Any = model.module
+    if module.gene_likelihood == "normal":
+        raise ModelTypeError(
+            "`model` has `gene_likelihood='normal'`; a reference is made of a model of counts.",
+            remedy="train one with `gene_likelihood='nb'` on the counts.",
+        )
+    return model
+
+
+def _without_data(model: SCVI) -> SCVI:
+    """Return a copy of a model, as it comes out of a file, that is bound to no data."""
+    with TemporaryDirectory() as folder:
+        path = str(Path(folder, "model"))
+        model.save(path)
+        copy = SCVI.load(path, adata=False)
+    for name in SPLITS:
+        if hasattr(copy, name):
+            delattr(copy, name)
+    return copy

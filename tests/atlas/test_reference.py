@@ -1,0 +1,165 @@
+"""A reference comes back from its folder as it was, without the data and without code."""
+
+import json
+import pickletools
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import scvi
+import torch
+from scvi.model import SCVI as TheirSCVI
+
+from lucidvi.atlas import Reference
+from lucidvi.errors import DataError, FileError, MissingKeyError, ModelTypeError
+from lucidvi.model import SCVI
+
+
+def test_holds_the_models_posteriors_and_labels(model, reference):
+    mean, variance = model.get_latent_representation(return_dist=True)
+    np.testing.assert_array_equal(reference.loc, mean)
+    np.testing.assert_allclose(reference.scale**2, variance, rtol=1e-6)
+    assert (np.asarray(reference.labels) == model.adata.obs["cell_type"].to_numpy()).all()
+    assert (np.asarray(reference.batches) == model.adata.obs["batch"].to_numpy()).all()
+    assert reference.cells.X is None
+    assert reference.model.adata is None
+    assert "300 cells, 60 genes, 3 labels" in repr(reference)
+
+
+def test_the_users_model_is_left_alone(model, simulate):
+    before = {k: v.clone() for k, v in model.module.state_dict().items()}
+    adata = model.adata.copy()
+    state = torch.random.get_rng_state()
+    Reference.from_model(model)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(before[k], v) for k, v in model.module.state_dict().items())
+    assert model.adata.obs.equals(adata.obs)
+    assert list(model.adata.obsm) == list(adata.obsm)
+
+
+def test_round_trip(reference, query, tmp_path):
+    reference.save(tmp_path / "atlas")
+    loaded = Reference.load(tmp_path / "atlas")
+    np.testing.assert_array_equal(loaded.loc, reference.loc)
+    np.testing.assert_array_equal(loaded.scale, reference.scale)
+    assert loaded.cells.obs.equals(reference.cells.obs)
+    assert loaded.cells.var.equals(reference.cells.var)
+    before, after = reference.map(query), loaded.map(query)
+    for key in ("X_lucidvi", "X_lucidvi_scale"):
+        np.testing.assert_array_equal(before.obsm[key], after.obsm[key])
+    assert before.obs.equals(after.obs)
+
+
+def test_loads_without_the_data(simulate, tmp_path):
+    adata = simulate(80)
+    SCVI.setup_anndata(adata, batch_key="batch")
+    model = SCVI(adata, n_hidden=16, n_latent=3)
+    model.train(max_epochs=2, plan_kwargs={"warn_collapse": False})
+    Reference.from_model(model).save(tmp_path / "atlas")
+    loc = model.get_latent_representation()
+    del adata, model
+    loaded = Reference.load(tmp_path / "atlas")
+    np.testing.assert_array_equal(loaded.loc, loc)
+    assert loaded.map(simulate(5, seed=3)).n_obs == 5
+
+
+def test_no_file_holds_code(reference, tmp_path):
+    reference.save(tmp_path / "atlas")
+    names = {file.name for file in (tmp_path / "atlas").iterdir()}
+    assert names == {"model.pt", "cells.h5ad", "reference.json", "README.md"}
+    assert (tmp_path / "atlas" / "cells.h5ad").read_bytes().startswith(b"\x89HDF")
+    with zipfile.ZipFile(tmp_path / "atlas" / "model.pt") as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".pkl"))
+        opcodes = pickletools.genops(archive.read(name))
+        called = {argument for opcode, argument, _ in opcodes if opcode.name == "GLOBAL"}
+    packages = {str(name).partition(" ")[0].partition(".")[0] for name in called}
+    assert packages <= {"torch", "collections", "numpy", "_codecs"}, called
+
+
+def test_card_and_size(reference, tmp_path):
+    reference.save(tmp_path / "atlas")
+    card = (tmp_path / "atlas" / "README.md").read_text()
+    counts = reference.labels.value_counts()
+    for text in ("300 cells, 60 genes", f"| NK | {counts['NK']} |", "| lane1 |", scvi.__version__):
+        assert text in card
+    posterior = 2 * 4 * 4  # means and standard deviations, four dimensions of four bytes
+    assert posterior < reference.n_bytes_per_cell < posterior + 150
+    assert f"{reference.n_bytes_per_cell:.1f} bytes a cell" in card
+
+
+def test_saving_replaces_only_when_asked(reference, tmp_path):
+    folder = tmp_path / "atlas"
+    reference.save(folder)
+    with pytest.raises(FileError, match="already exists"):
+        reference.save(folder)
+    (folder / "notes.txt").write_text("mine")
+    reference.save(folder, overwrite=True)
+    assert Reference.load(folder).cells.n_obs == 300
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_nothing_is_left_of_a_save_that_fails(reference, tmp_path, monkeypatch):
+    def fail(facts):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("lucidvi.atlas._folder.card", fail)
+    with pytest.raises(OSError, match="disk full"):
+        reference.save(tmp_path / "atlas")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_folders_are_refused(reference, tmp_path):
+    with pytest.raises(FileError, match=r"reference\.json is missing"):
+        Reference.load(tmp_path)
+    reference.save(tmp_path / "atlas")
+    facts = tmp_path / "atlas" / "reference.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"layout": 99}))
+    with pytest.raises(FileError, match="layout 99"):
+        Reference.load(tmp_path / "atlas")
+    shutil.copy(facts, tmp_path)
+
+
+def test_a_model_of_scvi_tools(model, reference, query):
+    theirs = model.to_scvi_model()
+    assert isinstance(theirs, TheirSCVI)
+    of_theirs = Reference.from_model(theirs)
+    np.testing.assert_array_equal(of_theirs.loc, reference.loc)
+    found, expected = of_theirs.map(query), reference.map(query)
+    np.testing.assert_array_equal(found.obsm["X_lucidvi"], expected.obsm["X_lucidvi"])
+
+
+def test_what_no_reference_can_be_made_of(model, simulate):
+    with pytest.raises(MissingKeyError, match="celltype"):
+        Reference.from_model(model, labels_key="celltype")
+    with pytest.raises(ModelTypeError, match="DataFrame"):
+        Reference.from_model(model.adata.obs)
+    adata = simulate(30)
+    SCVI.setup_anndata(adata)
+    with pytest.raises(DataError, match="not been trained"):
+        Reference.from_model(SCVI(adata))
+    normal = SCVI(adata, gene_likelihood="normal")
+    normal.is_trained_ = True
+    with pytest.raises(ModelTypeError, match="normal"):
+        Reference.from_model(normal)
+    adata.obs["cell_type"] = adata.obs["cell_type"].where(adata.obs["cell_type"] != "B")
+    untyped = SCVI(adata)
+    untyped.is_trained_ = True
+    with pytest.raises(DataError, match="missing"):
+        Reference.from_model(untyped)
+
+
+def test_genes_weigh_as_much_as_they_say(reference, model):
+    """Against the mutual information of a simulation: cells drawn, then genes of their counts."""
+    weights = reference.cells.var
+    assert (weights >= 0).all(axis=None)
+    np.testing.assert_allclose(weights.sum(), 1)
+    observed = np.asarray(model.adata.X.mean(axis=0)).ravel()
+    assert np.corrcoef(weights["lucidvi_expression"], observed)[0, 1] > 0.98
+    kinds = model.adata.obs["cell_type"].to_numpy()
+    rows = np.stack([np.ravel(model.adata.X[kinds == k].mean(axis=0)) for k in ("B", "NK", "T")])
+    rows /= rows.sum(axis=1, keepdims=True)
+    joint = (rows * np.bincount(reference.labels.codes)[:, None]) / 300
+    margin = joint.sum(axis=0)
+    nats = (joint * np.log(rows / margin)).sum(axis=0)
+    assert np.corrcoef(weights["lucidvi_information"], nats)[0, 1] > 0.9
