@@ -46,6 +46,8 @@ def test_labels_are_recovered(mapped):
 
 def test_latents_are_the_refined_ones(mapped, model, query):
     refined = model.refine_posterior(query.copy())
+    # Not the encoder's, from which they differ by far more than is allowed below.
+    assert np.abs(mapped.obsm[LOC] - model.get_latent_representation(query.copy())).max() > 0.05
     np.testing.assert_allclose(mapped.obsm[LOC], refined.loc, atol=1e-5)
     np.testing.assert_allclose(mapped.obsm[SCALE], refined.scale, atol=1e-5)
 

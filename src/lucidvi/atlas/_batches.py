@@ -158,13 +158,13 @@ def _targets(model: Any, query: Query) -> list[PosteriorTarget]:
     """Targets of the cells that new batches are learned from, as the reference decodes them."""
     batch_key = model.registry["setup_args"]["batch_key"]
     is_new = query.adata.obs[batch_key].astype(str).isin(query.new_batches)
-    cells = _spread(np.flatnonzero(is_new.to_numpy()), N_CELLS)
+    cells = _some(np.flatnonzero(is_new.to_numpy()), N_CELLS)
     loader = model._make_data_loader(adata=model.adata, indices=cells, batch_size=BATCH_SIZE)
     genes = None if query.genes.all() else query.genes
     return [PosteriorTarget.from_module(model.module, tensors, genes) for tensors in loader]
 
 
-def _spread(cells: NDArray[np.integer], limit: int) -> NDArray[np.integer]:
+def _some(cells: NDArray[np.integer], limit: int) -> NDArray[np.integer]:
     """At most ``limit`` of the cells, in a random order that is always the same."""
     return np.random.default_rng(SEED).permutation(cells)[:limit]
 
