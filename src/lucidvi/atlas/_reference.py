@@ -204,8 +204,10 @@ class Reference:
     @property
     def n_bytes_per_cell(self) -> float:
         """Bytes that a reference cell takes in memory: posterior, label, batch and name."""
+        names = pd.Series(self.cells.obs_names)  # an index's own size grows when it is searched
         size = self.loc.nbytes + self.scale.nbytes
-        size += int(self.cells.obs.memory_usage(deep=True).sum())
+        for text in (self.cells.obs, names.to_frame()):
+            size += int(text.memory_usage(index=False, deep=True).sum())
         return size / self.cells.n_obs
 
     def __repr__(self) -> str:
