@@ -41,7 +41,7 @@ docs: venv ## build the docs into docs/_build; LUCIDVI_DOCS_EXECUTE=0 does not r
 	.venv/bin/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
-test-latest: python ## run the tests with the newest Python and the newest releases, in .venv-latest
+test-latest: python ## run the tests that are not slow with the newest Python and releases, in .venv-latest
 	@PYTHON=$(PYTHON) scripts/test_latest.sh
 
 lock: python ## rewrite constraints.txt from constraints.in (Python 3.11)

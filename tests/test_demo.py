@@ -19,6 +19,7 @@ def result(tmp_path_factory):
     return run_demo(tmp_path_factory.mktemp("demo") / "new" / "folder", max_epochs=60)
 
 
+@pytest.mark.slow
 def test_it_finds_the_cell_types(result):
     assert (result.n_cells, result.n_genes, result.n_epochs) == (700, 765, 60)
     assert result.ari > 0.4
@@ -26,6 +27,7 @@ def test_it_finds_the_cell_types(result):
     assert result.seconds > 0
 
 
+@pytest.mark.slow
 def test_files_are_what_the_names_say(result):
     adata = read_h5ad(result.adata)
     assert {"cell_type", "cluster"} <= set(adata.obs)
@@ -38,6 +40,7 @@ def test_files_are_what_the_names_say(result):
     assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 20  # not blank
 
 
+@pytest.mark.slow
 def test_the_elbo_is_that_of_the_held_out_cells(result):
     adata = read_h5ad(result.adata)
     model = SCVI.load(str(result.model), adata=adata)

@@ -1,5 +1,6 @@
 """The README's example runs as it stands, and with scvi-tools by changing the import."""
 
+import copy
 import re
 from pathlib import Path
 
@@ -18,19 +19,51 @@ def _no_windows(monkeypatch):
     monkeypatch.setattr(plt, "show", lambda *args, **kwargs: None)
 
 
+#: Calls that the tests make shorter.
+SHORT = {
+    "model.train()": "model.train(max_epochs=5)",
+    "indices=model.validation_indices": "indices=model.validation_indices[:20]",
+    "audit.run(model)": "audit.run(model, max_cells=200)",
+}
+
+
 def run(code, namespace=None):
-    """Execute code with training cut short."""
+    """Execute code with training and estimates cut short."""
     namespace = {} if namespace is None else namespace
-    short = code.replace("model.train()", "model.train(max_epochs=5)")
-    exec(compile(short, str(README), "exec"), namespace)
+    for call, short in SHORT.items():
+        code = code.replace(call, short)
+    exec(compile(code, str(README), "exec"), namespace)
     return namespace
 
 
+@pytest.fixture(scope="module")
+def example():
+    """Return what the example leaves behind, which no test changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plt, "show", lambda *args, **kwargs: None)
+        return run(EXAMPLE)
+
+
+@pytest.fixture
+def after_example(example):
+    """Return a function that executes code after the example, with a copy of its model."""
+
+    def execute(code):
+        model = copy.deepcopy(example["model"])
+        return run(code, {**example, "model": model, "adata": model.adata})
+
+    return execute
+
+
+def test_every_call_that_is_made_shorter_is_there():
+    assert all(call in README.read_text() for call in SHORT)
+
+
 @pytest.mark.parametrize("module", ["lucidvi.model", "scvi.model"])
-def test_example(module):
+def test_example(example, module):
     code = EXAMPLE.replace("from lucidvi.model import", f"from {module} import")
     assert module in code
-    namespace = run(code)
+    namespace = example if code == EXAMPLE else run(code)
     model, adata = namespace["model"], namespace["adata"]
     assert type(model).__module__.startswith(module)
     assert model.is_trained
@@ -43,8 +76,8 @@ def test_example_is_as_short_as_it_says():
     assert len([line for line in EXAMPLE.splitlines() if line.strip()]) <= 11
 
 
-def test_refinement():
-    namespace = run(EXAMPLE + REFINEMENT)
+def test_refinement(after_example):
+    namespace = after_example(REFINEMENT)
     gap, refined, model = (namespace[name] for name in ("gap", "refined", "model"))
     assert (gap["elbo_refined"] >= gap["elbo"] - 0.5).all()
     assert (refined.elbo >= refined.elbo_before).all()
@@ -53,16 +86,16 @@ def test_refinement():
     plt.close("all")
 
 
-def test_conversion():
-    namespace = run(EXAMPLE + CONVERSION)
+def test_conversion(after_example):
+    namespace = after_example(CONVERSION)
     assert type(namespace["theirs"]).__module__.startswith("scvi.")
     assert type(namespace["model"]).__module__.startswith("lucidvi.")
     plt.close("all")
 
 
-def test_audit(tmp_path, monkeypatch, capsys):
+def test_audit(after_example, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    report = run(EXAMPLE + AUDIT)["report"]
+    report = after_example(AUDIT)["report"]
     assert "Audit: " in capsys.readouterr().out
     assert "Can this model be trusted?" in (tmp_path / "report.html").read_text()
     assert set(report) == {"collapse", "identifiability", "amortization", "fit", "confounding"}

@@ -36,6 +36,7 @@ def exact(inflation=0.0):
     return float(np.log(p + inflation * (x == 0)).sum(axis=1).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "inflation"), [("nb", 0.0), ("zinb", ZI), ("zinb", 0.0)])
 def test_the_right_family_comes_close_to_the_truth(family, inflation):
     """A parameter fitted to n cells loses about 1 / 2n nats on others."""

@@ -155,6 +155,7 @@ def test_rotated_axes(healthy):
     np.testing.assert_allclose(after.eigenvalues[:4], before.eigenvalues[:4], rtol=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("likelihood", "inflation", "expected"),
     [
@@ -171,6 +172,7 @@ def test_wrong_likelihood(simulate, trained, likelihood, inflation, expected):
     assert best == ("zinb" if inflation else "nb") or found.alternatives[0].gain < 5
 
 
+@pytest.mark.slow
 def test_dispersion_that_differs_between_batches(simulate, trained):
     model = trained(simulate(dispersion=(0.5, 3.0, 20.0)))
     found = run(model, checks=["fit"])["fit"]
@@ -179,11 +181,13 @@ def test_dispersion_that_differs_between_batches(simulate, trained):
     assert found.alternatives[0].name == "nb by batch"
 
 
+@pytest.mark.slow
 def test_too_few_dimensions(simulate, trained):
     found = run(trained(simulate(8), LABEL, n_latent=2), checks=["fit"])["fit"]
     assert verdicts(found)["correlation"] == "warn"
 
 
+@pytest.mark.slow
 def test_batch_that_leaks(simulate, trained, report):
     assert verdicts(report["confounding"])["batch"] == "ok"
     blind = run(trained(simulate(batch=0.3), LABEL), checks=["confounding"], batch_key="batch")[
@@ -193,6 +197,7 @@ def test_batch_that_leaks(simulate, trained, report):
     assert blind.batch_accuracy > 0.8
 
 
+@pytest.mark.slow
 def test_depth_in_the_latent_space(simulate, trained):
     adata = simulate(spread=0.5)
     told = run(trained(adata, LABEL), checks=["confounding"])["confounding"]
@@ -204,6 +209,7 @@ def test_depth_in_the_latent_space(simulate, trained):
     assert untold.library_r2 > told.library_r2 + 0.5
 
 
+@pytest.mark.slow
 def test_over_fitting(simulate, trained, report):
     assert verdicts(report["fit"])["overfitting"] == "ok"
     model = trained(simulate(n_cells=300), LABEL, epochs=400)

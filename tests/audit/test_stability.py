@@ -316,7 +316,6 @@ def test_cells_of_all_kinds(make_model, make_adata, tmp_path, kind):
     np.testing.assert_allclose(found.loc, looked_at(make_model(adata=other)).loc, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_model_of_scvi_tools(make_model):
     found = stability(make_model(scvi.model.SCVI), n_seeds=2, progress=False)
     assert found.runs == ("given", "seed 1001")

@@ -107,7 +107,6 @@ def test_from_a_file(adata, tmp_path):
     assert_same(got, epochs(AnnDataLoader(manager, **kwargs))[0])
 
 
-@pytest.mark.slow
 def test_workers(manager):
     kwargs = {"batch_size": 7, "shuffle": True, "num_workers": 1, "persistent_workers": False}
     got, state = epochs(CellLoader(manager, cells=Cells(manager), **kwargs), n=1)

@@ -18,7 +18,7 @@ def share_within(estimate, truth, n_errors=3):
 @pytest.mark.parametrize("condition", ["well", "badly"])
 @pytest.mark.parametrize("encoder", ["exact", "biased", "narrow"])
 def test_refined_start_is_right_everywhere(linear_gaussian, n_latent, condition, encoder):
-    target = linear_gaussian(n_latent, condition, encoder, n_cells=1000)
+    target = linear_gaussian(n_latent, condition, encoder, n_cells=250)
     estimate = refined_ais(target, 16, 5)
     assert share_within(estimate, target.log_px) >= 0.95
     assert float((estimate.log_px - target.log_px).abs().max()) < 0.5

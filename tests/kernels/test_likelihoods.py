@@ -255,7 +255,7 @@ CONTRACT = [
     ("aot_eager", "poisson", "csr"),
     ("aot_eager", "nb", "dense"),
     ("aot_eager", "zinb", "draws"),
-    pytest.param("inductor", "nb", "csr", marks=pytest.mark.slow),
+    ("inductor", "nb", "csr"),
 ]
 
 
@@ -656,7 +656,6 @@ print(kernel.cache_hits, sum(_compiled_csr.compress.stats.cache_hits.values()))
 """
 
 
-@pytest.mark.slow
 def test_compiled_code_is_kept_on_disk():
     """Another process reads what this one compiled or read, and leaves it as it is."""
     from lucidvi.kernels import _compiled_csr

@@ -122,6 +122,7 @@ def test_diagnostics_of_an_exact_encoder(linear_gaussian):
     assert mean["effective_sample_size"] == pytest.approx(50, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_standard_error_is_that_of_repeated_estimates(linear_gaussian):
     """A biased encoder: errors of 200 estimates are as large as each says of itself."""
     model, want = linear_gaussian(encoder_error=0.15)
