@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-EXAMPLE, CONVERSION, REFINEMENT, AUDIT = re.findall(
+EXAMPLE, CONVERSION, REFINEMENT, AUDIT, ATLAS = re.findall(
     r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL
 )
 
@@ -99,4 +99,16 @@ def test_audit(after_example, tmp_path, monkeypatch, capsys):
     assert "Audit: " in capsys.readouterr().out
     assert "Can this model be trusted?" in (tmp_path / "report.html").read_text()
     assert set(report) == {"collapse", "identifiability", "amortization", "fit", "confounding"}
+    plt.close("all")
+
+
+def test_atlas(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = run(EXAMPLE)
+    adata = namespace["adata"]
+    namespace["query"] = adata[:50].copy()
+    out = run(ATLAS, namespace)["out"]
+    assert out.obsm["X_lucidvi"].shape == (50, 10)
+    assert set(out.obs["lucidvi_label"]) <= set(adata.obs["cell_type"])
+    assert (tmp_path / "my_reference" / "README.md").exists()
     plt.close("all")

@@ -1,9 +1,15 @@
 """A reference comes back from its folder as it was, without the data and without code."""
 
+import itertools
 import json
+import os
 import pickletools
 import shutil
+import signal
+import warnings
 import zipfile
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +19,7 @@ from scvi.model import SCVI as TheirSCVI
 
 from lucidvi.atlas import Reference
 from lucidvi.errors import DataError, FileError, MissingKeyError, ModelTypeError
+from lucidvi.files import newest
 from lucidvi.model import SCVI
 
 
@@ -107,6 +114,69 @@ def test_nothing_is_left_of_a_save_that_fails(reference, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         reference.save(tmp_path / "atlas")
     assert list(tmp_path.iterdir()) == []
+
+
+def killed_at(point, save):
+    """Save in a process that is killed before one of its changes to folders; tell if it was."""
+
+    def dying(real):
+        def call(*args, **kwargs):
+            if next(count) == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+
+        return call
+
+    with warnings.catch_warnings():
+        # Python warns of threads that hold locks; the child uses none but this one.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        count = itertools.count()
+        for name in ("replace", "mkdir", "rmdir"):
+            setattr(os, name, dying(getattr(os, name)))
+        try:
+            save()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_at_any_point_leaves_one_of_the_two(reference, tmp_path):
+    """The old reference has 300 cells and the new one 100; files of both would not fit."""
+    new = replace(reference, cells=reference.cells[:100].copy())
+    reference.save(tmp_path / "old")
+    folders = []
+    for point in range(99):
+        folders.append(shutil.copytree(tmp_path / "old", tmp_path / str(point)))
+        if not killed_at(point, partial(new.save, folders[-1], overwrite=True)):
+            break
+    assert 5 < len(folders) < 99
+
+    def n_cells(folder):
+        loaded = Reference.load(folder)
+        facts = json.loads(newest(folder / "reference.json", "model.pt").read_text())
+        assert loaded.cells.n_obs == facts["n_cells"] == len(loaded.loc)
+        return loaded.cells.n_obs
+
+    seen = [n_cells(folder) for folder in folders]
+    assert set(seen) == {300, 100}
+    assert seen == sorted(seen, reverse=True)  # first the old one, then for good the new one
+
+
+def test_mapping_leaves_the_files_alone(reference, query, tmp_path):
+    def contents():
+        files = sorted((tmp_path / "atlas").iterdir())
+        return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
+
+    reference.save(tmp_path / "atlas")
+    before = contents()
+    loaded = Reference.load(tmp_path / "atlas")
+    loaded.map(query)
+    loaded.map(query[:, :30])
+    assert contents() == before
+    np.testing.assert_array_equal(Reference.load(tmp_path / "atlas").loc, reference.loc)
 
 
 def test_other_folders_are_refused(reference, tmp_path):

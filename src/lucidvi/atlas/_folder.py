@@ -38,7 +38,9 @@ def write_folder(reference: Reference, folder: Path, overwrite: bool) -> None:
     facts = facts_of(reference)
     with written_whole(folder, MAIN) as stage:
         reference.model.save(str(stage), overwrite=True)
-        reference.cells.write_h5ad(stage / CELLS, compression="gzip")
+        reference.cells.write_h5ad(
+            stage / CELLS, compression="gzip", convert_strings_to_categoricals=False
+        )
         (stage / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         (stage / CARD).write_text(card(facts), encoding="utf-8")
 

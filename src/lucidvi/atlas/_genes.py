@@ -12,6 +12,7 @@ import scvi
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lucidvi.atlas._gene_names import best_match
 from lucidvi.errors import DataError, GeneMismatchError, first_few
 
 #: Columns of the reference's ``var``: share of all counts, and nats a count about the cell.
@@ -31,63 +32,87 @@ class MeasuredGenes:
         of the model's genes in its order, with zeros for those that are missing.
     mask
         Which of the model's genes are there, shape ``(n_model_genes,)``.
+    matched_by
+        Where their names were found.
+    n_summed
+        Genes whose counts are sums over several genes of the query.
+    n_ambiguous
+        Genes that were not looked for, because others of the model have the same name.
     """
 
     selection: sparse.csr_matrix
     mask: NDArray[np.bool_]
+    matched_by: str = "var_names"
+    n_summed: int = 0
+    n_ambiguous: int = 0
 
 
-def measured_genes(query: pd.Index, expected: pd.Index) -> MeasuredGenes:
-    """Find the model's genes among a query's, by name.
+def measured_genes(
+    query: pd.DataFrame, model: pd.DataFrame, gene_key: str | None = None
+) -> MeasuredGenes:
+    """Find the model's genes among a query's, by the names that find most of them.
 
     Parameters
     ----------
     query
-        Names of the query's genes.
-    expected
-        Names of the model's genes.
+        Table of the query's genes, ``var``: names, and possibly columns with other ones.
+    model
+        The same of the model's genes.
+    gene_key
+        Column of ``query`` with the names; by default the one that finds most.
 
     Raises
     ------
     lucidvi.errors.GeneMismatchError
         If there is none.
     lucidvi.errors.DataError
-        If the query has one of them twice.
+        If ``query.var_names`` has one of them twice. In another column that is no error: symbols
+        are shared by several Ensembl ids, and their counts are added up.
+    lucidvi.errors.MissingKeyError
+        If there is no such column.
 
     Warns
     -----
     UserWarning
-        If genes are missing that differ in upper and lower case only.
+        If genes are missing that differ in upper and lower case only, or if others than
+        ``query.var_names`` were taken without being asked for.
     """
-    names = pd.Index(query.astype(str))
-    expected = pd.Index(expected.astype(str))
-    shared = names[names.isin(expected)]
-    if not shared.is_unique:
-        repeated = shared[shared.duplicated()].unique()
-        raise DataError(
-            f"query.var_names has {len(repeated):,} genes of the model more than once: "
-            f"{first_few(repeated)}.",
-            remedy="keep one of each, query = query[:, ~query.var_names.duplicated()].copy(), or "
-            "add up their counts.",
-        )
-    places = names.get_indexer(expected) if names.is_unique else _first_places(names, expected)
-    mask = places >= 0
-    respelled = _respelled(names, expected[~mask])
+    match = best_match(query, model, gene_key)
+    found = np.flatnonzero(match.places >= 0)
+    n_rows = np.bincount(match.places[found], minlength=len(model))
+    mask = n_rows > 0
+    place = "query.var_names" if match.query is None else f'query.var["{match.query}"]'
+    if match.query is None:
+        _check_not_repeated(query.index[found])
+    given = query.index if match.query is None else pd.Index(query[match.query].dropna())
+    expected = pd.Index(model.index.astype(str))
+    respelled = _respelled(given.astype(str), expected[~mask]) if match.model is None else ""
     if not mask.any():
+        others = "" if gene_key or query.columns.empty else ", nor has any column of query.var"
         raise GeneMismatchError(
-            f"query.var_names has none of the model's {len(expected):,} genes: it has "
-            f"{first_few(names)}, the model has {first_few(expected)}.{respelled}",
-            remedy="name the query's genes as the model does: query.var_names = ...",
+            f"{place} has none of the model's {len(expected):,} genes{others}: it has "
+            f"{first_few(given)}, the model has {first_few(expected)}.{respelled}",
+            remedy="name the query's genes as the model does: query.var_names = ..., or in a "
+            "column of query.var.",
         )
     if respelled:
-        message = f"The query lacks {(~mask).sum():,} genes of the model.{respelled}"
-        warnings.warn(message, UserWarning, stacklevel=scvi.settings.warnings_stacklevel)
-    columns = np.flatnonzero(mask)
-    selection = sparse.csr_matrix(
-        (np.ones(len(columns), np.float32), (places[mask], columns)),
-        shape=(len(names), len(expected)),
+        _warn(f"The query lacks {(~mask).sum():,} genes of the model.{respelled}")
+    if match.query != gene_key:
+        _warn(
+            f"{mask.sum():,} of the model's {len(expected):,} genes are found by {place}, more "
+            f"than by query.var_names. If that is right, say so: gene_key={match.query!r}."
+        )
+    own = "" if match.model is None else f' as the model\'s var["{match.model}"]'
+    return MeasuredGenes(
+        selection=sparse.csr_matrix(
+            (np.ones(len(found), np.float32), (found, match.places[found])),
+            shape=(len(query), len(model)),
+        ),
+        mask=mask,
+        matched_by=place.removeprefix("query.") + own,
+        n_summed=int((n_rows > 1).sum()),
+        n_ambiguous=match.n_ambiguous,
     )
-    return MeasuredGenes(selection, mask)
 
 
 def gene_weights(model: Any) -> pd.DataFrame:
@@ -134,11 +159,21 @@ def _spread(n: int, limit: int) -> NDArray[np.integer]:
     return np.unique(np.linspace(0, n - 1, limit).astype(int))
 
 
-def _first_places(names: pd.Index, expected: pd.Index) -> NDArray[np.integer]:
-    """Positions of genes that are unique among names that are not."""
-    first = np.flatnonzero(~names.duplicated())
-    places = names[first].get_indexer(expected)
-    return np.where(places >= 0, first[places], -1)
+def _check_not_repeated(names: pd.Index) -> None:
+    """Raise DataError if a query has a gene of the model twice."""
+    if names.is_unique:
+        return
+    repeated = names[names.duplicated()].unique()
+    raise DataError(
+        f"query.var_names has {len(repeated):,} genes of the model more than once: "
+        f"{first_few(repeated)}.",
+        remedy="keep one of each, query = query[:, ~query.var_names.duplicated()].copy(), or add "
+        'up their counts: query.var["name"] = query.var_names, and gene_key="name".',
+    )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=scvi.settings.warnings_stacklevel)
 
 
 def _respelled(names: pd.Index, missing: pd.Index) -> str:

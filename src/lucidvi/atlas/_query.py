@@ -2,54 +2,126 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
-from scipy import sparse
 from scvi import REGISTRY_KEYS
 
-from lucidvi.atlas._genes import measured_genes
+from lucidvi.atlas._counts import ModelCounts
+from lucidvi.atlas._genes import MeasuredGenes, measured_genes
 from lucidvi.data import check_counts, check_obs
-from lucidvi.errors import DataError, first_few
+from lucidvi.errors import DataError, MissingKeyError, first_few
 
-#: Values, zeros included, read at once from a file.
-CHUNK = 2**25
 COLUMN_LISTS = ("categorical_covariate_keys", "continuous_covariate_keys")
+#: Counts of the model's genes, zeros included, that are held at a time, and what the number of
+#: cells in a part is a multiple of, so that minibatches are those of the query in one part.
+PART, MULTIPLE = 2**27, 1_024
+SEED = 0
 
 
 @dataclass(frozen=True)
 class Query:
-    """Cells as a model reads them.
+    """Cells as a model reads them, part by part.
 
     Parameters
     ----------
-    adata
-        Counts of the model's genes (zero where they were not measured), and the columns that the
-        model was set up with.
-    genes
-        Which of the model's genes were measured, shape ``(n_genes,)``.
+    obs
+        The columns that the model was set up with.
+    counts
+        Counts of the model's genes (zero where they were not measured).
+    measured
+        Which of the model's genes were measured, and by which name they were found.
     new_batches
         Batches that the model does not know.
+    names
+        Names of the model's genes.
+    batch_key, layer
+        Where the model looks for batches and counts; None for nowhere and for ``X``.
     """
 
-    adata: AnnData
-    genes: NDArray[np.bool_]
+    obs: pd.DataFrame
+    counts: ModelCounts
+    measured: MeasuredGenes
     new_batches: list[str]
+    names: pd.Index
+    batch_key: str | None
+    layer: str | None
+
+    @property
+    def genes(self) -> NDArray[np.bool_]:
+        """Which of the model's genes were measured, shape ``(n_genes,)``."""
+        return self.measured.mask
+
+    @cached_property
+    def adata(self) -> AnnData:
+        """The cells, or if they are several parts, as many as are one.
+
+        These are then of new batches, of each about the same number, if there are any.
+        """
+        every = np.arange(len(self.obs))
+        if len(every) <= self._part_size:
+            return self._of(every)
+        if not self.new_batches:
+            return self._of(every[: self._part_size])
+        batch = self.obs[self.batch_key].astype(str)
+        mixed = np.random.default_rng(SEED).permutation(every)
+        rank = batch.iloc[mixed].groupby(batch.iloc[mixed]).cumcount().to_numpy()
+        each = max(1, self._part_size // len(self.new_batches))
+        chosen = batch.iloc[mixed].isin(self.new_batches).to_numpy() & (rank < each)
+        return self._of(np.sort(mixed[chosen]))
+
+    @property
+    def parts(self) -> Iterator[AnnData]:
+        """All cells, some at a time."""
+        every = np.arange(len(self.obs))
+        if len(every) <= self._part_size:
+            yield self.adata
+            return
+        for first in range(0, len(every), self._part_size):
+            yield self._of(every[first : first + self._part_size])
+
+    @property
+    def totals(self) -> NDArray[np.floating]:
+        """Total count of the model's genes, shape ``(n_cells,)``."""
+        if len(self.obs) <= self._part_size:
+            return np.asarray(self.adata.X.sum(axis=1)).ravel()
+        return self.counts.totals
+
+    @property
+    def _part_size(self) -> int:
+        return max(1, PART // len(self.genes) // MULTIPLE) * MULTIPLE
+
+    def _of(self, cells: NDArray[np.integer]) -> AnnData:
+        adata = AnnData(
+            self.counts.of(cells), obs=self.obs.iloc[cells], var=pd.DataFrame(index=self.names)
+        )
+        if self.layer is not None:
+            adata.layers[self.layer] = adata.X
+        return adata
 
 
 def read_query(
-    query: AnnData, model: Any, batch_key: str | None = None, layer: str | None = None
+    query: AnnData,
+    model: Any,
+    batch_key: str | None = None,
+    layer: str | None = None,
+    gene_key: str | None = None,
+    var: pd.DataFrame | None = None,
 ) -> Query:
     """Check a query and bring it into the form of a model's data.
 
     Parameters
     ----------
     query
-        The cells. Nothing in it is changed; backed counts are read block by block.
+        The cells. Nothing in it is changed; counts in a file are read part by part.
     model
         Model of the reference, :class:`lucidvi.model.SCVI`.
     batch_key
@@ -57,6 +129,11 @@ def read_query(
     layer
         Layer with the counts; by default the one of the reference where the query has it, else
         ``query.X``.
+    gene_key
+        Column of ``query.var`` with names of genes; by default the one, or ``var_names``, that
+        finds most of the model's.
+    var
+        Table of the model's genes, if they have other names too.
 
     Raises
     ------
@@ -67,16 +144,54 @@ def read_query(
     own_layer = arguments.get("layer")
     layer = own_layer if layer is None and own_layer in query.layers else layer
     is_count_data = arguments.get("is_count_data", True) is not False
-    check_counts(query, layer, is_count_data)
-    genes = measured_genes(query.var_names, pd.Index(model.get_var_names()))
-    obs, new_batches = _columns(query, model, batch_key)
-    x = _times(query.X if layer is None else query.layers[layer], genes.selection)
+    names = pd.Index(model.get_var_names()).astype(str)
+    var = pd.DataFrame(index=names) if var is None else var
+    with errors_of_query():
+        if 0 not in query.shape:  # what is quick comes first: of counts every value is looked at
+            obs, new_batches = _columns(query, model, batch_key)
+            measured = measured_genes(query.var, var, gene_key)
+        check_counts(query, layer, is_count_data)
+    found = Query(
+        obs=obs,
+        counts=ModelCounts(query.X if layer is None else query.layers[layer], measured.selection),
+        measured=measured,
+        new_batches=new_batches,
+        names=names,
+        batch_key=arguments.get("batch_key"),
+        layer=own_layer,
+    )
     if is_count_data:
-        _check_not_empty(query, x)
-    adata = AnnData(x, obs=obs, var=pd.DataFrame(index=pd.Index(model.get_var_names())))
-    if own_layer is not None:
-        adata.layers[own_layer] = adata.X
-    return Query(adata, genes.mask, new_batches)
+        _check_not_empty(query, found.totals)
+    return found
+
+
+@contextmanager
+def errors_of_query() -> Iterator[None]:
+    """Turn what is said of data to train on into what helps with a query."""
+    try:
+        yield
+    except (DataError, MissingKeyError) as error:
+        remedy = error.remedy.partition(" If the values are meant to be continuous")[0]
+        remedy = remedy.replace("SCVI.setup_anndata(adata", "reference.map(query")
+        problem, remedy = (re.sub(r"\badata\b", "query", text) for text in (error.problem, remedy))
+        raise type(error)(problem, remedy=remedy) from error
+
+
+def with_tables_in_memory(query: AnnData) -> AnnData:
+    """Return a query whose ``obs`` and ``var`` are tables of pandas; a lazy one's are not."""
+    if not isinstance(query, AnnData):
+        raise DataError(
+            f"`query` is a {type(query).__module__}.{type(query).__name__}, not an AnnData.",
+            remedy="query = anndata.read_h5ad(path)",
+        )
+    if isinstance(query.obs, pd.DataFrame):
+        return query
+    return AnnData(
+        query.X,
+        obs=query.obs.to_memory(),
+        var=query.var.to_memory(),
+        layers={name: matrix for name, matrix in query.layers.items() if name is not None},
+    )
 
 
 def _columns(query: AnnData, model: Any, batch_key: str | None) -> tuple[pd.DataFrame, list[str]]:
@@ -87,6 +202,13 @@ def _columns(query: AnnData, model: Any, batch_key: str | None) -> tuple[pd.Data
         raise DataError(
             f"batch_key={batch_key!r}, but the reference's model was set up without batches.",
             remedy="batch_key=None, or a reference whose model was set up with a `batch_key`.",
+        )
+    if batch_key is None and own_key is not None and own_key not in query.obs:
+        raise MissingKeyError(
+            f"query.obs has no column {own_key!r}, where the reference's model has the batches. "
+            f"There are: {first_few(query.obs.columns) or 'none'}.",
+            remedy="name the column, batch_key=...; for cells of one batch make it, "
+            f'query.obs["{own_key}"] = "mine".',
         )
     batch_key = own_key if batch_key is None else batch_key
     labels_key = arguments.get("labels_key") if model.module.dispersion == "gene-label" else None
@@ -135,26 +257,11 @@ def _check_known(obs: pd.DataFrame, argument: str, categories: dict[str, Any]) -
             )
 
 
-def _check_not_empty(query: AnnData, x: sparse.csr_matrix) -> None:
-    empty = np.flatnonzero(np.asarray(x.sum(axis=1)).ravel() == 0)
+def _check_not_empty(query: AnnData, totals: NDArray[np.floating]) -> None:
+    empty = np.flatnonzero(totals == 0)
     if empty.size:
         raise DataError(
             f"{empty.size:,} of {query.n_obs:,} cells have no count of the model's genes: "
             f"{first_few(query.obs_names[empty])}. Nothing can be inferred about them.",
             remedy="leave them out, or map counts of more of the model's genes.",
         )
-
-
-def _times(matrix: Any, selection: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Return the counts of the model's genes, of any matrix, in a file too."""
-    step = matrix.shape[0]
-    if not (isinstance(matrix, np.ndarray) or sparse.issparse(matrix)):
-        step = max(1, CHUNK // matrix.shape[1])
-    parts = []
-    for first in range(0, matrix.shape[0], step):
-        part = matrix[first : first + step]
-        part = part.compute() if hasattr(part, "compute") else part  # dask
-        parts.append(sparse.csr_matrix(part).astype(np.float32) @ selection)
-    x = sparse.vstack(parts, format="csr")
-    x.sort_indices()
-    return sparse.csr_matrix(x)

@@ -16,6 +16,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from lucidvi.atlas._folder import read_folder, write_folder
+from lucidvi.atlas._gene_names import id_columns
 from lucidvi.atlas._genes import gene_weights
 from lucidvi.atlas._map import LOC, SCALE, SEED, map_query
 from lucidvi.atlas._neighbours import Neighbours
@@ -90,7 +91,7 @@ class Reference:
         with torch.random.fork_rng(devices=[]):  # loaders and weights that are drawn
             torch.manual_seed(SEED)
             mean, variance = known.get_latent_representation(return_dist=True)
-            var = gene_weights(known)
+            var = id_columns(known.adata.var).join(gene_weights(known))
             without_data = _without_data(known)
         cells = AnnData(
             obs=pd.DataFrame(obs, index=known.adata.obs_names.astype(str)),
@@ -139,26 +140,35 @@ class Reference:
         return cls(*read_folder(Path(dir_path)))
 
     def map(
-        self, query: AnnData, batch_key: str | None = None, *, layer: str | None = None
+        self,
+        query: AnnData,
+        batch_key: str | None = None,
+        *,
+        layer: str | None = None,
+        gene_key: str | None = None,
     ) -> AnnData:
         """Map cells onto the reference and give them its labels.
 
-        Genes are matched by name. Each cell's posterior is refined with the likelihood of the
-        genes that were measured, so genes that are missing are not taken for zeros. Batches that
-        the model does not know first get weights in its decoder, learned on the query with
-        everything else frozen. A label is the one that most of a cell's 15 nearest reference
-        cells have, over draws of its posterior.
+        Genes are matched by name, symbol or Ensembl id. Each cell's posterior is refined with the
+        likelihood of the genes that were measured, so genes that are missing are not taken for
+        zeros. Batches that the model does not know first get weights in its decoder, learned on
+        the query with everything else frozen. A label is the one that most of a cell's 15 nearest
+        reference cells have, over draws of its posterior.
 
         Parameters
         ----------
         query
-            Cells with counts, in memory or backed, and the columns that the model was set up
+            Cells with counts, in memory or in a file, and the columns that the model was set up
             with. Nothing in it is changed.
         batch_key
             Column of ``query.obs`` with the batches; by default that of the reference.
         layer
             Layer with the counts; by default that of the reference where the query has it, else
             ``query.X``.
+        gene_key
+            Column of ``query.var`` with the names of the genes, such as symbols beside Ensembl
+            ids. By default the one that finds most of the model's genes, ``var_names`` among
+            equals. Counts of genes that share a name in such a column are added up.
 
         Returns
         -------
@@ -173,7 +183,7 @@ class Reference:
             Whatever is wrong with the query: no gene of the model, values that are not counts, no
             cells, cells without counts, missing columns, batches that cannot be learned.
         """
-        return map_query(self, query, batch_key, layer)
+        return map_query(self, query, batch_key, layer, gene_key)
 
     @property
     def loc(self) -> NDArray[np.float32]:

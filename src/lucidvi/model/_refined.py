@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from anndata import AnnData
@@ -49,6 +51,15 @@ class RefinedPosterior:
     n_steps: np.ndarray
     obs_names: np.ndarray
     slots: tuple[str, str, str]
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[RefinedPosterior]) -> RefinedPosterior:
+        """Return the posteriors of all cells of several, in their order."""
+        found: dict[str, Any] = {"slots": parts[0].slots}
+        for name in (field.name for field in fields(cls) if field.name != "slots"):
+            arrays = [getattr(part, name) for part in parts]
+            found[name] = None if arrays[0] is None else np.concatenate(arrays)
+        return cls(**found)
 
     def to_adata(self, adata: AnnData) -> AnnData:
         """Return the refined cells with their posterior where scvi-tools stores one.

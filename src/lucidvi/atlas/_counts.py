@@ -1,0 +1,93 @@
+"""Counts of a model's genes, read from any matrix part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from anndata.abc import CSCDataset
+from numpy.typing import NDArray
+from scipy import sparse
+
+#: Values, zeros included, read at once.
+CHUNK = 2**25
+
+
+@dataclass(frozen=True)
+class ModelCounts:
+    """Counts of a model's genes in a query.
+
+    A matrix that is stored cell by cell is never read as a whole. One that is stored gene by gene
+    (CSC) cannot be read by cells, so the counts of the model's genes are all read at once.
+
+    Parameters
+    ----------
+    matrix
+        Counts of the query's genes, shape ``(n_cells, n_query_genes)``: an array, a sparse
+        matrix, one of these in a file, or a dask array of them.
+    selection
+        Zeros and ones, shape ``(n_query_genes, n_model_genes)``.
+    """
+
+    matrix: Any
+    selection: sparse.csr_matrix
+
+    def of(self, cells: NDArray[np.integer]) -> sparse.csr_matrix:
+        """Return the counts of some cells, in ascending order, ``(len(cells), n_model_genes)``."""
+        if _is_by_gene(self.matrix):
+            return self._all_by_gene[cells]
+        parts = [rows @ self.selection for rows in self._rows(cells)]
+        x = sparse.vstack(parts, format="csr")
+        x.sort_indices()
+        return sparse.csr_matrix(x)
+
+    @property
+    def totals(self) -> NDArray[np.floating]:
+        """Total count of each cell, shape ``(n_cells,)``."""
+        if _is_by_gene(self.matrix):
+            return np.asarray(self._all_by_gene.sum(axis=1)).ravel()
+        wanted = np.asarray(self.selection.sum(axis=1)).ravel()
+        every = np.arange(self.matrix.shape[0])
+        return np.concatenate([rows @ wanted for rows in self._rows(every)])
+
+    def _rows(self, cells: NDArray[np.integer]) -> Iterator[sparse.csr_matrix]:
+        """Yield the counts of all genes, some cells at a time."""
+        step = max(1, CHUNK // self.matrix.shape[1])
+        starts = np.arange(0, self.matrix.shape[0] + step, step)
+        for part in np.split(cells, np.searchsorted(cells, starts)):
+            if len(part):
+                first, last = part[0], part[-1] + 1
+                yield _as_csr(self.matrix[first:last])[part - first]
+
+    @cached_property
+    def _all_by_gene(self) -> sparse.csr_matrix:
+        n_cells, n_genes = self.matrix.shape
+        step = max(1, CHUNK // n_cells)
+        wanted = self.selection.getnnz(axis=1) > 0
+        parts = []
+        for first in range(0, n_genes, step):
+            here = np.flatnonzero(wanted[first : first + step])
+            if len(here):
+                columns = _computed(self.matrix[:, first : first + step])
+                parts.append(sparse.csc_matrix(columns)[:, here].astype(np.float32))
+        x = sparse.hstack(parts, format="csr") @ self.selection[wanted]
+        x.sort_indices()
+        return sparse.csr_matrix(x)
+
+
+def _is_by_gene(matrix: Any) -> bool:
+    if hasattr(matrix, "chunks") and hasattr(matrix, "numblocks"):  # dask
+        n_rows, n_columns = matrix.numblocks
+        return n_rows == 1 and n_columns > 1
+    return isinstance(matrix, CSCDataset) or (sparse.issparse(matrix) and matrix.format == "csc")
+
+
+def _as_csr(matrix: Any) -> sparse.csr_matrix:
+    return sparse.csr_matrix(_computed(matrix)).astype(np.float32)
+
+
+def _computed(matrix: Any) -> Any:
+    return matrix.compute() if hasattr(matrix, "compute") else matrix  # dask

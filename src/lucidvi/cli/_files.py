@@ -1,0 +1,150 @@
+"""Files that commands read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scvi.model.base import BaseModelClass
+
+
+def read_cells(path: Path) -> AnnData:
+    """Read an .h5ad file; raise if that is none."""
+    from anndata import read_h5ad
+
+    _check_is_file(path)
+    try:
+        return read_h5ad(path)
+    except Exception as error:  # anndata and HDF5 raise many kinds for a file that is another's
+        raise _no_cells(path) from error
+
+
+@contextmanager
+def opened_cells(path: Path) -> Iterator[AnnData]:
+    """Open an .h5ad file with its counts left on disk, X and layers; raise if that is none."""
+    import h5py
+    from anndata import AnnData
+    from anndata.io import read_elem
+
+    _check_is_file(path)
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise _no_cells(path) from error
+    with file:
+        try:
+            # Backed AnnData would read the layers, graphs and embeddings into memory.
+            cells = AnnData(
+                _on_disk(file["X"]) if "X" in file else None,
+                obs=read_elem(file["obs"]),
+                var=read_elem(file["var"]),
+                layers={name: _on_disk(layer) for name, layer in file.get("layers", {}).items()},
+            )
+        except Exception as error:
+            raise _no_cells(path) from error
+        yield cells
+
+
+def write_cells(cells: AnnData, path: Path) -> None:
+    """Write an .h5ad file whole or not at all."""
+    from lucidvi.errors import FileError
+    from lucidvi.files import written_whole
+
+    try:
+        with written_whole(path.parent, path.name) as folder:
+            cells.write_h5ad(folder / path.name)
+    except OSError as error:
+        raise FileError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            remedy="Name a file in a folder that you may write to, with space left.",
+        ) from error
+
+
+def check_output(path: Path, overwrite: bool, inputs: dict[str, Path]) -> None:
+    """Raise for an output that exists, or that would replace one of the inputs."""
+    from lucidvi.errors import FileError
+
+    for name, given in inputs.items():
+        if path.exists() and given.exists() and path.samefile(given):
+            raise FileError(
+                f"{path} is the {name}, which is not to be replaced.",
+                remedy="Give another path to write to, -o.",
+            )
+    if path.exists() and not overwrite:
+        raise FileError(
+            f"{path} already exists.",
+            remedy="Give another path to write to, -o, or --overwrite to replace it.",
+        )
+
+
+def load_model(
+    folder: Path, adata: AnnData, run_by_scvi: tuple[str, ...], trust: bool, what_for: str
+) -> BaseModelClass:
+    """Load a model with these cells; raise if it is another or of other cells.
+
+    Parameters
+    ----------
+    folder
+        That ``save`` wrote.
+    adata
+        The cells.
+    run_by_scvi
+        Kinds that are taken besides SCVI and read by scvi-tools, if they are trusted.
+    trust
+        Whether they are.
+    what_for
+        What shall be done with the model, as in "cannot be audited".
+    """
+    import scvi
+
+    from lucidvi.errors import DataError, FileError, LucidVIError, ModelTypeError, first_few
+    from lucidvi.model import SCVI
+
+    if not folder.is_dir():
+        raise FileError(f"There is no folder {folder}.", remedy="Give one that `save` wrote.")
+    name = SCVI.load_registry(str(folder))["model_name"]
+    if name in run_by_scvi and not trust:
+        raise ModelTypeError(
+            f"{folder} holds a {name}, which scvi-tools reads by running what its files hold.",
+            remedy="Give --trust if you know who made them.",
+        )
+    if name not in ("SCVI", *run_by_scvi):
+        raise ModelTypeError(
+            f"{folder} holds a {name}, which cannot be {what_for}.",
+            remedy=f"Give one of {first_few(['SCVI', *run_by_scvi])}.",
+        )
+    loader: Any = SCVI if name == "SCVI" else getattr(scvi.model, name)
+    try:
+        return loader.load(str(folder), adata=adata)
+    except LucidVIError:
+        raise
+    except ValueError as error:  # of scvi-tools, such as for batches that the model lacks
+        remedy = "Give the cells that the model was trained on, or others of the same batches."
+        raise DataError(f"The cells do not suit the model: {error}", remedy=remedy) from error
+
+
+def _on_disk(element: Any) -> Any:
+    """Return a matrix of an open file, unread."""
+    import h5py
+    from anndata.io import sparse_dataset
+
+    return sparse_dataset(element) if isinstance(element, h5py.Group) else element
+
+
+def _check_is_file(path: Path) -> None:
+    from lucidvi.errors import FileError
+
+    if not path.is_file():
+        raise FileError(f"There is no file {path}.", remedy="Give the path of an .h5ad file.")
+
+
+def _no_cells(path: Path) -> Exception:
+    from lucidvi.errors import FileError
+
+    return FileError(
+        f"{path} is no .h5ad file.", remedy="Write one with `adata.write_h5ad(path)`."
+    )

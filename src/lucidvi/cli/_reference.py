@@ -1,0 +1,126 @@
+"""``lucidvi reference``: make a reference of a model, and map cells onto it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lucidvi.cli._console import at_work, errors_end_it
+from lucidvi.cli._files import check_output, load_model, opened_cells, read_cells, write_cells
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+app = typer.Typer(
+    no_args_is_help=True, help="Make a reference of a trained model, and map cells onto it."
+)
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+@app.command()
+def build(
+    model_dir: Annotated[Path, typer.Argument(help="Folder of a saved SCVI.")],
+    data: Annotated[Path, typer.Argument(help="The cells it was trained on, as .h5ad.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    labels_key: Annotated[str, typer.Option(help="Column of obs with the labels.")] = "cell_type",
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a reference of a trained model and its cells.
+
+    The model is a folder that SCVI.save of LucidVI or of scvi-tools wrote; nothing in it is run.
+    The reference holds no counts. Exit code: 0, or 2 for an error, with nothing written.
+    """
+    from lucidvi.atlas import Reference
+
+    with errors_end_it():
+        check_output(output, overwrite, {"folder of the model": model_dir})
+        with at_work():
+            model = load_model(model_dir, read_cells(data), (), False, "made a reference of")
+            reference = Reference.from_model(model, labels_key)
+            reference.save(output, overwrite=overwrite)
+    console = Console()
+    table = _plain_table(show_header=False)
+    table.add_row("Cells", f"{reference.cells.n_obs:,}")
+    table.add_row("Genes", f"{reference.cells.n_vars:,}")
+    table.add_row("Labels", f"{len(reference.labels.categories)} in {labels_key!r}")
+    if reference.batches is not None:
+        table.add_row("Batches", f"{len(reference.batches.categories)}")
+    table.add_row("In memory", f"{reference.n_bytes_per_cell:.0f} bytes a cell")
+    console.print(table)
+    typer.echo(f"Written  {output}")
+
+
+@app.command("map")
+def map_cells(
+    query: Annotated[Path, typer.Argument(help="Cells with counts, as .h5ad.")],
+    reference: Annotated[Path, typer.Option(help="Folder of the reference.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write, .h5ad.")],
+    batch_key: Annotated[
+        str | None, typer.Option(help="Column of obs with batches, if not the reference's.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Layer with the counts, if not the reference's or X.")
+    ] = None,
+    gene_key: Annotated[
+        str | None, typer.Option(help="Column of var with the genes' names, if not the best one.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Map cells onto a reference, and give them its labels.
+
+    Counts are read from the file block by block. The output has obs and var of the query, the
+    latent states, the labels, and no counts. Exit code: 0, or 2 for an error, with nothing
+    written.
+    """
+    from lucidvi.atlas import Reference
+    from lucidvi.audit._report import check_suffix
+
+    with errors_end_it():
+        check_output(check_suffix(output, ".h5ad"), overwrite, {"query": query})
+        with at_work(), opened_cells(query) as cells:
+            known = Reference.load(reference)
+            out = known.map(cells, batch_key, layer=layer, gene_key=gene_key)
+            write_cells(out, output)
+    console = Console()
+    console.print(_summary(out))
+    console.print()
+    console.print(_labels(out))
+    typer.echo(f"Written  {output}")
+
+
+def _plain_table(show_header: bool = True) -> Table:
+    return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=show_header)
+
+
+def _summary(out: AnnData) -> Table:
+    """Tell what was measured of the query, and what was learned of it."""
+    said = out.uns["lucidvi"]
+    table = _plain_table(show_header=False)
+    genes = f"{said['n_genes_measured']:,} of {said['n_genes']:,}"
+    table.add_row("Cells", f"{out.n_obs:,}")
+    table.add_row("Genes measured", genes)
+    table.add_row("Found by", said["genes_matched_by"])
+    if said["n_genes_summed"]:
+        table.add_row("Sums of several", f"{said['n_genes_summed']:,}")
+    for what in ("expression", "information"):
+        table.add_row(f"Share of {what}", f"{said[f'share_of_{what}']:.1%}")
+    if len(said["new_batches"]):
+        table.add_row("New batches", ", ".join(said["new_batches"]))
+    return table
+
+
+def _labels(out: AnnData) -> Table:
+    """Tell how many cells have each label, and how sure that is."""
+    groups = out.obs.groupby("lucidvi_label", observed=True)["lucidvi_confidence"]
+    found = groups.agg(["size", "mean"]).sort_values("size", ascending=False)
+    table = _plain_table()
+    table.add_column("Label", overflow="fold")
+    table.add_column("Cells", justify="right")
+    table.add_column("Mean confidence", justify="right")
+    for label, (size, confidence) in zip(found.index, found.to_numpy(), strict=True):
+        table.add_row(str(label), f"{size:,.0f}", f"{confidence:.2f}")
+    return table
