@@ -47,6 +47,10 @@ class ModelTypeError(LucidVIError, TypeError):
     """A model is of a class that cannot be used here."""
 
 
+class MissingPackageError(LucidVIError, ImportError):
+    """A package that only some functions need is not installed."""
+
+
 class FileError(LucidVIError, ValueError):
     """A file cannot be written or read."""
 

@@ -233,3 +233,16 @@ def test_genes_weigh_as_much_as_they_say(reference, model):
     margin = joint.sum(axis=0)
     nats = (joint * np.log(rows / margin)).sum(axis=0)
     assert np.corrcoef(weights["lucidvi_information"], nats)[0, 1] > 0.9
+
+
+def test_a_scanvi(model, query):
+    scanvi = scvi.model.SCANVI.from_scvi_model(
+        model.to_scvi_model(), unlabeled_category="none", labels_key="cell_type"
+    )
+    scanvi.train(max_epochs=2)
+    reference = Reference.from_model(scanvi)
+    np.testing.assert_allclose(reference.loc, scanvi.get_latent_representation(), rtol=1e-5)
+    assert "none" not in reference.labels.categories
+    out = reference.map(query)
+    right = out.obs["lucidvi_label"].astype(str) == query.obs["cell_type"].astype(str)
+    assert right.mean() > 0.9

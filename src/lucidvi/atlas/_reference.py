@@ -60,14 +60,16 @@ class Reference:
     labels_key: str
 
     @classmethod
-    def from_model(cls, model: SCVI | scvi.model.SCVI, labels_key: str = "cell_type") -> Self:
+    def from_model(
+        cls, model: SCVI | scvi.model.SCVI | scvi.model.SCANVI, labels_key: str = "cell_type"
+    ) -> Self:
         """Make a reference of a trained model and the cells that it is bound to.
 
         Parameters
         ----------
         model
-            Trained :class:`lucidvi.model.SCVI`, or one of scvi-tools, with its AnnData. It is
-            copied.
+            Trained :class:`lucidvi.model.SCVI`, or a SCVI or SCANVI of scvi-tools (see
+            :meth:`lucidvi.model.SCVI.from_scvi_model`), with its AnnData. It is copied.
         labels_key
             Column of ``model.adata.obs`` with a label for every cell.
 
@@ -230,12 +232,12 @@ class Reference:
 
 def _checked(model: Any) -> Any:
     """Return a model of LucidVI's, or raise for one that no reference can be made of."""
-    if isinstance(model, scvi.model.SCVI):
+    if isinstance(model, (scvi.model.SCVI, scvi.model.SCANVI)):
         model = SCVI.from_scvi_model(model)
     if not isinstance(model, SCVI):
         raise ModelTypeError(
             f"`model` is a {type(model).__module__}.{type(model).__name__}.",
-            remedy="pass a trained `lucidvi.model.SCVI` or `scvi.model.SCVI`.",
+            remedy="pass a trained SCVI, of LucidVI or scvi-tools, or a SCANVI.",
         )
     if model.adata is None or not model.is_trained_:
         what = "no AnnData" if model.adata is None else "not been trained"

@@ -10,6 +10,8 @@ import pandas as pd
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
 
+from lucidvi.data import stratified
+
 #: Share of the sample that is held-out cells, where there are enough of them.
 HELD_OUT_SHARE = 0.3
 
@@ -128,31 +130,3 @@ def names(manager: Any, key: str, n_cells: int) -> np.ndarray:
     codes = np.ravel(manager.get_from_registry(key)).astype(int)
     mapping = manager.get_state_registry(key).categorical_mapping
     return np.asarray(mapping).astype(str)[codes]
-
-
-def stratified(
-    strata: np.ndarray, n: int, rng: np.random.Generator, cells: np.ndarray | None = None
-) -> np.ndarray:
-    """Choose ``n`` cells so that every stratum has its share, to the next cell.
-
-    Parameters
-    ----------
-    strata
-        Stratum of each cell, integers.
-    n
-        Cells to choose; all, if there are fewer.
-    rng
-        Chooses.
-    cells
-        What to return of those chosen, by default their positions.
-    """
-    cells = np.arange(len(strata)) if cells is None else cells
-    if n >= len(strata):
-        return cells
-    # In each stratum the cells get evenly spaced places in [0, 1), in random order and with a
-    # random start; the first n places are then shared out proportionally.
-    place = np.empty(len(strata))
-    for stratum in np.unique(strata):
-        members = rng.permutation(np.flatnonzero(strata == stratum))
-        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
-    return cells[np.argsort(place, kind="stable")[:n]]

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lucidvi import kernels
 from lucidvi.audit._directions import direction_losses, predicted_from_preceding
-from lucidvi.audit._sample import Sample, stratified
+from lucidvi.audit._sample import Sample
+from lucidvi.data import stratified
 from lucidvi.inference import (
     NormalPosterior,
     PosteriorTarget,

@@ -6,6 +6,7 @@ from lucidvi.data._loaders import CellLoader, CellSplitter, Groups
 from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
 from lucidvi.data._obs import check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
+from lucidvi.data._stratified import stratified
 
 __all__ = [
     "CellLoader",
@@ -22,5 +23,6 @@ __all__ = [
     "csr",
     "pbmc68k",
     "recover_counts",
+    "stratified",
     "unchanged_on_error",
 ]

@@ -12,11 +12,19 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 from scvi.model.base import BaseModelClass
+from scvi.module import SCANVAE
 from scvi.module.base import BaseModuleClass
 from scvi.nn import FCLayers
 
 from lucidvi.errors import ModelTypeError
 from lucidvi.model._query import cuda_devices
+from lucidvi.model._scanvi import (
+    FACTS_OF_LABELS,
+    check_has_an_scvi,
+    is_scanvi,
+    weights_without_labels,
+    without_labels,
+)
 
 #: Options of our modules that scvi-tools lacks, with the value that is all that it can do.
 OWN_OPTIONS: dict[str, Any] = {
@@ -40,8 +48,9 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
     Parameters
     ----------
     source
-        SCVI model, LucidVI's or scvi-tools'. Its weights are copied. The AnnData is shared,
-        unless scvi-tools cannot read its counts (``csr_array``): it then gets a copy.
+        SCVI model, LucidVI's or scvi-tools', or a SCANVI, of which the part is taken that is a
+        SCVI. Its weights are copied. The AnnData is shared, unless scvi-tools cannot read its
+        counts (``csr_array``): it then gets a copy.
     target_cls
         The other class.
 
@@ -57,6 +66,9 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
     parameters = dict(source.init_params_["non_kwargs"])
     for keyword_arguments in source.init_params_["kwargs"].values():
         parameters.update(keyword_arguments)
+    from_scanvi = is_scanvi(source)
+    if from_scanvi:
+        parameters = without_labels(parameters)
     if target_cls is scvi.model.SCVI:
         if parameters.pop("rotated", False):
             _check_can_turn_back(source)
@@ -75,7 +87,7 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
             target = target_cls(**parameters)
     if source.module is not None:
         _copy_weights(source.module, target.module)
-    own = ("registry_", "init_params_")
+    own = ("registry_", "init_params_", *(FACTS_OF_LABELS if from_scanvi else ()))
     for name, value in vars(source).items():
         if name.endswith("_") and name not in own:
             setattr(target, name, deepcopy(value))
@@ -132,6 +144,8 @@ def _setup(source: BaseModelClass, adata: AnnData, target_cls: type[BaseModelCla
 
 def _copy_weights(source: BaseModuleClass, target: BaseModuleClass) -> None:
     weights = source.state_dict()
+    if isinstance(source, SCANVAE):
+        weights = weights_without_labels(weights)
     if getattr(target, "rotation", None) is None:
         weights.pop("rotation", None)
     target.load_state_dict(weights)
@@ -158,11 +172,14 @@ def _copy_freezing(source: torch.nn.Module, target: Any) -> None:
 
 
 def check_is_scvi_model(model: Any) -> None:
-    """Raise :class:`ModelTypeError` for anything but a ``scvi.model.SCVI``."""
+    """Raise :class:`ModelTypeError` for anything but a SCVI or SCANVI of scvi-tools."""
+    if is_scanvi(model):
+        check_has_an_scvi(model)
+        return
     module = getattr(model, "module", None)
     same_networks = module is None or type(module) is scvi.module.VAE
     if not (isinstance(model, scvi.model.SCVI) and same_networks):
         raise ModelTypeError(
             f"`scvi_model` is a {type(model).__module__}.{type(model).__name__}.",
-            remedy="Pass a `scvi.model.SCVI`, as `scvi.model.SCVI.load(...)` returns it.",
+            remedy="Pass a `scvi.model.SCVI` or `SCANVI`, as their `load` returns it.",
         )

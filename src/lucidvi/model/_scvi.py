@@ -361,13 +361,14 @@ class SCVI(
         return model
 
     @classmethod
-    def from_scvi_model(cls, scvi_model: scvi.model.SCVI) -> SCVI:
+    def from_scvi_model(cls, scvi_model: scvi.model.SCVI | scvi.model.SCANVI) -> SCVI:
         """Make a model from one of scvi-tools, with its data, weights, history and splits.
 
         Parameters
         ----------
         scvi_model
-            Trained or not, with or without AnnData, minified or not. It is not changed.
+            Trained or not, with or without AnnData, minified or not. It is not changed. A SCANVI
+            gives the same latent states and expression, without its prior and classifier.
 
         Returns
         -------
@@ -376,7 +377,7 @@ class SCVI(
         Raises
         ------
         lucidvi.errors.ModelTypeError
-            If it is not a ``scvi.model.SCVI``.
+            If it is no ``scvi.model.SCVI`` or ``SCANVI``, or one that cannot be converted.
         """
         check_is_scvi_model(scvi_model)
         return convert(scvi_model, cls)

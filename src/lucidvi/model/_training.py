@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from scvi.model.base import UnsupervisedTrainingMixin
@@ -43,7 +44,7 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         Differs from scvi-tools: ``preset`` says what holds where an argument is not given, by
         default a shorter training that reaches a higher held-out likelihood; minibatches are
         sparse, and several share a step of Lightning; a model that is trained further learns as
-        at first, and not in evaluation mode.
+        at first, and not in evaluation mode; ``training_seconds_`` adds up how long it took.
 
         Parameters
         ----------
@@ -91,7 +92,8 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         plan_kwargs = merge_kwargs(plan_config, plan_kwargs, name="plan")
         if issubclass(self._training_plan_cls, TrainingPlan):
             plan_kwargs = plan_arguments(chosen, plan_kwargs)
-        return super().train(
+        start = time.perf_counter()
+        result = super().train(
             max_epochs=max_epochs,
             accelerator=accelerator,
             devices=devices,
@@ -107,3 +109,6 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             trainer_config=trainer_config,
             **trainer_kwargs,
         )
+        before = getattr(self, "training_seconds_", 0.0)
+        self.training_seconds_ = before + time.perf_counter() - start
+        return result

@@ -1,4 +1,4 @@
-"""Findings of an audit as matplotlib axes, one plot each."""
+"""Findings of an audit, and scores of an integration, as matplotlib axes, one plot each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lucidvi.pl._collapse import collapse
 from lucidvi.pl._confounding import confounding
 from lucidvi.pl._fit import fit
 from lucidvi.pl._identifiability import identifiability
+from lucidvi.pl._integration import integration
 from lucidvi.pl._stability import stability
 
 #: The plot of each finding, by the finding's name.
@@ -30,5 +31,6 @@ __all__ = [
     "confounding",
     "fit",
     "identifiability",
+    "integration",
     "stability",
 ]
