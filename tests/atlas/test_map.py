@@ -34,7 +34,8 @@ def test_result(mapped, query):
     assert mapped.shape == query.shape
     assert mapped.obsm[LOC].shape == mapped.obsm[SCALE].shape == (120, 4)
     assert mapped.obsm[LOC].dtype == mapped.obsm[SCALE].dtype == np.float32
-    assert set(mapped.obs) == {"cell_type", "batch", "lucidvi_label", "lucidvi_confidence"}
+    added = {f"lucidvi_{name}" for name in ("label", "confidence", "novelty", "call")}
+    assert set(mapped.obs) == {"cell_type", "batch"} | added
     assert mapped.obs["lucidvi_confidence"].between(1 / 3, 1).all()
     assert mapped.uns["lucidvi"]["share_of_genes"] == 1
     assert mapped.uns["lucidvi"]["share_of_information"] == pytest.approx(1)
@@ -154,7 +155,6 @@ def test_one_cell(reference, query, mapped):
     assert out.obs["lucidvi_label"].iloc[0] == mapped.obs["lucidvi_label"].iloc[5]
 
 
-@pytest.mark.filterwarnings("ignore:The query has batches that the reference")
 def test_mapping_changes_nothing(reference, query, simulate):
     loc, scale = reference.loc.copy(), reference.scale.copy()
     weights = {k: v.clone() for k, v in reference.model.module.state_dict().items()}

@@ -1,78 +1,80 @@
-"""A model of the query: the reference's, with parameters for batches that it did not know."""
+"""Batches that a reference's model does not know, each as a known one and what sets it apart."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
-import scvi
 import torch
 from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
 from torch import Tensor
-from torch.nn import Parameter
 
-from lucidvi.atlas._query import Query
-from lucidvi.errors import DataError, first_few
-from lucidvi.inference import PosteriorTarget, refine
+from lucidvi.atlas._query import Query, categories, nothing_is_trained
+from lucidvi.inference import PosteriorTarget, information, refine
 from lucidvi.model import SCVI
+from lucidvi.nn import frozen
 
-#: Cells from which new batches are learned, at most, and cells a minibatch.
-N_CELLS, BATCH_SIZE = 2_000, 128
-#: Rounds of refining the cells and of adapting the batch to them, steps a round, their rate.
-N_ROUNDS, N_STEPS, RATE = 3, 60, 1e-2
-#: Draws of each cell's posterior at a step.
-N_DRAWS = 4
+#: Cells by which a batch is learned, and by which known batches are compared, at most.
+N_CELLS, N_COMPARED = 1_000, 256
+BATCH_SIZE = 128
+#: Standard deviation of a gene's shift before anything is seen, in nats.
+SHIFT_SD = 0.3
+#: Added to the logits of zero inflation, so that there is none.
+NO_INFLATION = -30.0
+#: Steps of Fisher scoring, at most; the size of one, at most, and of one that is the last, in
+#: nats. Where the mean is far below the counts, a full step overshoots by orders of magnitude.
+N_STEPS, LARGE_STEP, SMALL_STEP = 30, 1.0, 1e-2
 SEED = 0
-#: Warnings for whoever trains on a query; here the latent states move by refinement.
-NOT_HERE = ("Training this model on the query cannot move", ".* has fewer than 3 cells")
-#: What is known of it: where a batch differs much from all known ones, the encoder did better.
-NEW = (
-    "The query has batches that the reference's model does not know: {}. Their weights are "
-    "learned from the query. If their effect is strong, such as that of another technology, "
-    "labels can be worse than by the encoder alone: compare with "
-    "SCVI.load_query_data(query, reference.model).get_latent_representation()."
-)
 
 
-@dataclass(frozen=True)
-class NewColumns:
-    """Weights of the decoder, of which the last columns belong to batches.
+@dataclass(frozen=True, eq=False)
+class NewBatch:
+    r"""A batch, as a known one whose genes are shifted.
+
+    .. math::
+        \rho_{cg} \propto \rho_g(z_c, s_\text{known}) \, e^{\delta_g},
+        \quad \delta_g \sim \mathrm{Normal}(0, 0.3^2)
+
+    Zero inflation, which differs most between technologies, is not carried over: its zeros are
+    left to the overdispersion.
 
     Parameters
     ----------
-    weight
-        Weights, shape ``(n_out, n_in + n_batches)``.
-    n_batches, n_new
-        Batches in all, and those that are new.
+    known
+        Name of the known batch.
+    shift
+        Shift :math:`\delta` of the log expression, shape ``(n_genes,)``; zero for genes that
+        were not measured.
     """
 
-    weight: Parameter
-    n_batches: int
-    n_new: int
+    known: Any
+    shift: Tensor
 
-    def start(self) -> None:
-        """Start the new batches in the middle of the known ones."""
+    @contextmanager
+    def decoded(self, module: Any) -> Iterator[None]:
+        """Let a module decode the batch where it decodes the known one."""
+        decoder = module.decoder
+        added = {decoder.px_scale_decoder[0].bias: self.shift}
+        if "zi_logits" in decoder.heads:
+            added[decoder.px_dropout_decoder.bias] = torch.tensor(NO_INFLATION)
+        kept = {bias: bias.detach().clone() for bias in added}
         with torch.no_grad():
-            batches = self.weight[:, -self.n_batches :]
-            if batches.shape[1] - self.n_new == 1:  # a single batch had no column: it gets zeros
-                batches.zero_()
-            known = batches[:, : -self.n_new]
-            batches[:, -self.n_new :] = known.mean(dim=1, keepdim=True)
-
-    def keep_the_rest(self) -> None:
-        """Zero the gradient of everything but the new batches."""
-        if self.weight.grad is not None:
-            self.weight.grad[:, : -self.n_new] = 0
+            for bias, shift in added.items():
+                bias += shift.to(bias)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for bias, before in kept.items():
+                    bias.copy_(before)
 
 
-def model_of_query(reference: SCVI, query: Query) -> SCVI:
-    """Return a model with the reference's weights, bound to the query.
-
-    Batches that the reference does not know get weights in the decoder, learned on the query
-    with everything else frozen.
+def model_of_query(reference: SCVI, query: Query) -> tuple[SCVI, list[NewBatch]]:
+    """Return a copy of the reference's model that takes the query, and the query's new batches.
 
     Parameters
     ----------
@@ -80,126 +82,95 @@ def model_of_query(reference: SCVI, query: Query) -> SCVI:
         Trained model; it is not changed.
     query
         The cells.
-
-    Raises
-    ------
-    lucidvi.errors.DataError
-        If a batch is new to a model that batches enter otherwise than by the decoder's first
-        layer.
     """
-    if query.new_batches:
-        _check_has_categories_of_batches_only(reference, query.new_batches)
-    with warnings.catch_warnings():
-        for message in NOT_HERE:
-            warnings.filterwarnings("ignore", message=message)
-        model: Any = SCVI.load_query_data(query.adata, reference)
+    names = categories(reference, REGISTRY_KEYS.BATCH_KEY)
+    stand_in = query.known_as([names[0]] * len(query.new_batches))
+    with nothing_is_trained():
+        model: Any = SCVI.load_query_data(stand_in.of(query.sample), reference)
     model.is_trained_ = True
     model.module.eval()
-    if query.new_batches:
-        columns = _new_columns(reference, model, query.new_batches)
-        warnings.warn(
-            NEW.format(first_few(query.new_batches)),
-            UserWarning,
-            stacklevel=scvi.settings.warnings_stacklevel,
-        )
-        _set_library_prior(model, query)
-        _learn(model, query, columns)
-    return model
-
-
-def _learn(model: Any, query: Query, columns: list[NewColumns]) -> None:
-    r"""Maximize the ELBO of the measured genes by the new batches' weights.
-
-    In turns: each cell's posterior is refined, then the weights take steps up the gradient of
-    :math:`\mathrm{E}_q[\log p(x_\text{measured}, z)]`. The module stays in evaluation mode, so
-    that the batch norm is the reference's.
-    """
-    targets = list(_targets(model, query))
-    optimizer = torch.optim.Adam([part.weight for part in columns], lr=RATE)
-    generator = torch.Generator().manual_seed(SEED)
-    for _ in range(N_ROUNDS):
-        posteriors = [refine(target).posterior for target in targets]
-        pairs = cycle(zip(targets, posteriors, strict=True))
-        for target, posterior in islice(pairs, N_STEPS):
-            draws = torch.randn(N_DRAWS, target.n_latent, generator=generator)
-            z = posterior.at(draws.to(posterior.loc)).detach()
-            optimizer.zero_grad()
-            _loss(target, z).backward()
-            for part in columns:
-                part.keep_the_rest()
-            optimizer.step()
-
-
-def _loss(target: PosteriorTarget, z: Tensor) -> Tensor:
-    with torch.enable_grad():
-        return -target.log_joint(z).mean()
-
-
-def _set_library_prior(model: Any, query: Query) -> None:
-    """Give new batches the mean of their own log libraries and the variance of the known ones.
-
-    A batch of one cell has no variance of its own. Nothing to do where the library is observed.
-    """
-    if model.module.use_observed_lib_size:
-        return
-    names = model.registry["field_registries"]["batch"]["state_registry"]["categorical_mapping"]
-    batch = query.adata.obs[model.registry["setup_args"]["batch_key"]].astype(str).to_numpy()
-    log_library = np.log(np.asarray(query.adata.X.sum(axis=1)).ravel())
-    means, variances = model.module.library_log_means, model.module.library_log_vars
-    n_new = len(query.new_batches)
-    with torch.no_grad():
-        means[:, -n_new:] = means.new_tensor(
-            [log_library[batch == str(name)].mean() for name in names[-n_new:]]
-        )
-        variances[:, -n_new:] = variances[:, :-n_new].mean()
-
-
-def _targets(model: Any, query: Query) -> list[PosteriorTarget]:
-    """Targets of the cells that new batches are learned from, as the reference decodes them."""
-    batch_key = model.registry["setup_args"]["batch_key"]
-    is_new = query.adata.obs[batch_key].astype(str).isin(query.new_batches)
-    cells = _some(np.flatnonzero(is_new.to_numpy()), N_CELLS)
-    loader = model._make_data_loader(adata=model.adata, indices=cells, batch_size=BATCH_SIZE)
-    genes = None if query.genes.all() else query.genes
-    return [PosteriorTarget.from_module(model.module, tensors, genes) for tensors in loader]
-
-
-def _some(cells: NDArray[np.integer], limit: int) -> NDArray[np.integer]:
-    """At most ``limit`` of the cells, in a random order that is always the same."""
-    return np.random.default_rng(SEED).permutation(cells)[:limit]
-
-
-def _new_columns(reference: Any, model: Any, new: list[str]) -> list[NewColumns]:
-    """Start the weights that grew, those of encoder and decoder, and return the decoder's."""
-    before = reference.module.state_dict()
-    grown = {
-        name: weight
-        for name, weight in model.module.named_parameters()
-        if weight.shape != before[name].shape
-    }
-    others = [name for name in grown if "coder" not in name or "fc_layers" not in name]
-    if others or not grown:
-        raise _cannot_learn(new, f"Batches enter its {first_few(others or ['priors'])}")
-    n_batches = model.summary_stats.n_batch
-    columns = {name: NewColumns(weight, n_batches, len(new)) for name, weight in grown.items()}
-    for part in columns.values():
-        part.start()
-    return [part for name, part in columns.items() if "decoder" in name]
-
-
-def _check_has_categories_of_batches_only(reference: Any, new: list[str]) -> None:
-    """Refuse models whose weights of batches are not the last columns."""
-    if reference.registry["setup_args"].get("categorical_covariate_keys"):
-        raise _cannot_learn(new, "It has other categorical covariates, `categorical_...keys`")
-    if reference.module.batch_representation == "embedding":
-        raise _cannot_learn(new, "It has `batch_representation='embedding'`")
-
-
-def _cannot_learn(new: list[str], why: str) -> DataError:
-    return DataError(
-        f"The query has batches that the reference's model does not know: {first_few(new)}. "
-        f"{why}, which mapping cannot extend yet.",
-        remedy="train on them, model = SCVI.load_query_data(query, reference.model) and "
-        "model.train(), and make a reference of that model; or give the cells the name of a "
-        "known batch.",
+    groups = (
+        np.flatnonzero(query.group[query.sample] == i) for i in range(len(query.new_batches))
     )
+    return model, [learn_batch(model, cells, query.genes) for cells in groups]
+
+
+def learn_batch(model: Any, cells: NDArray[np.integer], genes: NDArray[np.bool_]) -> NewBatch:
+    r"""Learn a new batch of its cells, with everything else as it is.
+
+    The known batch is the one under which the counts are likeliest at the encoder's states. Given
+    these and it, the shifts that maximize :math:`\log p(x \mid z, \delta) + \log p(\delta)` are
+    found by Fisher scoring, gene by gene.
+
+    Parameters
+    ----------
+    model
+        Model whose AnnData holds the cells, under any known batch.
+    cells
+        Their positions.
+    genes
+        Which genes were measured, shape ``(n_genes,)``.
+    """
+    names = categories(model, REGISTRY_KEYS.BATCH_KEY)
+    cells = np.random.default_rng(SEED).permutation(cells)[:N_CELLS]
+    minibatches = list(_minibatches(model, cells))
+    few = minibatches[: -(-N_COMPARED // BATCH_SIZE)]
+    with NewBatch(names[0], torch.zeros(len(genes))).decoded(model.module):
+        fits = [
+            sum(_fit(model.module, _in_batch(tensors, batch), genes) for tensors in few)
+            for batch in range(len(names))
+        ]
+        known = int(np.argmax(fits))
+        of_known = [_in_batch(tensors, known) for tensors in minibatches]
+        shift = _shift(model.module, of_known, genes)
+    return NewBatch(names[known], shift)
+
+
+def _minibatches(model: Any, cells: NDArray[np.integer]) -> Iterator[dict[str, Tensor]]:
+    yield from model._make_data_loader(adata=model.adata, indices=cells, batch_size=BATCH_SIZE)
+
+
+def _in_batch(tensors: dict[str, Tensor], batch: int) -> dict[str, Tensor]:
+    key = REGISTRY_KEYS.BATCH_KEY
+    return tensors | {key: torch.full_like(tensors[key], batch)}
+
+
+def _target(module: Any, tensors: dict[str, Tensor], genes: NDArray[np.bool_]) -> PosteriorTarget:
+    return PosteriorTarget.from_module(module, tensors, None if genes.all() else genes)
+
+
+def _fit(module: Any, tensors: dict[str, Tensor], genes: NDArray[np.bool_]) -> float:
+    """Log joint density of counts and the encoder's states, in nats."""
+    target = _target(module, tensors, genes)
+    return float(target.evaluate(target.q0.mean[None]).sum())
+
+
+def _shift(module: Any, minibatches: list[dict[str, Tensor]], genes: NDArray[np.bool_]) -> Tensor:
+    """Shifts of a batch that is decoded as a known one, see :func:`learn_batch`."""
+    targets = [_target(module, tensors, genes) for tensors in minibatches]
+    # Where genes are missing, the encoder takes them for zeros.
+    states = [t.q0.mean if genes.all() else refine(t).posterior.loc for t in targets]
+    bias = module.decoder.px_scale_decoder[0].bias
+    kept = bias.detach().clone()
+    measured = torch.as_tensor(genes)
+    shift = torch.zeros_like(kept)
+    with frozen(module):
+        bias.requires_grad_()
+        for _ in range(N_STEPS):
+            with torch.no_grad():
+                bias.copy_(kept + shift)
+            precision = torch.full_like(kept, SHIFT_SD**-2)
+            slope = -shift * precision
+            for target, z in zip(targets, states, strict=True):
+                with torch.enable_grad():
+                    value = target.log_joint(z[None]).sum()
+                slope += torch.autograd.grad(value, bias)[0]
+                with torch.no_grad():
+                    precision[measured] += information(target.measured_likelihood(z)).sum(dim=0)
+            step = (slope / precision).clamp(-LARGE_STEP, LARGE_STEP)
+            shift += step
+            if step.abs().max() < SMALL_STEP:
+                break
+        with torch.no_grad():
+            bias.copy_(kept)
+    return shift

@@ -21,8 +21,9 @@ from lucidvi.model import SCVI
 if TYPE_CHECKING:
     from lucidvi.atlas._reference import Reference
 
-#: The layout of the folder; raised when older versions could not read it any more.
-LAYOUT = 1
+#: The layout of the folder; raised when older versions could not read it any more. Without
+#: calibration and coarser labels it is 1, which is read too.
+LAYOUT, LAYOUTS = 2, (1, 2)
 CELLS, FACTS, CARD = "cells.h5ad", "reference.json", "README.md"
 #: The main file of a save, see :func:`lucidvi.files.written_whole`.
 MAIN = SAVE_KEYS.MODEL_FNAME
@@ -45,12 +46,12 @@ def write_folder(reference: Reference, folder: Path, overwrite: bool) -> None:
         (stage / CARD).write_text(card(facts), encoding="utf-8")
 
 
-def read_folder(folder: Path) -> tuple[SCVI, AnnData, str]:
-    """Return the model, the cells and the name of the column of labels."""
+def read_folder(folder: Path) -> tuple[SCVI, AnnData, str, tuple[str, ...]]:
+    """Return the model, the cells, and the names of the columns of labels: finest, coarser."""
     facts = _read_facts(folder)
     model = SCVI.load(str(folder), adata=False)
     cells = anndata.read_h5ad(newest(folder / CELLS, MAIN))
-    return model, cells, facts["labels_key"]
+    return model, cells, facts["labels_key"], tuple(facts.get("coarser_keys", ()))
 
 
 def facts_of(reference: Reference) -> dict[str, Any]:
@@ -60,6 +61,7 @@ def facts_of(reference: Reference) -> dict[str, Any]:
     return {
         "layout": LAYOUT,
         "labels_key": reference.labels_key,
+        "coarser_keys": reference.coarser_keys,
         "n_cells": reference.cells.n_obs,
         "n_genes": reference.cells.n_vars,
         "n_latent": reference.loc.shape[1],
@@ -68,12 +70,32 @@ def facts_of(reference: Reference) -> dict[str, Any]:
         "batches": None
         if batches is None
         else {str(k): int(n) for k, n in batches.value_counts().items()},
+        "calibration": _calibration_facts(reference),
         "bytes_per_cell": round(reference.n_bytes_per_cell, 1),
         "versions": {
             "lucidvi": __version__,
             "scvi-tools": scvi.__version__,
             "torch": str(torch.__version__),
             "anndata": version("anndata"),
+        },
+    }
+
+
+def _calibration_facts(reference: Reference) -> dict[str, Any] | None:
+    """Return what the card says of the calibration."""
+    calibration = reference.calibration
+    if calibration is None:
+        return None
+    kinds = {"known": False} | ({"new": True} if calibration.new_batches else {})
+    return {
+        "n_cells": calibration.n_cells,
+        "held_out": calibration.held_out,
+        "expected_calibration_error": {
+            kind: {
+                "raw": round(calibration.expected_calibration_error(new_batch=new, raw=True), 4),
+                "calibrated": round(calibration.expected_calibration_error(new_batch=new), 4),
+            }
+            for kind, new in kinds.items()
         },
     }
 
@@ -98,11 +120,30 @@ def card(facts: dict[str, Any]) -> str:
         "|---|---|",
         *(f"| {name} | {n:,} |" for name, n in facts["labels"].items()),
         "",
+        *_calibration_lines(facts["calibration"]),
         *(["The model has no batches.", ""] if batches is None else _table("batch", batches)),
         "Made with " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()) + ".",
         "",
     ]
     return "\n".join(lines)
+
+
+def _calibration_lines(calibration: dict[str, Any] | None) -> list[str]:
+    if calibration is None:
+        return ["Its confidences are not calibrated.", ""]
+    whose = "that the model was not trained on" if calibration["held_out"] else "of its training"
+    return [
+        f"Calibrated on {calibration['n_cells']:,} cells {whose}. Expected calibration error of "
+        "the labels' confidences:",
+        "",
+        "| batch of the query | share of votes | calibrated |",
+        "|---|---|---|",
+        *(
+            f"| {kind} | {error['raw']:.3f} | {error['calibrated']:.3f} |"
+            for kind, error in calibration["expected_calibration_error"].items()
+        ),
+        "",
+    ]
 
 
 def _table(name: str, counts: dict[str, int]) -> list[str]:
@@ -122,10 +163,10 @@ def _read_facts(folder: Path) -> dict[str, Any]:
             remedy="pass the folder that `reference.save(...)` wrote.",
         )
     facts = json.loads(file.read_text(encoding="utf-8"))
-    if facts.get("layout") != LAYOUT:
+    if facts.get("layout") not in LAYOUTS:
         raise FileError(
-            f"{file} has layout {facts.get('layout')!r}; this version of LucidVI reads {LAYOUT} "
-            f"(keys: {first_few(facts)}).",
+            f"{file} has layout {facts.get('layout')!r}; this version of LucidVI reads "
+            f"{first_few(LAYOUTS)} (keys: {first_few(facts)}).",
             remedy="pip install --upgrade lucidvi",
         )
     return facts

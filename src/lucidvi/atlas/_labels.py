@@ -21,6 +21,7 @@ def votes(
     scale: NDArray[np.float32],
     n_neighbours: int = N_NEIGHBOURS,
     n_draws: int = N_DRAWS,
+    besides: NDArray[np.integer] | None = None,
 ) -> NDArray[np.float64]:
     r"""Share of the votes that each label gets.
 
@@ -43,6 +44,8 @@ def votes(
         Reference cells that vote on a draw, :math:`k`.
     n_draws
         Least number of draws :math:`S`, see :func:`lucidvi.inference.orthogonal_draws`.
+    besides
+        A reference cell for each cell that has no vote on it, itself; shape ``(n_cells,)``.
 
     Returns
     -------
@@ -52,6 +55,6 @@ def votes(
     found = np.zeros((len(loc), n_labels))
     rows = np.arange(len(loc))[:, None]
     for draw in draws:
-        nearest = codes[neighbours.find(loc + scale * draw, n_neighbours)]
+        nearest = codes[neighbours.find(loc + scale * draw, n_neighbours, besides)]
         np.add.at(found, (rows, nearest), 1)
     return found / found.sum(axis=1, keepdims=True)

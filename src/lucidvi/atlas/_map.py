@@ -1,20 +1,20 @@
-"""Mapping: a query in, latent states and labels out."""
+"""Mapping: a query in, latent states, labels and how far to believe them out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from anndata import AnnData
-from numpy.typing import NDArray
 
-from lucidvi.atlas._batches import model_of_query
+from lucidvi.atlas._batches import NewBatch, model_of_query
+from lucidvi.atlas._calls import calls, check_rates
 from lucidvi.atlas._genes import EXPRESSION, INFORMATION
-from lucidvi.atlas._labels import votes
-from lucidvi.atlas._query import Query, read_query, with_tables_in_memory
-from lucidvi.model import RefinedPosterior
+from lucidvi.atlas._query import Query, nothing_is_trained, read_query, with_tables_in_memory
+from lucidvi.atlas._voters import States
 
 if TYPE_CHECKING:
     from lucidvi.atlas._reference import Reference
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 #: Where latent means and standard deviations are, in ``obsm`` of references and of results.
 LOC, SCALE = "X_lucidvi", "X_lucidvi_scale"
 SEED = 0
-LABEL, CONFIDENCE = "lucidvi_label", "lucidvi_confidence"
 
 
 def map_query(
@@ -30,51 +29,62 @@ def map_query(
     query: AnnData,
     batch_key: str | None,
     layer: str | None,
-    gene_key: str | None = None,
+    gene_key: str | None,
+    novelty_rate: float,
+    min_confidence: float,
 ) -> AnnData:
     """See :meth:`Reference.map`."""
+    check_rates(reference, novelty_rate, min_confidence)
     query = with_tables_in_memory(query)
     given = read_query(query, reference.model, batch_key, layer, gene_key, reference.cells.var)
-    genes = None if given.genes.all() else given.genes
+    summary = _summary(reference, given)
+    given = given.thinned_to(reference.depth * summary["share_of_expression"])
     with torch.random.fork_rng(devices=[]):  # loaders and weights that are drawn
         torch.manual_seed(SEED)
-        model = model_of_query(reference.model, given)
-        posterior = _refined(model, given, genes)
+        model, batches = model_of_query(reference.model, given)
+        states = _refined(model, given, batches)
         model.deregister_manager(model.adata)  # scvi-tools would hold the cells until it ends
     out = AnnData(obs=query.obs.copy(), var=query.var.copy())
-    out.obsm[LOC] = posterior.loc.astype(np.float32)
-    out.obsm[SCALE] = posterior.scale.astype(np.float32)
-    shares = votes(
-        reference.neighbours,
-        reference.labels.codes,
-        len(reference.labels.categories),
-        out.obsm[LOC],
-        out.obsm[SCALE],
+    out.obsm[LOC], out.obsm[SCALE] = states.loc, states.scale
+    found = calls(
+        reference,
+        states,
+        summary["share_of_information"],
+        given.group >= 0,
+        novelty_rate,
+        min_confidence,
     )
-    out.obs[LABEL] = pd.Categorical.from_codes(
-        shares.argmax(axis=1), categories=reference.labels.categories
-    )
-    out.obs[CONFIDENCE] = shares.max(axis=1)
-    out.uns["lucidvi"] = _summary(reference, given)
+    for name, column in found.items():
+        out.obs[name] = column
+    out.uns["lucidvi"] = summary | {
+        "new_batches_as": np.array([str(batch.known) for batch in batches], dtype=object),
+        "novelty_rate": novelty_rate,
+    }
     return out
 
 
-def _refined(model: Any, given: Query, genes: NDArray[np.bool_] | None) -> RefinedPosterior:
+def _refined(model: Any, given: Query, batches: Sequence[NewBatch]) -> States:
     """Refine the cells part by part, of which one is in memory at a time."""
-    found = []
-    for part in given.parts:
-        if part is model.adata:
-            found.append(model.refine_posterior(genes=genes))
-            continue
-        manager = model.adata_manager.transfer_fields(part)
+    genes = None if given.genes.all() else given.genes
+    loc, scale = np.empty((2, len(given.obs), model.module.n_latent), dtype=np.float32)
+    as_known = given.known_as([batch.known for batch in batches])
+    for cells in given.parts:
+        part = as_known.of(cells)
+        with nothing_is_trained():
+            manager = model.adata_manager.transfer_fields(part)
         model.register_manager(manager)
         model._register_manager_for_instance(manager)
-        found.append(model.refine_posterior(part, genes=genes))
-        model.deregister_manager(part)
-    return RefinedPosterior.concatenate(found)
+        group = given.group[cells]
+        for i in np.unique(group):
+            rows = np.flatnonzero(group == i)
+            with batches[i].decoded(model.module) if i >= 0 else nullcontext():
+                posterior = model.refine_posterior(part, rows, genes)
+            loc[cells[rows]], scale[cells[rows]] = posterior.loc, posterior.scale
+        model.deregister_manager(part)  # scvi-tools would hold the cells as long as it runs
+    return States(loc, scale)
 
 
-def _summary(reference: Reference, given: Query) -> dict[str, object]:
+def _summary(reference: Reference, given: Query) -> dict[str, Any]:
     """Return which of the model's genes were there, and which batches were learned."""
     weights = reference.cells.var
     return {

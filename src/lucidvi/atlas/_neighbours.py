@@ -43,7 +43,12 @@ class Neighbours:
             self._graph = NNDescent(loc, n_neighbors=N_GRAPH, random_state=SEED)
             self._graph.prepare()
 
-    def find(self, z: NDArray[np.floating], n_neighbours: int) -> NDArray[np.integer]:
+    def find(
+        self,
+        z: NDArray[np.floating],
+        n_neighbours: int,
+        besides: NDArray[np.integer] | None = None,
+    ) -> NDArray[np.integer]:
         """Return the positions of the nearest cells, nearest first.
 
         Parameters
@@ -52,12 +57,21 @@ class Neighbours:
             Latent states, shape ``(n, n_latent)``.
         n_neighbours
             How many; all cells if there are fewer.
+        besides
+            The position of a cell that is none of each state's neighbours, shape ``(n,)``.
 
         Returns
         -------
-        Shape ``(n, min(n_neighbours, n_cells))``.
+        Shape ``(n, min(n_neighbours, n_cells))``, where n_cells is without the one besides.
         """
-        k = min(n_neighbours, self.n_cells)
+        if besides is None:
+            return self._find(z, min(n_neighbours, self.n_cells))
+        k = min(n_neighbours, self.n_cells - 1)
+        found = self._find(z, k + 1)
+        others_first = np.argsort(found == besides[:, None], axis=1, kind="stable")
+        return np.take_along_axis(found, others_first[:, :k], axis=1)
+
+    def _find(self, z: NDArray[np.floating], k: int) -> NDArray[np.integer]:
         if self._exact is not None:
             return self._exact.kneighbors(z, k, return_distance=False)
         return self._graph.query(z, k=k)[0]

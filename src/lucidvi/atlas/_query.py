@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
+from scipy import sparse
 from scvi import REGISTRY_KEYS
 
 from lucidvi.atlas._counts import ModelCounts
@@ -20,11 +22,16 @@ from lucidvi.atlas._genes import MeasuredGenes, measured_genes
 from lucidvi.data import check_counts, check_obs
 from lucidvi.errors import DataError, MissingKeyError, first_few
 
+#: Warnings for whoever trains on a query.
+NOT_HERE = ("Training this model on the query cannot move", ".* has fewer than 3 cells")
 COLUMN_LISTS = ("categorical_covariate_keys", "continuous_covariate_keys")
 #: Counts of the model's genes, zeros included, that are held at a time, and what the number of
 #: cells in a part is a multiple of, so that minibatches are those of the query in one part.
 PART, MULTIPLE = 2**27, 1_024
 SEED = 0
+#: How many times as deep as the reference a batch has to be to be thinned, by its median cell; and
+#: counts of a cell that are left at least.
+DEEPER, FEWEST = 3.0, 100
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class Query:
         Names of the model's genes.
     batch_key, layer
         Where the model looks for batches and counts; None for nowhere and for ``X``.
+    kept
+        Share of each cell's counts that is kept, shape ``(n_cells,)``; None for all.
     """
 
     obs: pd.DataFrame
@@ -54,6 +63,7 @@ class Query:
     names: pd.Index
     batch_key: str | None
     layer: str | None
+    kept: NDArray[np.floating] | None = None
 
     @property
     def genes(self) -> NDArray[np.bool_]:
@@ -61,51 +71,93 @@ class Query:
         return self.measured.mask
 
     @cached_property
-    def adata(self) -> AnnData:
-        """The cells, or if they are several parts, as many as are one.
+    def group(self) -> NDArray[np.integer]:
+        """Position of each cell's batch in ``new_batches``, -1 for a known one; ``(n_cells,)``."""
+        if not self.new_batches:
+            return np.full(len(self.obs), -1)
+        return pd.Index(self.new_batches).get_indexer(self.obs[self.batch_key].astype(str))
+
+    @cached_property
+    def sample(self) -> NDArray[np.integer]:
+        """Positions of the cells, or if they are several parts, of as many as are one.
 
         These are then of new batches, of each about the same number, if there are any.
         """
         every = np.arange(len(self.obs))
         if len(every) <= self._part_size:
-            return self._of(every)
+            return every
         if not self.new_batches:
-            return self._of(every[: self._part_size])
-        batch = self.obs[self.batch_key].astype(str)
+            return every[: self._part_size]
         mixed = np.random.default_rng(SEED).permutation(every)
-        rank = batch.iloc[mixed].groupby(batch.iloc[mixed]).cumcount().to_numpy()
+        group = pd.Series(self.group[mixed])
+        rank = group.groupby(group).cumcount().to_numpy()
         each = max(1, self._part_size // len(self.new_batches))
-        chosen = batch.iloc[mixed].isin(self.new_batches).to_numpy() & (rank < each)
-        return self._of(np.sort(mixed[chosen]))
+        return np.sort(mixed[(group.to_numpy() >= 0) & (rank < each)])
 
     @property
-    def parts(self) -> Iterator[AnnData]:
-        """All cells, some at a time."""
+    def parts(self) -> Iterator[NDArray[np.integer]]:
+        """Positions of all cells, some at a time."""
         every = np.arange(len(self.obs))
-        if len(every) <= self._part_size:
-            yield self.adata
-            return
         for first in range(0, len(every), self._part_size):
-            yield self._of(every[first : first + self._part_size])
+            yield every[first : first + self._part_size]
 
-    @property
+    def of(self, cells: NDArray[np.integer]) -> AnnData:
+        """Return some of the cells, given by their positions in ascending order."""
+        x = self.counts.of(cells)
+        if self.kept is not None:
+            x = thinned(x, self.kept[cells])
+        adata = AnnData(x, obs=self.obs.iloc[cells], var=pd.DataFrame(index=self.names))
+        if self.layer is not None:
+            adata.layers[self.layer] = adata.X
+        return adata
+
+    def known_as(self, known: Sequence[Any]) -> Query:
+        """Return the query with a known batch in place of each of ``new_batches``."""
+        if not self.new_batches:
+            return self
+        obs = self.obs.copy()
+        batch = obs[self.batch_key].to_numpy().copy()
+        for i, name in enumerate(known):
+            batch[self.group == i] = name
+        obs[self.batch_key] = batch
+        return replace(self, obs=obs, new_batches=[])
+
+    def thinned_to(self, depth: float) -> Query:
+        """Return the query with new batches that are much deeper thinned.
+
+        Their counts are mostly reads: deeper than all that the encoder has seen, and far less
+        certain than as many molecules, for which the decoder would take them.
+
+        Parameters
+        ----------
+        depth
+            Median count of the measured genes in a cell of the reference.
+        """
+        kept = np.ones(len(self.obs))
+        for i in range(len(self.new_batches)):
+            cells = self.group == i
+            share = depth / np.median(self.totals[cells])
+            if share < 1 / DEEPER:
+                kept[cells] = np.clip(FEWEST / self.totals[cells], share, 1)
+        return replace(self, kept=kept) if (kept < 1).any() else self
+
+    @cached_property
     def totals(self) -> NDArray[np.floating]:
         """Total count of the model's genes, shape ``(n_cells,)``."""
-        if len(self.obs) <= self._part_size:
-            return np.asarray(self.adata.X.sum(axis=1)).ravel()
         return self.counts.totals
 
     @property
     def _part_size(self) -> int:
         return max(1, PART // len(self.genes) // MULTIPLE) * MULTIPLE
 
-    def _of(self, cells: NDArray[np.integer]) -> AnnData:
-        adata = AnnData(
-            self.counts.of(cells), obs=self.obs.iloc[cells], var=pd.DataFrame(index=self.names)
-        )
-        if self.layer is not None:
-            adata.layers[self.layer] = adata.X
-        return adata
+
+def thinned(x: sparse.csr_matrix, kept: NDArray[np.floating]) -> sparse.csr_matrix:
+    """Keep each count with its cell's probability ``kept``, shape ``(n_cells,)``."""
+    each = np.repeat(kept, np.diff(x.indptr))
+    drawn = np.random.default_rng(SEED).binomial(x.data.astype(np.int64), each)
+    x = sparse.csr_matrix((drawn.astype(x.dtype), x.indices, x.indptr), shape=x.shape)
+    x.eliminate_zeros()
+    return x
 
 
 def read_query(
@@ -163,6 +215,15 @@ def read_query(
     if is_count_data:
         _check_not_empty(query, found.totals)
     return found
+
+
+@contextmanager
+def nothing_is_trained() -> Iterator[None]:
+    """Leave out what is said to whoever trains on cells."""
+    with warnings.catch_warnings():
+        for message in NOT_HERE:
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 @contextmanager
@@ -225,18 +286,18 @@ def _columns(query: AnnData, model: Any, batch_key: str | None) -> tuple[pd.Data
         obs[key] = query.obs[key].to_numpy()
     _check_known(obs, "categorical_covariate_keys", _covariates(model))
     if labels_key is not None:
-        _check_known(obs, "labels_key", {labels_key: _categories(model, REGISTRY_KEYS.LABELS_KEY)})
+        _check_known(obs, "labels_key", {labels_key: categories(model, REGISTRY_KEYS.LABELS_KEY)})
     elif arguments.get("labels_key") is not None:  # which the model has to see, but does not use
-        obs[arguments["labels_key"]] = _categories(model, REGISTRY_KEYS.LABELS_KEY)[0]
+        obs[arguments["labels_key"]] = categories(model, REGISTRY_KEYS.LABELS_KEY)[0]
     if own_key is None:
         return obs, []
-    known = {str(name): name for name in _categories(model, REGISTRY_KEYS.BATCH_KEY)}
+    known = {str(name): name for name in categories(model, REGISTRY_KEYS.BATCH_KEY)}
     given = query.obs[batch_key].astype(str).to_numpy()
     obs[own_key] = np.array([known.get(name, name) for name in given], dtype=object)
     return obs, sorted(set(given) - set(known))
 
 
-def _categories(model: Any, key: str) -> Any:
+def categories(model: Any, key: str) -> Any:
     return model.registry["field_registries"][key]["state_registry"]["categorical_mapping"]
 
 

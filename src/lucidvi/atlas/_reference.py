@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,18 +15,25 @@ import scvi
 import torch
 from anndata import AnnData
 from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
 
+from lucidvi.atlas._calibrate import calibrate
+from lucidvi.atlas._calibration import Calibration
 from lucidvi.atlas._folder import read_folder, write_folder
 from lucidvi.atlas._gene_names import id_columns
-from lucidvi.atlas._genes import gene_weights
+from lucidvi.atlas._genes import INFORMATION, gene_weights
+from lucidvi.atlas._hierarchy import check_nested
 from lucidvi.atlas._map import LOC, SCALE, SEED, map_query
 from lucidvi.atlas._neighbours import Neighbours
+from lucidvi.atlas._voters import States, Voters
 from lucidvi.data import check_obs
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.model import SCVI
 
 #: Attributes of a model that say which of its data it was trained on.
 SPLITS = ("train_indices_", "validation_indices_", "test_indices_")
+#: Where the calibration is and the median count of a cell, in ``uns`` of the reference cells.
+CALIBRATION, DEPTH = "lucidvi_calibration", "lucidvi_depth"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,10 +49,12 @@ class Reference:
     cells
         The reference cells, without counts: their posteriors in ``obsm["X_lucidvi"]`` (means)
         and ``obsm["X_lucidvi_scale"]`` (standard deviations), float32, as in the result of
-        :meth:`map`; labels and batch in ``obs``; and in ``var`` the share of each gene in the
-        decoded expression and in what counts say about the cell.
+        :meth:`map`; labels and batch in ``obs``; in ``var`` the share of each gene in the
+        decoded expression and in what counts say about the cell; and in ``uns`` the calibration.
     labels_key
-        Column of ``cells.obs`` with the labels.
+        Column of ``cells.obs`` with the labels, the finest.
+    coarser_keys
+        Columns of ``cells.obs`` with coarser labels, from coarse to fine.
 
     Examples
     --------
@@ -52,18 +62,24 @@ class Reference:
     >>> reference = Reference.from_model(model, labels_key="cell_type")  # doctest: +SKIP
     >>> reference.save("my_reference")  # doctest: +SKIP
     >>> out = Reference.load("my_reference").map(query)  # doctest: +SKIP
-    >>> out.obs[["lucidvi_label", "lucidvi_confidence"]]  # doctest: +SKIP
+    >>> out.obs[["lucidvi_call", "lucidvi_confidence", "lucidvi_novelty"]]  # doctest: +SKIP
     """
 
     model: SCVI
     cells: AnnData
     labels_key: str
+    coarser_keys: tuple[str, ...] = ()
 
     @classmethod
     def from_model(
-        cls, model: SCVI | scvi.model.SCVI | scvi.model.SCANVI, labels_key: str = "cell_type"
+        cls,
+        model: SCVI | scvi.model.SCVI | scvi.model.SCANVI,
+        labels_key: str | Sequence[str] = "cell_type",
     ) -> Self:
         """Make a reference of a trained model and the cells that it is bound to.
+
+        Some of the cells, by preference those that the model was not trained on, are labelled by
+        the others, so that confidences and p-values of queries are calibrated.
 
         Parameters
         ----------
@@ -71,23 +87,28 @@ class Reference:
             Trained :class:`lucidvi.model.SCVI`, or a SCVI or SCANVI of scvi-tools (see
             :meth:`lucidvi.model.SCVI.from_scvi_model`), with its AnnData. It is copied.
         labels_key
-            Column of ``model.adata.obs`` with a label for every cell.
+            Column of ``model.adata.obs`` with a label for every cell; or several, from coarse to
+            fine, such as ``["lineage", "cell_type"]``, where each fine label lies in one coarser.
 
         Raises
         ------
         lucidvi.errors.ModelTypeError
             If it is not such a model, or one of values that are not counts.
         lucidvi.errors.DataError
-            If the model is not trained or has no AnnData, or a label is missing.
+            If the model is not trained or has no AnnData, a label is missing, or a fine label lies
+            in several coarser ones.
         lucidvi.errors.MissingKeyError
             If there is no such column.
         """
         known = _checked(model)
-        check_obs(known.adata, {"labels_key": labels_key})
+        keys = [labels_key] if isinstance(labels_key, str) else list(labels_key)
+        for key in keys:
+            check_obs(known.adata, {"labels_key": key})
+        check_nested(known.adata.obs, keys)
         batch_key = known.registry["setup_args"].get("batch_key")
         obs = {
             key: pd.Categorical(known.adata.obs[key].astype(str))
-            for key in (labels_key, batch_key)
+            for key in (*keys, batch_key)
             if key is not None
         }
         with torch.random.fork_rng(devices=[]):  # loaders and weights that are drawn
@@ -95,12 +116,18 @@ class Reference:
             mean, variance = known.get_latent_representation(return_dist=True)
             var = id_columns(known.adata.var).join(gene_weights(known))
             without_data = _without_data(known)
-        cells = AnnData(
-            obs=pd.DataFrame(obs, index=known.adata.obs_names.astype(str)),
-            var=var,
-            obsm={LOC: np.float32(mean), SCALE: np.sqrt(np.float32(variance))},
-        )
-        return cls(without_data, cells, labels_key)
+            cells = AnnData(
+                obs=pd.DataFrame(obs, index=known.adata.obs_names.astype(str)),
+                var=var,
+                obsm={LOC: np.float32(mean), SCALE: np.sqrt(np.float32(variance))},
+            )
+            cells.uns[DEPTH] = _median_count(known)
+            reference = cls(without_data, cells, keys[-1], tuple(keys[:-1]))
+            information = var[INFORMATION].to_numpy()
+            found = calibrate(known, reference.voters, reference.batches, information)
+        if found is not None:
+            cells.uns[CALIBRATION] = found.to_arrays()
+        return reference
 
     def save(self, dir_path: str | Path, overwrite: bool = False) -> None:
         """Save the reference as a folder of files that hold data only.
@@ -145,7 +172,9 @@ class Reference:
         self,
         query: AnnData,
         batch_key: str | None = None,
+        novelty_rate: float = 0.05,
         *,
+        min_confidence: float = 0.8,
         layer: str | None = None,
         gene_key: str | None = None,
     ) -> AnnData:
@@ -153,9 +182,11 @@ class Reference:
 
         Genes are matched by name, symbol or Ensembl id. Each cell's posterior is refined with the
         likelihood of the genes that were measured, so genes that are missing are not taken for
-        zeros. Batches that the model does not know first get weights in its decoder, learned on
-        the query with everything else frozen. A label is the one that most of a cell's 15 nearest
-        reference cells have, over draws of its posterior.
+        zeros. A batch that the model does not know is decoded as the known one that fits best,
+        with shifts of its genes that are learned on the query with everything else frozen. A
+        label is the one that most of a cell's 15 nearest reference cells have, over draws of its
+        posterior; a cell is unknown if it is further from them than all but a few of the cells
+        that the reference is calibrated by.
 
         Parameters
         ----------
@@ -164,6 +195,11 @@ class Reference:
             with. Nothing in it is changed.
         batch_key
             Column of ``query.obs`` with the batches; by default that of the reference.
+        novelty_rate
+            Share of cells of known types that may be called unknown.
+        min_confidence
+            With several levels of labels, the probability from which on a call is finer than the
+            coarsest level.
         layer
             Layer with the counts; by default that of the reference where the query has it, else
             ``query.X``.
@@ -175,17 +211,32 @@ class Reference:
         Returns
         -------
         ``obs`` and ``var`` of the query, with latent means in ``obsm["X_lucidvi"]``, their
-        standard deviations in ``obsm["X_lucidvi_scale"]``, in ``obs`` the ``lucidvi_label`` and
-        its share of the votes, ``lucidvi_confidence``, and in ``uns["lucidvi"]`` which share of
-        the model's genes, of its expression and of its information was measured.
+        standard deviations in ``obsm["X_lucidvi_scale"]``, and in ``uns["lucidvi"]`` which share
+        of the model's genes, of its expression and of its information was measured. In ``obs``:
+
+        ``lucidvi_label``, ``lucidvi_confidence``
+            The most probable label, the finest if there are levels, and its probability if the
+            cell is of a known type. Of coarser levels, ``lucidvi_label_KEY`` and
+            ``lucidvi_confidence_KEY``.
+        ``lucidvi_novelty``
+            Conformal p-value: which share of known cells is as unlike the others.
+        ``lucidvi_call``
+            ``"unknown"`` where the p-value is at most ``novelty_rate``, else the label; with
+            levels, that of the finest one that reaches ``min_confidence``.
 
         Raises
         ------
         lucidvi.errors.DataError, lucidvi.errors.MissingKeyError, lucidvi.errors.GeneMismatchError
             Whatever is wrong with the query: no gene of the model, values that are not counts, no
-            cells, cells without counts, missing columns, batches that cannot be learned.
+            cells, cells without counts, missing columns, batches that cannot be learned; or with
+            a rate.
+
+        Warns
+        -----
+        UserWarning
+            If the reference was calibrated by so few cells that none can be called unknown.
         """
-        return map_query(self, query, batch_key, layer, gene_key)
+        return map_query(self, query, batch_key, layer, gene_key, novelty_rate, min_confidence)
 
     @property
     def loc(self) -> NDArray[np.float32]:
@@ -198,6 +249,11 @@ class Reference:
         return self.cells.obsm[SCALE]
 
     @property
+    def depth(self) -> float:
+        """Median total count of the cells, of the model's genes; infinite if not known."""
+        return float(self.cells.uns.get(DEPTH, np.inf))
+
+    @property
     def labels(self) -> pd.Categorical:
         """Labels of the reference cells."""
         return self.cells.obs[self.labels_key].array
@@ -207,6 +263,23 @@ class Reference:
         """Batches of the reference cells, None if the model has none."""
         key = self.model.registry["setup_args"].get("batch_key")
         return None if key is None else self.cells.obs[key].array
+
+    @property
+    def levels(self) -> dict[str, pd.Categorical]:
+        """Labels of the reference cells on each level, by column, from coarse to fine."""
+        return {key: self.cells.obs[key].array for key in (*self.coarser_keys, self.labels_key)}
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """How far labels can be believed; None for a reference of one cell or an old folder."""
+        arrays = self.cells.uns.get(CALIBRATION)
+        return None if arrays is None else Calibration.from_arrays(arrays)
+
+    @cached_property
+    def voters(self) -> Voters:
+        """The reference cells as they vote on others."""
+        n_labels = len(self.labels.categories)
+        return Voters(States(self.loc, self.scale), self.labels.codes, n_labels, self.neighbours)
 
     @cached_property
     def neighbours(self) -> Neighbours:
@@ -252,6 +325,14 @@ def _checked(model: Any) -> Any:
             remedy="train one with `gene_likelihood='nb'` on the counts.",
         )
     return model
+
+
+def _median_count(model: Any) -> float:
+    """Median total of a model's cells; infinite for values that are not counts."""
+    if model.registry["setup_args"].get("is_count_data", True) is False:
+        return np.inf
+    x = model.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+    return float(np.median(np.asarray(x.sum(axis=1)).ravel()))
 
 
 def _without_data(model: SCVI) -> SCVI:

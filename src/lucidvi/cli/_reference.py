@@ -68,6 +68,9 @@ def map_cells(
     gene_key: Annotated[
         str | None, typer.Option(help="Column of var with the genes' names, if not the best one.")
     ] = None,
+    novelty_rate: Annotated[
+        float, typer.Option(help="Share of known cells that may be called unknown.")
+    ] = 0.05,
     overwrite: Overwrite = False,
 ) -> None:
     """Map cells onto a reference, and give them its labels.
@@ -83,7 +86,7 @@ def map_cells(
         check_output(check_suffix(output, ".h5ad"), overwrite, {"query": query})
         with at_work(), opened_cells(query) as cells:
             known = Reference.load(reference)
-            out = known.map(cells, batch_key, layer=layer, gene_key=gene_key)
+            out = known.map(cells, batch_key, novelty_rate, layer=layer, gene_key=gene_key)
             write_cells(out, output)
     console = Console()
     console.print(_summary(out))
@@ -110,6 +113,8 @@ def _summary(out: AnnData) -> Table:
         table.add_row(f"Share of {what}", f"{said[f'share_of_{what}']:.1%}")
     if len(said["new_batches"]):
         table.add_row("New batches", ", ".join(said["new_batches"]))
+    unknown = int((out.obs["lucidvi_call"] == "unknown").sum())
+    table.add_row("Called unknown", f"{unknown:,}")
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -51,7 +52,7 @@ class PosteriorTarget(Target):
     def from_module(
         cls,
         module: BaseModuleClass,
-        tensors: dict[str, Tensor | None],
+        tensors: Mapping[str, Tensor | None],
         genes: Any | None = None,
     ) -> PosteriorTarget:
         r"""Make the target of a minibatch.
@@ -130,8 +131,8 @@ class PosteriorTarget(Target):
 
     def _log_joint(self, z: Tensor) -> Tensor:
         outputs = self._decode(z)
-        renormalize = self.log_library is not None and not self.module.use_size_factor_key
-        value = log_likelihood(outputs[MODULE_KEYS.PX_KEY], self.x, self.genes, renormalize)
+        px = outputs[MODULE_KEYS.PX_KEY]
+        value = log_likelihood(px, self.x, self.genes, self._renormalize)
         state, log_library = self._split(z)
         value = value + log_density(outputs[MODULE_KEYS.PZ_KEY], state)
         if self.log_library is None:
@@ -154,6 +155,12 @@ class PosteriorTarget(Target):
         every = torch.ones(self.width, dtype=torch.bool, device=z.device)
         return of_genes(px, every, renormalize=False)
 
+    def measured_likelihood(self, z: Tensor) -> CountLikelihood | distributions.Normal:
+        """:meth:`likelihood` of the measured genes, by which :meth:`log_joint` judges."""
+        if self.genes is None:
+            return self.likelihood(z)
+        return of_genes(self._decode(z)[MODULE_KEYS.PX_KEY], self.genes, self._renormalize)
+
     def select(self, cells: Tensor) -> PosteriorTarget:
         """See :meth:`Target.select`."""
         return replace(
@@ -168,6 +175,11 @@ class PosteriorTarget(Target):
         """See :meth:`Target.evaluate_with_gradient`; no work goes into the weights' gradients."""
         with frozen(self.module):
             return super().evaluate_with_gradient(z)
+
+    @property
+    def _renormalize(self) -> bool:
+        """Whether the normalized expression of the measured genes sums to one."""
+        return self.log_library is not None and not self.module.use_size_factor_key
 
     def _split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Latent state before its softmax, and log library, of shape ``(..., n_cells, 1)``."""

@@ -1,4 +1,4 @@
-"""Findings of an audit, and scores of an integration, as matplotlib axes, one plot each."""
+"""Findings of an audit, scores of an integration and calibrations, as matplotlib axes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lucidvi.pl._confounding import confounding
 from lucidvi.pl._fit import fit
 from lucidvi.pl._identifiability import identifiability
 from lucidvi.pl._integration import integration
+from lucidvi.pl._reliability import reliability
 from lucidvi.pl._stability import stability
 
 #: The plot of each finding, by the finding's name.
@@ -32,5 +33,6 @@ __all__ = [
     "fit",
     "identifiability",
     "integration",
+    "reliability",
     "stability",
 ]

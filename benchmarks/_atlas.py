@@ -1,0 +1,144 @@
+"""Leave something out of a reference, map it, and see what the reference says of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scvi
+from anndata import AnnData
+from sklearn.decomposition import PCA
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.model_selection import cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+
+from lucidvi.atlas import Reference
+from lucidvi.atlas._reliability import expected_calibration_error
+from lucidvi.model import SCVI
+
+#: Rates at which false positives are counted.
+RATES = (0.01, 0.05, 0.1)
+#: Balanced accuracy from which on two types count as told apart.
+TOLD_APART = 0.8
+#: Components, neighbours and folds of the classifier that says so; cells that a type needs.
+N_COMPONENTS, N_NEIGHBOURS, N_FOLDS, N_CELLS_MIN = 30, 15, 5, 20
+
+
+def leave_out(
+    adata: AnnData,
+    column: str,
+    value: str,
+    labels_key: str = "cell_type",
+    batch_key: str | None = None,
+    **train: Any,
+) -> tuple[Reference, AnnData]:
+    """Make a reference of the cells outside a category.
+
+    Parameters
+    ----------
+    adata
+        Cells with counts.
+    column, value
+        The category, such as a batch or a cell type.
+    labels_key, batch_key
+        Columns of labels and of batches.
+    **train
+        Of :meth:`SCVI.train`.
+
+    Returns
+    -------
+    The reference, and the cells that were left out.
+    """
+    inside = (adata.obs[column].astype(str) == value).to_numpy()
+    rest = adata[~inside].copy()
+    scvi.settings.seed = 0
+    SCVI.setup_anndata(rest, batch_key=batch_key)
+    model = SCVI(rest, gene_likelihood="nb")
+    model.train(**train)
+    return Reference.from_model(model, labels_key=labels_key), adata[inside].copy()
+
+
+def label_scores(out: AnnData, labels_key: str = "cell_type") -> dict[str, float]:
+    """Score the labels of mapped cells of which the truth is known.
+
+    Parameters
+    ----------
+    out
+        Result of :meth:`Reference.map`.
+    labels_key
+        Column with the true labels.
+
+    Returns
+    -------
+    ``accuracy`` and ``ece`` of the label, and the ``false_positives`` of novelty at each rate.
+    """
+    right = (out.obs["lucidvi_label"].astype(str) == out.obs[labels_key].astype(str)).to_numpy()
+    confidence = out.obs["lucidvi_confidence"].to_numpy()
+    novelty = out.obs["lucidvi_novelty"].to_numpy()
+    return {
+        "accuracy": float(right.mean()),
+        "ece": expected_calibration_error(confidence, right),
+        **{f"false_positives_{rate:g}": float((novelty <= rate).mean()) for rate in RATES},
+    }
+
+
+def novelty_auroc(known: AnnData, new: AnnData) -> float:
+    """Area under the ROC curve of telling new cells from known ones by their p-values.
+
+    Parameters
+    ----------
+    known, new
+        Results of :meth:`Reference.map`.
+    """
+    p = np.concatenate([out.obs["lucidvi_novelty"].to_numpy() for out in (known, new)])
+    return float(roc_auc_score(np.repeat([0, 1], [known.n_obs, new.n_obs]), -p))
+
+
+def told_apart(adata: AnnData, labels_key: str = "cell_type") -> pd.DataFrame:
+    """Say which types can be told from the type that is most like them, without our model.
+
+    By the 15 nearest cells in the space of 30 principal components of log-normalised counts,
+    cross-validated, on equally many cells of both types.
+
+    Parameters
+    ----------
+    adata
+        Cells with counts.
+    labels_key
+        Column with the types.
+
+    Returns
+    -------
+    A row a type with at least 20 cells: ``nearest``, the type that it is told from worst,
+    ``balanced_accuracy`` and ``told_apart``, whether that is at least 0.8.
+    """
+    x = adata.X / adata.X.sum(axis=1).reshape(-1, 1) * 1e4
+    log_x = np.log1p(np.asarray(x.todense() if hasattr(x, "todense") else x))
+    z = PCA(N_COMPONENTS, random_state=0).fit_transform(log_x)
+    labels = adata.obs[labels_key].astype(str).to_numpy()
+    types = [name for name, n in pd.Series(labels).value_counts().items() if n >= N_CELLS_MIN]
+    rows = {}
+    for name in types:
+        scores = {
+            other: _accuracy(z[labels == name], z[labels == other])
+            for other in types
+            if other != name
+        }
+        nearest = min(scores, key=lambda other: scores[other])
+        rows[name] = {
+            "nearest": nearest,
+            "balanced_accuracy": scores[nearest],
+            "told_apart": scores[nearest] >= TOLD_APART,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _accuracy(a: np.ndarray, b: np.ndarray) -> float:
+    """Balanced accuracy of telling two types apart, on equally many cells of each."""
+    n = min(len(a), len(b))
+    rng = np.random.default_rng(0)
+    z = np.concatenate([rng.permutation(part)[:n] for part in (a, b)])
+    kind = np.repeat([0, 1], n)
+    neighbours = KNeighborsClassifier(min(N_NEIGHBOURS, n // 2))
+    return float(balanced_accuracy_score(kind, cross_val_predict(neighbours, z, kind, cv=N_FOLDS)))

@@ -1,0 +1,92 @@
+"""What a reference says of cells: labels on each level, how sure they are, and what is unknown."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scvi
+from numpy.typing import NDArray
+
+from lucidvi.atlas._hierarchy import coarser, finest_believed
+from lucidvi.atlas._voters import States
+from lucidvi.errors import DataError
+
+if TYPE_CHECKING:
+    from lucidvi.atlas._reference import Reference
+
+LABEL, CONFIDENCE = "lucidvi_label", "lucidvi_confidence"
+NOVELTY, CALL = "lucidvi_novelty", "lucidvi_call"
+#: The call of a cell that is unlike the reference.
+UNKNOWN = "unknown"
+
+
+def calls(
+    reference: Reference,
+    states: States,
+    information: float,
+    new_batch: NDArray[np.bool_],
+    novelty_rate: float,
+    min_confidence: float,
+) -> dict[str, Any]:
+    """Return the columns of ``obs`` that :meth:`Reference.map` adds.
+
+    Parameters
+    ----------
+    reference
+        The reference; of one without calibration confidences are shares of the votes, p-values
+        are NaN and no cell is unknown.
+    states
+        Posteriors of the cells.
+    information
+        Share of the model's information that was measured.
+    new_batch
+        Which cells are of a batch that the model does not know, shape ``(n_cells,)``.
+    novelty_rate, min_confidence
+        As in :meth:`Reference.map`.
+    """
+    shares, scores = reference.voters.judge(states)
+    novelty = np.full(len(scores), np.nan)
+    calibration = reference.calibration
+    for is_new in (False, True):
+        cells = new_batch == is_new
+        if calibration is not None and cells.any():
+            shares[cells] = calibration.probabilities(shares[cells], information, is_new)
+            novelty[cells] = calibration.p_values(scores[cells], information, is_new)
+    levels = reference.levels
+    labels, confidences = [], []
+    for level in levels.values():
+        p = coarser(shares, reference.labels, level)
+        labels.append(pd.Categorical.from_codes(p.argmax(axis=1), categories=level.categories))
+        confidences.append(p.max(axis=1))
+    found: dict[str, Any] = {}
+    for key, label, confidence in list(zip(levels, labels, confidences, strict=True))[:-1]:
+        found[f"{LABEL}_{key}"], found[f"{CONFIDENCE}_{key}"] = label, confidence
+    called = finest_believed(labels, confidences, min_confidence)
+    return found | {
+        LABEL: labels[-1],
+        CONFIDENCE: confidences[-1],
+        NOVELTY: novelty,
+        CALL: pd.Categorical(np.where(novelty <= novelty_rate, UNKNOWN, called)),
+    }
+
+
+def check_rates(reference: Reference, novelty_rate: float, min_confidence: float) -> None:
+    """Raise DataError for rates that are none, and warn of one that is never reached."""
+    for name, rate in (("novelty_rate", novelty_rate), ("min_confidence", min_confidence)):
+        if not 0 <= rate <= 1:
+            raise DataError(f"`{name}` is {rate!r}.", remedy="pass a share from 0 to 1.")
+    calibration = reference.calibration
+    if calibration is None:
+        return
+    least = 1 / (1 + calibration.n_cells)
+    if 0 < novelty_rate < least:
+        warnings.warn(
+            f"No cell can be called unknown at novelty_rate={novelty_rate:g}: of the "
+            f"{calibration.n_cells} cells that the reference is calibrated by, the least p-value "
+            f"is {least:.2g}.",
+            UserWarning,
+            stacklevel=scvi.settings.warnings_stacklevel,
+        )
