@@ -1,7 +1,22 @@
 """Fast, tight and inspectable variational autoencoders for single-cell omics."""
 
+from importlib import import_module
 from importlib.metadata import version
+from types import ModuleType
 
 __version__ = version("lucidvi")
 
+#: What users call, imported when it is first asked for: torch and scvi-tools take seconds.
+_PARTS = ("atlas", "audit", "distributions", "errors", "inference", "model", "module", "pl")
+
 __all__ = ["__version__"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _PARTS:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PARTS])

@@ -112,7 +112,8 @@ def _summary(out: AnnData) -> Table:
     for what in ("expression", "information"):
         table.add_row(f"Share of {what}", f"{said[f'share_of_{what}']:.1%}")
     if len(said["new_batches"]):
-        table.add_row("New batches", ", ".join(said["new_batches"]))
+        pairs = zip(said["new_batches"], said["new_batches_as"], strict=True)
+        table.add_row("New batches", ", ".join(f"{new} (as {known})" for new, known in pairs))
     unknown = int((out.obs["lucidvi_call"] == "unknown").sum())
     table.add_row("Called unknown", f"{unknown:,}")
     return table
