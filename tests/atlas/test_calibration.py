@@ -196,7 +196,7 @@ def test_one_label_and_a_label_of_one_cell(simulate):
         assert 0 < out.obs["lucidvi_novelty"].iloc[0] <= 1
         assert out.obs["lucidvi_label"].iloc[0] in reference.labels.categories
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         assert Reference.from_model(model, "one").map(adata).obs["lucidvi_confidence"].eq(1).all()
 
 

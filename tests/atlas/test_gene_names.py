@@ -156,7 +156,7 @@ def test_the_reference_keeps_columns_that_name_genes(simulate, query, tmp_path):
     before = reference.cells.var.copy()
     reference.save(tmp_path / "atlas")
     loaded = Reference.load(tmp_path / "atlas")
-    pd.testing.assert_frame_equal(reference.cells.var, before)
-    pd.testing.assert_frame_equal(loaded.cells.var, before)
+    for var in (reference.cells.var, loaded.cells.var):  # texts' type is that of pandas' version
+        pd.testing.assert_frame_equal(var, before, check_dtype=False)
     out = loaded.map(named_by_ids(query, ".3"))
     assert out.uns["lucidvi"]["n_genes_measured"] == 60

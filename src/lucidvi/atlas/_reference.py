@@ -288,11 +288,14 @@ class Reference:
 
     @property
     def n_bytes_per_cell(self) -> float:
-        """Bytes that a reference cell takes in memory: posterior, label, batch and name."""
-        names = pd.Series(self.cells.obs_names)  # an index's own size grows when it is searched
+        """Bytes of a reference cell: posterior, labels and batch (as numbers) and name.
+
+        What Python adds to a name, and pandas to a column, depends on their versions and is left
+        out.
+        """
         size = self.loc.nbytes + self.scale.nbytes
-        for text in (self.cells.obs, names.to_frame()):
-            size += int(text.memory_usage(index=False, deep=True).sum())
+        size += sum(self.cells.obs[key].cat.codes.to_numpy().nbytes for key in self.cells.obs)
+        size += sum(len(name.encode()) for name in self.cells.obs_names)
         return size / self.cells.n_obs
 
     def __repr__(self) -> str:
