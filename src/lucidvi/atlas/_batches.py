@@ -14,7 +14,7 @@ from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from lucidvi.atlas._query import Query, categories, nothing_is_trained
-from lucidvi.inference import PosteriorTarget, information, refine
+from lucidvi.inference import PosteriorTarget, information
 from lucidvi.model import SCVI
 from lucidvi.nn import frozen
 
@@ -148,8 +148,9 @@ def _fit(module: Any, tensors: dict[str, Tensor], genes: NDArray[np.bool_]) -> f
 def _shift(module: Any, minibatches: list[dict[str, Tensor]], genes: NDArray[np.bool_]) -> Tensor:
     """Shifts of a batch that is decoded as a known one, see :func:`learn_batch`."""
     targets = [_target(module, tensors, genes) for tensors in minibatches]
-    # Where genes are missing, the encoder takes them for zeros.
-    states = [t.q0.mean if genes.all() else refine(t).posterior.loc for t in targets]
+    # Not refined ones, even where genes are missing: without shifts, refinement takes the batch's
+    # effect for a state of the cells.
+    states = [target.q0.mean for target in targets]
     bias = module.decoder.px_scale_decoder[0].bias
     kept = bias.detach().clone()
     measured = torch.as_tensor(genes)
