@@ -14,13 +14,15 @@ from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from lucidvi.atlas._query import Query, categories, nothing_is_trained
-from lucidvi.inference import PosteriorTarget, information
+from lucidvi.inference import PosteriorTarget, information, refine
 from lucidvi.model import SCVI
 from lucidvi.nn import frozen
 
 #: Cells by which a batch is learned, and by which known batches are compared, at most.
 N_CELLS, N_COMPARED = 1_000, 256
 BATCH_SIZE = 128
+#: Share of the genes from which on the encoder's states are taken, and not refined ones.
+ENCODED = 0.5
 #: Standard deviation of a gene's shift before anything is seen, in nats.
 SHIFT_SD = 0.3
 #: Added to the logits of zero inflation, so that there is none.
@@ -148,9 +150,10 @@ def _fit(module: Any, tensors: dict[str, Tensor], genes: NDArray[np.bool_]) -> f
 def _shift(module: Any, minibatches: list[dict[str, Tensor]], genes: NDArray[np.bool_]) -> Tensor:
     """Shifts of a batch that is decoded as a known one, see :func:`learn_batch`."""
     targets = [_target(module, tensors, genes) for tensors in minibatches]
-    # Not refined ones, even where genes are missing: without shifts, refinement takes the batch's
-    # effect for a state of the cells.
-    states = [target.q0.mean for target in targets]
+    # The encoder takes missing genes for zeros; but refinement without shifts takes the effect of
+    # a batch for a state of the cells, which is worse while most genes are there.
+    encoded = genes.mean() >= ENCODED
+    states = [t.q0.mean if encoded else refine(t).posterior.loc for t in targets]
     bias = module.decoder.px_scale_decoder[0].bias
     kept = bias.detach().clone()
     measured = torch.as_tensor(genes)
