@@ -136,7 +136,7 @@ def small(adata, setup, **kwargs):
 
 
 def test_a_reference_of_one_batch(simulate):
-    """Its decoder has no weights of batches; adding some must not move the known batch."""
+    """Its decoder has no weights of batches; what a new one shifts must not stay for the known."""
     reference = small(simulate(80, n_batches=1), {"batch_key": "batch"})
     mixed = simulate(60, seed=11)
     known = (mixed.obs["batch"] == "lane0").to_numpy()
