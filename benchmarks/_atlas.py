@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scvi
+from _integration import DATASETS, Dataset
 from anndata import AnnData
 from sklearn.decomposition import PCA
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
@@ -17,12 +18,46 @@ from lucidvi.atlas import Reference
 from lucidvi.atlas._reliability import expected_calibration_error
 from lucidvi.model import SCVI
 
+#: Data sets, the column of what is left out in turn, and which of its values (None: all).
+LEFT_OUT: dict[str, tuple[str, list[str] | None]] = {
+    "panc8_small": ("technology", None),
+    "cellbench_3tech": ("batch", None),
+    "lupus_t": ("batch", None),
+    "onek1k_40donors": ("pool", ["57", "20", "53"]),
+}
 #: Rates at which false positives are counted.
 RATES = (0.01, 0.05, 0.1)
 #: Balanced accuracy from which on two types count as told apart.
 TOLD_APART = 0.8
 #: Components, neighbours and folds of the classifier that says so; cells that a type needs.
 N_COMPONENTS, N_NEIGHBOURS, N_FOLDS, N_CELLS_MIN = 30, 15, 5, 20
+
+
+def left_out(dataset: str) -> list[str]:
+    """Say which values of :data:`LEFT_OUT` are left out of a data set in turn."""
+    column, values = LEFT_OUT[dataset]
+    return values or sorted(DATASETS[dataset].read().obs[column].astype(str).unique())
+
+
+def divided(dataset: str, value: str) -> tuple[Dataset, AnnData, AnnData]:
+    """Divide a data set's cells with a label.
+
+    Parameters
+    ----------
+    dataset, value
+        As in :func:`left_out`.
+
+    Returns
+    -------
+    The data set, the cells outside, and those with the value whose types are outside, too.
+    """
+    chosen = DATASETS[dataset]
+    adata = chosen.read()
+    adata = adata[adata.obs[chosen.labels_key].notna()].copy()
+    inside = (adata.obs[LEFT_OUT[dataset][0]].astype(str) == value).to_numpy()
+    known, query = adata[~inside].copy(), adata[inside].copy()
+    types = known.obs[chosen.labels_key].unique()
+    return chosen, known, query[query.obs[chosen.labels_key].isin(types)].copy()
 
 
 def leave_out(

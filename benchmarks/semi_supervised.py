@@ -19,19 +19,14 @@ from typing import Any
 os.environ["TQDM_DISABLE"] = "1"
 
 import numpy as np
-from _integration import DATASETS, LUCID, train
+from _atlas import LEFT_OUT, divided, left_out
+from _integration import LUCID, train
 from _measure import CACHE, cpu_model, digest, page, report, table
 from anndata import AnnData
 
 FOLDER = CACHE / "semi_supervised"
 UNLABELLED = "not labelled"
 SEEDS = (0,)
-#: Data sets, the column of what is left out in turn, and which of its values.
-LEFT_OUT: dict[str, tuple[str, list[str] | None]] = {
-    "panc8_small": ("technology", None),
-    "lupus_t": ("batch", None),
-    "onek1k_40donors": ("pool", ["57"]),
-}
 SCVI, SCANVI = "scvi", "scanvi"
 
 
@@ -53,11 +48,7 @@ def measure(dataset: str, value: str, seed: int, training: dict[str, Any]) -> di
 
     from lucidvi.atlas import Reference
 
-    chosen = DATASETS[dataset]
-    adata = chosen.read()
-    adata = adata[adata.obs[chosen.labels_key].notna()].copy()
-    out = (adata.obs[LEFT_OUT[dataset][0]].astype(str) == value).to_numpy()
-    known, query = adata[~out].copy(), adata[out].copy()
+    chosen, known, query = divided(dataset, value)
     start = time.perf_counter()
     model = train(known, chosen.batch_key, seed, LUCID, training)
     seconds = {SCVI: time.perf_counter() - start}
@@ -124,9 +115,7 @@ def main() -> None:
     training = {"max_epochs": 2} if given.quick else {}
     rows = []
     for dataset in given.datasets:
-        column, values = LEFT_OUT[dataset]
-        adata = DATASETS[dataset].read()
-        for value in values or sorted(adata.obs[column].astype(str).unique()):
+        for value in left_out(dataset):
             for seed in given.seeds:
                 found = measured(dataset, value, seed, training)
                 rows.append(row(f"{dataset}, without {value}", found))
