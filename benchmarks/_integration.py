@@ -84,7 +84,7 @@ def train(adata: AnnData, batch_key: str, seed: int, way: str, train: dict[str, 
 
 
 def embed(dataset: str, seed: int, way: str, train_kwargs: dict[str, Any], file: str) -> Any:
-    """Write the coordinates of all cells to a file, and return the seconds that they took.
+    """Write the coordinates of all cells to a file, and return the CPU seconds that they took.
 
     Parameters
     ----------
@@ -102,9 +102,9 @@ def embed(dataset: str, seed: int, way: str, train_kwargs: dict[str, Any], file:
     chosen = DATASETS[dataset]
     adata = chosen.read()
     train(adata.copy(), chosen.batch_key, seed, way, {"max_epochs": 1})  # compiles
-    start = time.perf_counter()
+    start = time.process_time()
     model = train(adata, chosen.batch_key, seed, way, train_kwargs)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     np.save(file, model.get_latent_representation().astype(np.float32))
     return {"seconds": seconds, "n_epochs": len(model.history["elbo_train"])}
 

@@ -160,8 +160,8 @@ def test_a_folder_without_calibration_is_read(reference, query, tmp_path):
     np.testing.assert_array_equal(out.obs["lucidvi_confidence"], shares.max(axis=1))
 
 
-def untrained(adata):
-    SCVI.setup_anndata(adata)
+def untrained(adata, **setup):
+    SCVI.setup_anndata(adata, **setup)
     model = SCVI(adata, n_hidden=8, n_latent=2, gene_likelihood="nb")
     model.is_trained_ = True
     model.module.eval()
@@ -198,6 +198,24 @@ def test_one_label_and_a_label_of_one_cell(simulate):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert Reference.from_model(model, "one").map(adata).obs["lucidvi_confidence"].eq(1).all()
+
+
+def test_warns_of_new_batches_if_batches_have_no_labels_in_common(simulate):
+    adata = simulate(200)
+    adata.obs["sorted"] = adata.obs["batch"].astype(str)
+    adata.obs.loc[adata.obs_names[:60], "sorted"] = "both"  # 30 % of the cells
+    model = untrained(adata, batch_key="batch")
+    few = Reference.from_model(model, "sorted")
+    assert few.calibration.share_compared == pytest.approx(0.3, abs=0.05)
+    elsewhere = simulate(50, seed=5, first_batch=2)
+    with pytest.warns(UserWarning, match=r"new batches cannot be relied on: for 7\d%.*'sorted'"):
+        few.map(elsewhere)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        few.map(simulate(50, seed=5))  # of known batches
+        all_shared = Reference.from_model(model)
+        all_shared.map(elsewhere)
+    assert all_shared.calibration.share_compared == 1
 
 
 @pytest.mark.parametrize("name", ["novelty_rate", "min_confidence"])

@@ -70,6 +70,11 @@ class Calibration:
         """Whether cells of new batches are calibrated for themselves."""
         return any(setting.new_batch for setting in self.settings)
 
+    @property
+    def share_compared(self) -> float:
+        """Share of the cells that other batches can vote on: whose label these have, too."""
+        return len(self._of(True)[0].scores) / self.n_cells if self.new_batches else 0.0
+
     def expected_calibration_error(self, *, new_batch: bool = False, raw: bool = False) -> float:
         r"""Mean distance of confidence and accuracy, over bins of equally many cells.
 

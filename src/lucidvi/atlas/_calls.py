@@ -21,6 +21,9 @@ LABEL, CONFIDENCE = "lucidvi_label", "lucidvi_confidence"
 NOVELTY, CALL = "lucidvi_novelty", "lucidvi_call"
 #: The call of a cell that is unlike the reference.
 UNKNOWN = "unknown"
+#: Share of the calibration cells that other batches must be able to vote on, for what is said of
+#: new batches to be believed.
+COMPARED = 0.5
 
 
 def calls(
@@ -47,6 +50,8 @@ def calls(
     novelty_rate, min_confidence
         As in :meth:`Reference.map`.
     """
+    if new_batch.any():
+        _warn_of_new_batches(reference)
     shares, scores = reference.voters.judge(states)
     novelty = np.full(len(scores), np.nan)
     calibration = reference.calibration
@@ -90,3 +95,18 @@ def check_rates(reference: Reference, novelty_rate: float, min_confidence: float
             UserWarning,
             stacklevel=scvi.settings.warnings_stacklevel,
         )
+
+
+def _warn_of_new_batches(reference: Reference) -> None:
+    """Warn if the reference cannot say how unlike each other its own batches are."""
+    calibration = reference.calibration
+    if calibration is None or calibration.share_compared >= COMPARED:
+        return
+    warnings.warn(
+        f"Confidences and p-values of new batches cannot be relied on: for "
+        f"{1 - calibration.share_compared:.0%} of the cells that the reference is calibrated by, "
+        f"no other batch has enough cells of their label in {reference.labels_key!r}. To change "
+        "that, make a reference of batches that share labels, or of coarser labels.",
+        UserWarning,
+        stacklevel=scvi.settings.warnings_stacklevel,
+    )
