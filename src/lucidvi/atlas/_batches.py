@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
+from scvi.utils import track
 from torch import Tensor
 
 from lucidvi.atlas._query import Query, categories, nothing_is_trained
@@ -18,9 +19,16 @@ from lucidvi.inference import PosteriorTarget, information, refine
 from lucidvi.model import SCVI
 from lucidvi.nn import frozen
 
-#: Cells by which a batch is learned, and by which known batches are compared, at most.
-N_CELLS, N_COMPARED = 1_000, 256
+#: Cells by which a batch is learned, at most.
+N_CELLS = 1_000
 BATCH_SIZE = 128
+#: Cells by which known batches are compared: all of them by the first, the best by more. Each
+#: time a quarter stays, or as many as are compared by all of the cells in any case.
+N_COMPARED, STAY, N_STAY = (32, 64, 128, 256), 0.25, 8
+#: Cells times batches that are decoded at once.
+N_AT_ONCE = 512
+#: New batches from which a progress bar is shown.
+MANY = 5
 #: Share of the genes from which on the encoder's states are taken, and not refined ones.
 ENCODED = 0.5
 #: Standard deviation of a gene's shift before anything is seen, in nats.
@@ -94,14 +102,17 @@ def model_of_query(reference: SCVI, query: Query) -> tuple[SCVI, list[NewBatch]]
     groups = (
         np.flatnonzero(query.group[query.sample] == i) for i in range(len(query.new_batches))
     )
-    return model, [learn_batch(model, cells, query.genes) for cells in groups]
+    n_groups = len(query.new_batches)
+    bar = track(groups, "Learning batches", disable=n_groups < MANY, total=n_groups)
+    return model, [learn_batch(model, cells, query.genes) for cells in bar]
 
 
 def learn_batch(model: Any, cells: NDArray[np.integer], genes: NDArray[np.bool_]) -> NewBatch:
     r"""Learn a new batch of its cells, with everything else as it is.
 
-    The known batch is the one under which the counts are likeliest at the encoder's states. Given
-    these and it, the shifts that maximize :math:`\log p(x \mid z, \delta) + \log p(\delta)` are
+    The known batch is the one under which the counts are likeliest at the encoder's states; of
+    many, those that are far behind on some of the cells are not tried on more. Given the states
+    and the batch, the shifts that maximize :math:`\log p(x \mid z, \delta) + \log p(\delta)` are
     found by Fisher scoring, gene by gene.
 
     Parameters
@@ -115,21 +126,60 @@ def learn_batch(model: Any, cells: NDArray[np.integer], genes: NDArray[np.bool_]
     """
     names = categories(model, REGISTRY_KEYS.BATCH_KEY)
     cells = np.random.default_rng(SEED).permutation(cells)[:N_CELLS]
-    minibatches = list(_minibatches(model, cells))
-    few = minibatches[: -(-N_COMPARED // BATCH_SIZE)]
     with NewBatch(names[0], torch.zeros(len(genes))).decoded(model.module):
-        fits = [
-            sum(_fit(model.module, _in_batch(tensors, batch), genes) for tensors in few)
-            for batch in range(len(names))
-        ]
-        known = int(np.argmax(fits))
-        of_known = [_in_batch(tensors, known) for tensors in minibatches]
+        known = _likeliest(model, cells, genes, len(names))
+        of_known = [_in_batch(tensors, known) for tensors in _minibatches(model, cells)]
         shift = _shift(model.module, of_known, genes)
     return NewBatch(names[known], shift)
 
 
-def _minibatches(model: Any, cells: NDArray[np.integer]) -> Iterator[dict[str, Tensor]]:
-    yield from model._make_data_loader(adata=model.adata, indices=cells, batch_size=BATCH_SIZE)
+def _likeliest(
+    model: Any, cells: NDArray[np.integer], genes: NDArray[np.bool_], n_batches: int
+) -> int:
+    """Position of the known batch under which the cells are likeliest, by successive halving."""
+    fits = np.zeros(n_batches)
+    left = np.arange(n_batches)
+    for part in np.split(cells[: N_COMPARED[-1]], N_COMPARED[:-1]):
+        if len(part):
+            fits[left] += _fits(model, part, genes, left)
+            best_first = left[np.argsort(-fits[left], kind="stable")]
+            left = best_first[: max(N_STAY, int(STAY * len(left)))]
+    return int(left[0])
+
+
+def _fits(
+    model: Any,
+    cells: NDArray[np.integer],
+    genes: NDArray[np.bool_],
+    batches: NDArray[np.integer],
+) -> NDArray[np.floating]:
+    """Log joint density of some cells and the encoder's states in each batch, in nats."""
+    module, n_cells = model.module, len(cells)
+    (tensors,) = _minibatches(model, cells, n_cells)
+    target = _target(module, tensors, genes)
+    fits = []
+    for some in np.array_split(batches, -(-len(batches) * n_cells // N_AT_ONCE)):
+        if module.encode_covariates:
+            targets = [_target(module, _in_batch(tensors, batch), genes) for batch in some]
+        else:  # the encoder's states are the same in every batch
+            targets = [_repeated(target, some)]
+        fits += [t.evaluate(t.q0.mean[None]).reshape(-1, n_cells).sum(dim=1) for t in targets]
+    return torch.cat(fits).cpu().numpy()
+
+
+def _repeated(target: PosteriorTarget, batches: NDArray[np.integer]) -> PosteriorTarget:
+    """Return the target of the same cells and first guess in each of several batches."""
+    key = REGISTRY_KEYS.BATCH_KEY
+    n_cells = target.n_cells
+    several = target.select(torch.arange(n_cells, device=target.x.device).repeat(len(batches)))
+    batch = torch.as_tensor(np.repeat(batches, n_cells)[:, None]).to(several.covariates[key])
+    return replace(several, covariates=several.covariates | {key: batch})
+
+
+def _minibatches(
+    model: Any, cells: NDArray[np.integer], batch_size: int = BATCH_SIZE
+) -> Iterator[dict[str, Tensor]]:
+    yield from model._make_data_loader(adata=model.adata, indices=cells, batch_size=batch_size)
 
 
 def _in_batch(tensors: dict[str, Tensor], batch: int) -> dict[str, Tensor]:
@@ -139,12 +189,6 @@ def _in_batch(tensors: dict[str, Tensor], batch: int) -> dict[str, Tensor]:
 
 def _target(module: Any, tensors: dict[str, Tensor], genes: NDArray[np.bool_]) -> PosteriorTarget:
     return PosteriorTarget.from_module(module, tensors, None if genes.all() else genes)
-
-
-def _fit(module: Any, tensors: dict[str, Tensor], genes: NDArray[np.bool_]) -> float:
-    """Log joint density of counts and the encoder's states, in nats."""
-    target = _target(module, tensors, genes)
-    return float(target.evaluate(target.q0.mean[None]).sum())
 
 
 def _shift(module: Any, minibatches: list[dict[str, Tensor]], genes: NDArray[np.bool_]) -> Tensor:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scvi
 import torch
 from anndata import AnnData
+from numpy.typing import NDArray
+from scvi.utils import track
 
 from lucidvi.atlas._batches import NewBatch, model_of_query
 from lucidvi.atlas._calls import calls, check_rates
 from lucidvi.atlas._genes import EXPRESSION, INFORMATION
 from lucidvi.atlas._query import Query, nothing_is_trained, read_query, with_tables_in_memory
 from lucidvi.atlas._voters import States
+from lucidvi.inference import NormalPosterior, PosteriorTarget, refine
 
 if TYPE_CHECKING:
     from lucidvi.atlas._reference import Reference
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 #: Where latent means and standard deviations are, in ``obsm`` of references and of results.
 LOC, SCALE = "X_lucidvi", "X_lucidvi_scale"
 SEED = 0
+#: Minibatches from which a progress bar is shown.
+LONG = 5
 
 
 def map_query(
@@ -64,9 +70,26 @@ def map_query(
 
 
 def _refined(model: Any, given: Query, batches: Sequence[NewBatch]) -> States:
-    """Refine the cells part by part, of which one is in memory at a time."""
-    genes = None if given.genes.all() else given.genes
+    """Refine the cells, with one progress bar for all of them if they are many."""
     loc, scale = np.empty((2, len(given.obs), model.module.n_latent), dtype=np.float32)
+    sizes = [
+        n for cells in given.parts for n in np.unique(given.group[cells], return_counts=True)[1]
+    ]
+    n_minibatches = sum(-(-int(n) // scvi.settings.batch_size) for n in sizes)
+    minibatches = _refined_minibatches(model, given, batches)
+    for cells, posterior in track(
+        minibatches, "Mapping", disable=n_minibatches < LONG, total=n_minibatches
+    ):
+        loc[cells] = posterior.loc[:, : loc.shape[1]].cpu()
+        scale[cells] = posterior.scale[:, : loc.shape[1]].cpu()
+    return States(loc, scale)
+
+
+def _refined_minibatches(
+    model: Any, given: Query, batches: Sequence[NewBatch]
+) -> Iterator[tuple[NDArray[np.integer], NormalPosterior]]:
+    """Yield positions of cells and their posteriors; one part of the cells is in memory."""
+    genes = None if given.genes.all() else given.genes
     as_known = given.known_as([batch.known for batch in batches])
     for cells in given.parts:
         part = as_known.of(cells)
@@ -77,11 +100,15 @@ def _refined(model: Any, given: Query, batches: Sequence[NewBatch]) -> States:
         group = given.group[cells]
         for i in np.unique(group):
             rows = np.flatnonzero(group == i)
+            done = 0
             with batches[i].decoded(model.module) if i >= 0 else nullcontext():
-                posterior = model.refine_posterior(part, rows, genes)
-            loc[cells[rows]], scale[cells[rows]] = posterior.loc, posterior.scale
+                for tensors in model._make_data_loader(adata=part, indices=rows):
+                    target = PosteriorTarget.from_module(model.module, tensors, genes)
+                    here = rows[done : done + target.n_cells]
+                    yield cells[here], refine(target).posterior
+                    done += target.n_cells
         model.deregister_manager(part)  # scvi-tools would hold the cells as long as it runs
-    return States(loc, scale)
+        del part, manager  # before the next one is read
 
 
 def _summary(reference: Reference, given: Query) -> dict[str, Any]:

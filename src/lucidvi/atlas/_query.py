@@ -27,7 +27,7 @@ NOT_HERE = ("Training this model on the query cannot move", ".* has fewer than 3
 COLUMN_LISTS = ("categorical_covariate_keys", "continuous_covariate_keys")
 #: Counts of the model's genes, zeros included, that are held at a time, and what the number of
 #: cells in a part is a multiple of, so that minibatches are those of the query in one part.
-PART, MULTIPLE = 2**27, 1_024
+PART, MULTIPLE = 2**25, 1_024
 SEED = 0
 #: How many times as deep as the reference a batch has to be to be thinned, by its median cell; and
 #: counts of a cell that are left at least.
