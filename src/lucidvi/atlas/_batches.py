@@ -54,15 +54,20 @@ class NewBatch:
 
     Parameters
     ----------
-    known
-        Name of the known batch.
+    known, code
+        Name of the known batch, and its number in the model.
     shift
         Shift :math:`\delta` of the log expression, shape ``(n_genes,)``; zero for genes that
         were not measured.
     """
 
     known: Any
+    code: int
     shift: Tensor
+
+    def of(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a minibatch as cells of the known batch."""
+        return _in_batch(tensors, self.code)
 
     @contextmanager
     def decoded(self, module: Any) -> Iterator[None]:
@@ -107,7 +112,12 @@ def model_of_query(reference: SCVI, query: Query) -> tuple[SCVI, list[NewBatch]]
     return model, [learn_batch(model, cells, query.genes) for cells in bar]
 
 
-def learn_batch(model: Any, cells: NDArray[np.integer], genes: NDArray[np.bool_]) -> NewBatch:
+def learn_batch(
+    model: Any,
+    cells: NDArray[np.integer],
+    genes: NDArray[np.bool_],
+    besides: int | None = None,
+) -> NewBatch:
     r"""Learn a new batch of its cells, with everything else as it is.
 
     The known batch is the one under which the counts are likeliest at the encoder's states; of
@@ -123,22 +133,28 @@ def learn_batch(model: Any, cells: NDArray[np.integer], genes: NDArray[np.bool_]
         Their positions.
     genes
         Which genes were measured, shape ``(n_genes,)``.
+    besides
+        Number of a known batch that it is not taken for.
     """
     names = categories(model, REGISTRY_KEYS.BATCH_KEY)
+    among = np.setdiff1d(np.arange(len(names)), [] if besides is None else [besides])
     cells = np.random.default_rng(SEED).permutation(cells)[:N_CELLS]
-    with NewBatch(names[0], torch.zeros(len(genes))).decoded(model.module):
-        known = _likeliest(model, cells, genes, len(names))
+    with NewBatch(names[0], 0, torch.zeros(len(genes))).decoded(model.module):
+        known = _likeliest(model, cells, genes, among)
         of_known = [_in_batch(tensors, known) for tensors in _minibatches(model, cells)]
         shift = _shift(model.module, of_known, genes)
-    return NewBatch(names[known], shift)
+    return NewBatch(names[known], known, shift)
 
 
 def _likeliest(
-    model: Any, cells: NDArray[np.integer], genes: NDArray[np.bool_], n_batches: int
+    model: Any,
+    cells: NDArray[np.integer],
+    genes: NDArray[np.bool_],
+    among: NDArray[np.integer],
 ) -> int:
-    """Position of the known batch under which the cells are likeliest, by successive halving."""
-    fits = np.zeros(n_batches)
-    left = np.arange(n_batches)
+    """Known batch under which the cells are likeliest, by successive halving."""
+    fits = np.zeros(among.max() + 1)
+    left = among
     for part in np.split(cells[: N_COMPARED[-1]], N_COMPARED[:-1]):
         if len(part):
             fits[left] += _fits(model, part, genes, left)

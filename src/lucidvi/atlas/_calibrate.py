@@ -9,18 +9,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
+from scvi.utils import track
 
+from lucidvi.atlas._batches import NewBatch, learn_batch
 from lucidvi.atlas._calibration import Calibration, Setting
 from lucidvi.atlas._labels import N_NEIGHBOURS
+from lucidvi.atlas._place import Placed, place
+from lucidvi.atlas._query import categories
 from lucidvi.atlas._reliability import cross_fitted, fit
-from lucidvi.atlas._voters import States, Voters
+from lucidvi.atlas._voters import Voters
 
 #: Cells to calibrate by: at most; and at least, else cells of the training are taken.
 N_CELLS, N_CELLS_MIN = 1_000, 20
 #: Shares of the genes that are left in, at random, from all of them down.
 SHARES = (1.0, 0.5, 0.2)
-#: Groups of batches, at most, of which each is voted on by the others.
-N_GROUPS = 8
+#: Batches, at most, of which each is taken for a new one.
+N_NEW = 8
+#: Groups from which a progress bar is shown.
+LONG = 5
 SEED = 0
 
 
@@ -30,17 +37,21 @@ class Group:
 
     Parameters
     ----------
-    rows
-        Positions among the calibration cells.
+    cells, truth
+        Their positions in the reference, ascending, and their labels as numbers.
     voters
         Who votes on them.
     besides
         A voter for each that has no say on it, itself; None if they are not among the voters.
+    batch
+        The batch that they are all of, if it is taken for a new one.
     """
 
-    rows: NDArray[np.integer]
+    cells: NDArray[np.integer]
+    truth: NDArray[np.integer]
     voters: Voters
     besides: NDArray[np.integer] | None = None
+    batch: str | None = None
 
 
 def calibrate(
@@ -67,23 +78,26 @@ def calibrate(
     if len(voters.codes) < 2:
         return None
     cells, held_out = calibration_cells(model, len(voters.codes))
-    kinds = {False: [Group(np.arange(len(cells)), voters, cells)]}
+    kinds = {False: [Group(cells, voters.codes[cells], voters, cells)]}
     if batches is not None:
-        others = list(by_other_batches(cells, voters, batches.codes))
-        if sum(len(group.rows) for group in others) >= N_CELLS_MIN:
+        others = list(by_other_batches(cells, voters, batches))
+        if sum(len(group.cells) for group in others) >= N_CELLS_MIN:
             kinds[True] = others
     rng = np.random.default_rng(SEED)
-    settings = []
-    for share in SHARES:
-        genes = rng.random(len(information)) < share
+    masks = [rng.random(len(information)) < share for share in SHARES]
+    for genes in masks:
         genes[information.argmax()] = True  # so that there is one
-        posterior = model.refine_posterior(indices=cells, genes=None if genes.all() else genes)
-        states = States(posterior.loc.astype(np.float32), posterior.scale.astype(np.float32))
-        known = float(information[genes].sum())
-        settings += [
-            _setting(new_batch, known, groups, states, voters.codes[cells])
-            for new_batch, groups in kinds.items()
-        ]
+    tasks = [(genes, *kind) for genes in masks for kind in kinds.items()]
+    few = sum(len(groups) for groups in kinds.values()) < LONG
+    learned = {group.batch: _as_new(model, group) for groups in kinds.values() for group in groups}
+    settings = [
+        _setting(
+            new_batch,
+            float(information[genes].sum()),
+            [_judged(model, group, learned[group.batch], genes) for group in groups],
+        )
+        for genes, new_batch, groups in track(tasks, "Calibrating", disable=few)
+    ]
     return Calibration(held_out, tuple(settings))
 
 
@@ -109,43 +123,83 @@ def calibration_cells(model: Any, n_cells: int) -> tuple[NDArray[np.integer], bo
 
 
 def by_other_batches(
-    cells: NDArray[np.integer], voters: Voters, batches: NDArray[np.integer]
+    cells: NDArray[np.integer], voters: Voters, batches: pd.Categorical
 ) -> Iterator[Group]:
-    """Let the batches vote on each other, each label's cells only where others have enough of it.
+    """Let all others vote on each batch, on a label's cells only where they have enough of it.
 
     Parameters
     ----------
     cells
         Positions of the calibration cells.
     voters, batches
-        All cells, and their batches as numbers.
+        All cells, and their batches; of many, those with the most calibration cells are judged.
     """
-    group = batches % N_GROUPS
-    for i in np.unique(group[cells]):
-        others = np.flatnonzero(group != i)
+    codes = batches.codes
+    by_size = pd.Series(codes[cells]).value_counts().index
+    for batch in by_size[:N_NEW]:
+        others = np.flatnonzero(codes != batch)
         n_others = np.bincount(voters.codes[others], minlength=voters.n_labels)
-        judged = (group[cells] == i) & (n_others[voters.codes[cells]] >= N_NEIGHBOURS)
+        judged = (codes[cells] == batch) & (n_others[voters.codes[cells]] >= N_NEIGHBOURS)
         if judged.any():
-            yield Group(np.flatnonzero(judged), voters.select(others))
+            own, name = cells[judged], str(batches.categories[batch])
+            yield Group(own, voters.codes[own], voters.select(others), batch=name)
 
 
-def _setting(
-    new_batch: bool,
-    information: float,
-    groups: list[Group],
-    states: States,
-    codes: NDArray[np.integer],
-) -> Setting:
-    judged = [g.voters.judge(states.select(g.rows), g.besides) for g in groups]
-    shares, scores = (np.concatenate(part) for part in zip(*judged, strict=True))
-    codes = codes[np.concatenate([group.rows for group in groups])]
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What came out for a group, and the truth.
+
+    Parameters
+    ----------
+    shares
+        Of the votes, shape ``(n_cells, n_labels)``.
+    distance, agreement
+        See :func:`lucidvi.atlas._novelty.novelty`, shape ``(n_cells,)``.
+    codes
+        True labels as numbers, shape ``(n_cells,)``.
+    """
+
+    shares: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    agreement: NDArray[np.float32]
+    codes: NDArray[np.integer]
+
+
+def _as_new(model: Any, group: Group) -> NewBatch | None:
+    """Learn a known batch as if it were new, with all genes."""
+    if group.batch is None:
+        return None
+    names = [str(name) for name in categories(model, REGISTRY_KEYS.BATCH_KEY)]
+    code = names.index(group.batch)
+    of_batch = np.ravel(model.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)) == code
+    genes = np.ones(model.adata_manager.summary_stats.n_vars, dtype=bool)
+    return learn_batch(model, np.flatnonzero(of_batch), genes, besides=code)
+
+
+def _judged(model: Any, group: Group, batch: NewBatch | None, genes: NDArray[np.bool_]) -> Judged:
+    """Treat a group as a query."""
+    placed = Placed.empty(len(group.cells), model.module.n_latent)
+    some = None if genes.all() else genes
+    for rows, block in place(model, model.adata, group.cells, some, len(group.cells), batch):
+        placed.put(np.searchsorted(group.cells, rows), block)
+    shares, distance = group.voters.judge(placed.states, group.besides)
+    return Judged(shares, distance, placed.agreement, group.truth)
+
+
+def _setting(new_batch: bool, information: float, judged: list[Judged]) -> Setting:
+    shares, distance, agreement, codes = (
+        np.concatenate([getattr(one, name) for one in judged])
+        for name in ("shares", "distance", "agreement", "codes")
+    )
     smoothing, power = fit(shares, codes)
     return Setting(
         new_batch=new_batch,
         information=information,
         smoothing=smoothing,
         power=power,
-        scores=np.sort(scores).astype(np.float32),
+        distance=distance.astype(np.float32),
+        agreement=agreement,
+        n_pool=int(np.median([len(one.codes) for one in judged])),
         confidence_raw=shares.max(axis=1).astype(np.float32),
         confidence=cross_fitted(shares, codes).max(axis=1).astype(np.float32),
         right=shares.argmax(axis=1) == codes,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lucidvi.atlas._novelty import p_values
+from lucidvi.atlas._novelty import novelty
 from lucidvi.atlas._reliability import expected_calibration_error, probabilities, reliability
 
 
@@ -26,8 +26,10 @@ class Setting:
         Share of the model's information that was left in.
     smoothing, power
         From votes to probabilities, see ``_reliability.probabilities``.
-    scores
-        Novelty scores of the cells, sorted upwards, shape ``(n_cells,)``.
+    distance, agreement
+        What novelty is made of, see :func:`lucidvi.atlas._novelty.novelty`; shape ``(n_cells,)``.
+    n_pool
+        Among about how many cells each was compared with those next to it.
     confidence_raw, confidence
         Share of the votes and calibrated probability of each cell's label, of which the latter
         owes nothing to the cell itself; shape ``(n_cells,)``.
@@ -39,7 +41,9 @@ class Setting:
     information: float
     smoothing: float
     power: float
-    scores: NDArray[np.float32]
+    distance: NDArray[np.float32]
+    agreement: NDArray[np.float32]
+    n_pool: int
     confidence_raw: NDArray[np.float32]
     confidence: NDArray[np.float32]
     right: NDArray[np.bool_]
@@ -63,7 +67,7 @@ class Calibration:
     @property
     def n_cells(self) -> int:
         """Number of cells it rests on."""
-        return len(self.settings[0].scores)
+        return len(self.settings[0].distance)
 
     @property
     def new_batches(self) -> bool:
@@ -73,7 +77,7 @@ class Calibration:
     @property
     def share_compared(self) -> float:
         """Share of the cells that other batches can vote on: whose label these have, too."""
-        return len(self._of(True)[0].scores) / self.n_cells if self.new_batches else 0.0
+        return len(self._of(True)[0].distance) / self.n_cells if self.new_batches else 0.0
 
     def expected_calibration_error(self, *, new_batch: bool = False, raw: bool = False) -> float:
         r"""Mean distance of confidence and accuracy, over bins of equally many cells.
@@ -134,18 +138,29 @@ class Calibration:
         )
 
     def p_values(
-        self, scores: NDArray[np.floating], information: float, new_batch: bool
+        self,
+        distance: NDArray[np.floating],
+        agreement: NDArray[np.floating],
+        information: float,
+        new_batch: bool,
     ) -> NDArray[np.float64]:
         """Return how many of the calibration cells are as unlike the reference as each cell.
 
         Parameters
         ----------
-        scores
-            Novelty scores, shape ``(n_cells,)``.
+        distance, agreement
+            Of the cells, shape ``(n_cells,)``; cells without agreement (NaN) are judged by their
+            distance alone.
         information, new_batch
             As in :meth:`probabilities`.
         """
-        return self._between(lambda s: p_values(scores, s.scores), information, new_batch)
+        return self._between(
+            lambda s: novelty(distance, agreement, s.distance, s.agreement), information, new_batch
+        )
+
+    def n_pool(self, new_batch: bool) -> int:
+        """Among about how many cells a cell is to be compared with those next to it."""
+        return self._of(new_batch)[0].n_pool
 
     def to_arrays(self) -> dict[str, Any]:
         """Return what :meth:`from_arrays` takes: numbers and arrays, by name."""

@@ -11,7 +11,7 @@ import scvi
 from numpy.typing import NDArray
 
 from lucidvi.atlas._hierarchy import coarser, finest_believed
-from lucidvi.atlas._voters import States
+from lucidvi.atlas._place import Placed
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ COMPARED = 0.5
 
 def calls(
     reference: Reference,
-    states: States,
+    placed: Placed,
     information: float,
     new_batch: NDArray[np.bool_],
     novelty_rate: float,
@@ -41,8 +41,8 @@ def calls(
     reference
         The reference; of one without calibration confidences are shares of the votes, p-values
         are NaN and no cell is unknown.
-    states
-        Posteriors of the cells.
+    placed
+        The cells.
     information
         Share of the model's information that was measured.
     new_batch
@@ -52,14 +52,16 @@ def calls(
     """
     if new_batch.any():
         _warn_of_new_batches(reference)
-    shares, scores = reference.voters.judge(states)
-    novelty = np.full(len(scores), np.nan)
+    shares, distance = reference.voters.judge(placed.states)
+    novelty = np.full(len(distance), np.nan)
     calibration = reference.calibration
     for is_new in (False, True):
         cells = new_batch == is_new
         if calibration is not None and cells.any():
             shares[cells] = calibration.probabilities(shares[cells], information, is_new)
-            novelty[cells] = calibration.p_values(scores[cells], information, is_new)
+            novelty[cells] = calibration.p_values(
+                distance[cells], placed.agreement[cells], information, is_new
+            )
     levels = reference.levels
     labels, confidences = [], []
     for level in levels.values():

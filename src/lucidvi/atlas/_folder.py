@@ -21,9 +21,11 @@ from lucidvi.model import SCVI
 if TYPE_CHECKING:
     from lucidvi.atlas._reference import Reference
 
-#: The layout of the folder; raised when older versions could not read it any more. Without
-#: calibration and coarser labels it is 1, which is read too.
-LAYOUT, LAYOUTS = 2, (1, 2)
+#: The layout of the folder; raised when older versions could not read it any more. Older ones are
+#: read without their calibration: 1 has none, and 2 one of another novelty.
+LAYOUT, LAYOUTS = 3, (1, 2, 3)
+#: Where the calibration is, in ``uns`` of the reference cells.
+CALIBRATION = "lucidvi_calibration"
 CELLS, FACTS, CARD = "cells.h5ad", "reference.json", "README.md"
 #: The main file of a save, see :func:`lucidvi.files.written_whole`.
 MAIN = SAVE_KEYS.MODEL_FNAME
@@ -51,6 +53,8 @@ def read_folder(folder: Path) -> tuple[SCVI, AnnData, str, tuple[str, ...]]:
     facts = _read_facts(folder)
     model = SCVI.load(str(folder), adata=False)
     cells = anndata.read_h5ad(newest(folder / CELLS, MAIN))
+    if facts["layout"] < LAYOUT:
+        cells.uns.pop(CALIBRATION, None)
     return model, cells, facts["labels_key"], tuple(facts.get("coarser_keys", ()))
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scvi
 import torch
 from anndata import AnnData
 from numpy.typing import NDArray
@@ -16,9 +14,8 @@ from scvi.utils import track
 from lucidvi.atlas._batches import NewBatch, model_of_query
 from lucidvi.atlas._calls import calls, check_rates
 from lucidvi.atlas._genes import EXPRESSION, INFORMATION
+from lucidvi.atlas._place import Placed, blocks, place
 from lucidvi.atlas._query import Query, nothing_is_trained, read_query, with_tables_in_memory
-from lucidvi.atlas._voters import States
-from lucidvi.inference import NormalPosterior, PosteriorTarget, refine
 
 if TYPE_CHECKING:
     from lucidvi.atlas._reference import Reference
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
 #: Where latent means and standard deviations are, in ``obsm`` of references and of results.
 LOC, SCALE = "X_lucidvi", "X_lucidvi_scale"
 SEED = 0
-#: Minibatches from which a progress bar is shown.
+#: Blocks from which a progress bar is shown.
 LONG = 5
 
 
@@ -48,13 +45,13 @@ def map_query(
     with torch.random.fork_rng(devices=[]):  # loaders and weights that are drawn
         torch.manual_seed(SEED)
         model, batches = model_of_query(reference.model, given)
-        states = _refined(model, given, batches)
+        placed = _placed(reference, model, given, batches)
         model.deregister_manager(model.adata)  # scvi-tools would hold the cells until it ends
     out = AnnData(obs=query.obs.copy(), var=query.var.copy())
-    out.obsm[LOC], out.obsm[SCALE] = states.loc, states.scale
+    out.obsm[LOC], out.obsm[SCALE] = placed.states.loc, placed.states.scale
     found = calls(
         reference,
-        states,
+        placed,
         summary["share_of_information"],
         given.group >= 0,
         novelty_rate,
@@ -69,26 +66,24 @@ def map_query(
     return out
 
 
-def _refined(model: Any, given: Query, batches: Sequence[NewBatch]) -> States:
-    """Refine the cells, with one progress bar for all of them if they are many."""
-    loc, scale = np.empty((2, len(given.obs), model.module.n_latent), dtype=np.float32)
+def _placed(reference: Reference, model: Any, given: Query, batches: Sequence[NewBatch]) -> Placed:
+    """Place the cells, with one progress bar for all of them if they are many."""
+    placed = Placed.empty(len(given.obs), model.module.n_latent)
     sizes = [
         n for cells in given.parts for n in np.unique(given.group[cells], return_counts=True)[1]
     ]
-    n_minibatches = sum(-(-int(n) // scvi.settings.batch_size) for n in sizes)
-    minibatches = _refined_minibatches(model, given, batches)
-    for cells, posterior in track(
-        minibatches, "Mapping", disable=n_minibatches < LONG, total=n_minibatches
-    ):
-        loc[cells] = posterior.loc[:, : loc.shape[1]].cpu()
-        scale[cells] = posterior.scale[:, : loc.shape[1]].cpu()
-    return States(loc, scale)
+    n_blocks = sum(len(blocks(n)) for n in sizes)
+    found = _blocks_placed(reference, model, given, batches)
+    for cells, block in track(found, "Mapping", disable=n_blocks < LONG, total=n_blocks):
+        placed.put(cells, block)
+    return placed
 
 
-def _refined_minibatches(
-    model: Any, given: Query, batches: Sequence[NewBatch]
-) -> Iterator[tuple[NDArray[np.integer], NormalPosterior]]:
-    """Yield positions of cells and their posteriors; one part of the cells is in memory."""
+def _blocks_placed(
+    reference: Reference, model: Any, given: Query, batches: Sequence[NewBatch]
+) -> Iterator[tuple[NDArray[np.integer], Placed]]:
+    """Yield positions of cells, and the cells; one part of them is in memory."""
+    calibration = reference.calibration
     genes = None if given.genes.all() else given.genes
     as_known = given.known_as([batch.known for batch in batches])
     for cells in given.parts:
@@ -100,13 +95,10 @@ def _refined_minibatches(
         group = given.group[cells]
         for i in np.unique(group):
             rows = np.flatnonzero(group == i)
-            done = 0
-            with batches[i].decoded(model.module) if i >= 0 else nullcontext():
-                for tensors in model._make_data_loader(adata=part, indices=rows):
-                    target = PosteriorTarget.from_module(model.module, tensors, genes)
-                    here = rows[done : done + target.n_cells]
-                    yield cells[here], refine(target).posterior
-                    done += target.n_cells
+            batch = batches[i] if i >= 0 else None
+            n_pool = None if calibration is None else calibration.n_pool(batch is not None)
+            for here, placed in place(model, part, rows, genes, n_pool, batch):
+                yield cells[here], placed
         model.deregister_manager(part)  # scvi-tools would hold the cells as long as it runs
         del part, manager  # before the next one is read
 

@@ -1,4 +1,4 @@
-"""Whether a cell is unlike the reference: its distance, and how rare that is among known cells."""
+"""Whether a cell is unlike the reference, and how rare that is among known cells."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ class Types:
         return np.sqrt((difference * solved).mean(axis=1))
 
 
-def novelty_scores(
+def distances(
     voters: Voters, states: States, besides: NDArray[np.integer] | None = None
 ) -> NDArray[np.float64]:
     r"""Distance to the reference, in standard deviations: to its cells and to its types.
 
     .. math::
-        s_c &= \sqrt{d_c \, t_c} \\
+        \mathrm{distance}_c &= \sqrt{d_c \, t_c} \\
         d_c &= \frac{1}{k} \sum_{j \in \mathrm{nearest}_k(m_c)} \sqrt{\frac{1}{D}
         \sum_{i=1}^{D} \frac{(m_{ci} - m_{ji})^2}{\sigma_{ci}^2 + \sigma_{ji}^2 + h w_i}} \\
         t_c &= \sqrt{\frac{1}{D} (m_c - \mu_\ell)^\top
@@ -145,3 +145,48 @@ def p_values(
     """
     n = len(calibration)
     return (1 + n - np.searchsorted(calibration, scores, side="left")) / (1 + n)
+
+
+def novelty(
+    distance: NDArray[np.floating],
+    agreement: NDArray[np.floating],
+    known_distance: NDArray[np.floating],
+    known_agreement: NDArray[np.floating],
+) -> NDArray[np.float64]:
+    r"""Return p-values of being new, by the distance and by what residuals have in common.
+
+    .. math::
+        s_c = \frac{\log \mathrm{distance}_c - \mathrm{median}}{q_{84} - \mathrm{median}}
+            + \frac{a_c - \mathrm{median}}{q_{84} - \mathrm{median}}
+
+    with median and 84 % quantile of the known cells. Cells of a new type may be far from all
+    others; or the model may place them among those of another, and then their residuals agree.
+
+    Parameters
+    ----------
+    distance, agreement
+        Of the cells, see :func:`distances` and :func:`lucidvi.atlas._agreement.agreement`; shape
+        ``(n_cells,)``. Where the agreement is NaN, the distance decides alone.
+    known_distance, known_agreement
+        Of cells that are known not to be new, shape ``(n,)``.
+    """
+    far, known_far = _in_spreads(_log(distance), _log(known_distance))
+    alone = np.isnan(agreement) | np.isnan(known_agreement).any()
+    p = p_values(far, np.sort(known_far))
+    if not alone.all():
+        agreeing, known_agreeing = _in_spreads(agreement[~alone], known_agreement)
+        p[~alone] = p_values(far[~alone] + agreeing, np.sort(known_far + known_agreeing))
+    return p
+
+
+def _log(distance: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.log(np.maximum(distance, TINY, dtype=np.float64))
+
+
+def _in_spreads(
+    values: NDArray[np.floating], known: NDArray[np.floating]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Return both in units of the known ones' upper spread, from their median on."""
+    median, upper = np.quantile(known, [0.5, 0.84])
+    spread = upper - median if upper > median else 1.0
+    return (values - median) / spread, (known - median) / spread

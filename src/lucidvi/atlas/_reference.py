@@ -19,7 +19,7 @@ from scvi import REGISTRY_KEYS
 
 from lucidvi.atlas._calibrate import calibrate
 from lucidvi.atlas._calibration import Calibration
-from lucidvi.atlas._folder import read_folder, write_folder
+from lucidvi.atlas._folder import CALIBRATION, read_folder, write_folder
 from lucidvi.atlas._gene_names import id_columns
 from lucidvi.atlas._genes import INFORMATION, gene_weights
 from lucidvi.atlas._hierarchy import check_nested
@@ -32,8 +32,8 @@ from lucidvi.model import SCVI
 
 #: Attributes of a model that say which of its data it was trained on.
 SPLITS = ("train_indices_", "validation_indices_", "test_indices_")
-#: Where the calibration is and the median count of a cell, in ``uns`` of the reference cells.
-CALIBRATION, DEPTH = "lucidvi_calibration", "lucidvi_depth"
+#: Where the median count of a cell is, in ``uns`` of the reference cells.
+DEPTH = "lucidvi_depth"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

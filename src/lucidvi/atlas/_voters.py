@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lucidvi.atlas._labels import votes
 from lucidvi.atlas._neighbours import Neighbours
-from lucidvi.atlas._novelty import Types, novelty_scores
+from lucidvi.atlas._novelty import Types, distances
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Voters:
     def judge(
         self, states: States, besides: NDArray[np.integer] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return shares of the votes and novelty scores of other cells.
+        """Return shares of the votes of other cells, and their distances to the voters.
 
         Parameters
         ----------
@@ -81,4 +81,4 @@ class Voters:
         """
         loc, scale = states.loc, states.scale
         shares = votes(self.neighbours, self.codes, self.n_labels, loc, scale, besides=besides)
-        return shares, novelty_scores(self, states, besides)
+        return shares, distances(self, states, besides)
