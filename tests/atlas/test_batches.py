@@ -5,10 +5,11 @@ import pytest
 import torch
 from scipy import sparse
 
-from lucidvi.atlas import Reference
+from lucidvi.atlas import Reference, _batches
 from lucidvi.atlas._batches import model_of_query
-from lucidvi.atlas._query import read_query, thinned
+from lucidvi.atlas._query import nothing_is_trained, read_query, thinned
 from lucidvi.errors import DataError
+from lucidvi.inference import PosteriorTarget
 from lucidvi.model import SCVI
 
 
@@ -172,6 +173,48 @@ def test_wherever_batches_enter_a_model(simulate, stranger, setup, kwargs):
     out = reference.map(cells(stranger.copy()))
     assert np.isfinite(out.obsm["X_lucidvi"]).all()
     assert list(out.uns["lucidvi"]["new_batches"]) == ["lane3"]
+
+
+@pytest.mark.parametrize("n_genes", [60, 40])
+@pytest.mark.parametrize("encode_covariates", [False, True])
+def test_known_batches_are_compared_as_one_by_one(
+    simulate, encode_covariates, n_genes, monkeypatch
+):
+    """Against the target of the cells once they are set to each batch in turn."""
+    cells = simulate(80, n_batches=4)
+    reference = small(cells, {"batch_key": "batch"}, encode_covariates=encode_covariates)
+    with nothing_is_trained():
+        model = SCVI.load_query_data(cells, reference.model)
+    model.module.eval()
+    monkeypatch.setattr(_batches, "N_AT_ONCE", 41)  # two batches of these 20 cells
+    genes = np.arange(60) < n_genes
+    chosen, batches = np.arange(30, 50), np.array([3, 0, 1])
+    found = _batches._fits(model, chosen, genes, batches)
+    for fit, batch in zip(found, batches, strict=True):
+        adata = cells[chosen].copy()
+        adata.obs["batch"] = f"lane{batch}"
+        (tensors,) = model._make_data_loader(adata=model._validate_anndata(adata))
+        target = PosteriorTarget.from_module(model.module, tensors, genes)
+        assert fit == pytest.approx(float(target.evaluate(target.q0.mean[None]).sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("n_cells", [1, 20, 300])
+@pytest.mark.parametrize("n_batches", [1, 8, 300])
+def test_the_likeliest_of_many_batches(n_cells, n_batches, monkeypatch):
+    """Of log densities that are drawn: the same batch as by all of them, from far fewer."""
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(0, 1, n_batches) + rng.normal(0, 2, (n_cells, n_batches))
+    n_evaluated = []
+
+    def fits(model, cells, genes, batches):
+        n_evaluated.append(len(cells) * len(batches))
+        return drawn[np.ix_(cells, batches)].sum(axis=0)
+
+    monkeypatch.setattr(_batches, "_fits", fits)
+    found = _batches._likeliest(None, np.arange(n_cells), np.ones(1, bool), n_batches)
+    assert found == drawn[:256].sum(axis=0).argmax()
+    everything = min(n_cells, 256) * n_batches
+    assert sum(n_evaluated) <= (everything / 5 if n_cells * n_batches == 90_000 else everything)
 
 
 def test_unknown_categories_of_covariates_are_refused(simulate):

@@ -89,6 +89,24 @@ def test_counts_of_some_cells(monkeypatch):
         assert read.of(cells).has_sorted_indices
 
 
+@pytest.mark.usefixtures("small_parts")
+def test_one_progress_bar_for_all_parts(reference, simulate, monkeypatch):
+    """Of cells of known and new batches, in parts; it counts every minibatch."""
+    shown = []
+
+    def track(sequence, description, disable, total):
+        items = list(sequence)
+        shown.append((description, disable, total == len(items)))
+        return items
+
+    monkeypatch.setattr("scvi.settings.batch_size", 16)
+    for module in ("atlas._map", "model._inference"):
+        monkeypatch.setattr(f"lucidvi.{module}.track", track)
+    reference.map(simulate(150, seed=3, n_batches=3))
+    reference.map(simulate(30, seed=3, n_batches=1))
+    assert shown == [("Mapping", False, True), ("Mapping", True, True)]
+
+
 def test_nothing_holds_the_cells_afterwards(reference, query):
     def held():
         by_instance = SCVI._per_instance_manager_store.values()
