@@ -4,11 +4,12 @@ import warnings
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import scvi
 
 from lucidvi.atlas import Reference
-from lucidvi.atlas._calibrate import by_other_batches, calibration_cells
+from lucidvi.atlas._calibrate import by_other_batches, calibration_cells, n_others
 from lucidvi.atlas._calibration import Calibration, Setting
 from lucidvi.atlas._neighbours import Neighbours
 from lucidvi.atlas._reliability import (
@@ -73,8 +74,18 @@ def test_expected_calibration_error_by_hand():
 
 def setting(information, power, new_batch=False, scores=(0.0, 1.0)):
     ones = np.ones(2, np.float32)
+    alone = np.full(2, np.nan, np.float32)
     return Setting(
-        new_batch, information, 0.1, power, np.float32(scores), ones, ones, ones.astype(bool)
+        new_batch,
+        information,
+        smoothing=0.1,
+        power=power,
+        distance=np.exp(np.float32(scores)),
+        agreement=alone,
+        n_pool=2,
+        confidence_raw=ones,
+        confidence=ones,
+        right=ones.astype(bool),
     )
 
 
@@ -96,9 +107,10 @@ def test_new_batches_have_numbers_of_their_own():
     shared = (setting(1.0, 1.0), setting(0.5, 1.0))
     own = (setting(1.0, 1.0, True, (5.0, 6.0)), setting(0.5, 1.0, True, (5.0, 6.0)))
     found = Calibration(True, shared + own)
-    assert found.p_values(np.array([4.0]), 1.0, False) == pytest.approx(1 / 3)
-    assert found.p_values(np.array([4.0]), 1.0, True) == 1
-    assert Calibration(True, shared).p_values(np.array([4.0]), 1.0, True) == pytest.approx(1 / 3)
+    cell = np.exp([4.0]), np.array([np.nan]), 1.0
+    assert found.p_values(*cell, False) == pytest.approx(1 / 3)
+    assert found.p_values(*cell, True) == 1
+    assert Calibration(True, shared).p_values(*cell, True) == pytest.approx(1 / 3)
 
 
 def test_calibrated_on_cells_that_the_model_did_not_see(model, reference):
@@ -112,15 +124,21 @@ def test_calibrated_on_cells_that_the_model_did_not_see(model, reference):
 
 def test_batches_vote_on_each_other():
     codes = np.array([0] * 20 + [1] * 20 + [0] * 20 + [2] * 20)
-    batches = np.repeat([0, 1], 40)
+    batches = pd.Categorical(np.repeat(["one", "two"], 40))
     loc = np.random.default_rng(0).normal(size=(80, 2)).astype(np.float32)
     voters = Voters(States(loc, np.ones_like(loc)), codes, 3, Neighbours(loc))
-    groups = list(by_other_batches(np.arange(0, 80, 2), voters, batches))
-    judged = [np.arange(0, 80, 2)[group.rows] for group in groups]
+    elsewhere = n_others(voters, batches)
+    np.testing.assert_array_equal(elsewhere, np.repeat([20, 0, 20, 0], 20))
+    every_other = np.arange(0, 80, 2)
+    groups = list(by_other_batches(every_other[elsewhere[every_other] > 0], voters, batches))
     # Label 1 is in the first batch alone, 2 in the second: nobody else could vote for them.
-    np.testing.assert_array_equal(judged[0], np.arange(0, 20, 2))
-    np.testing.assert_array_equal(judged[1], np.arange(40, 60, 2))
-    np.testing.assert_array_equal(groups[0].voters.states.loc, loc[40:])
+    judged = {group.batch: group.cells for group in groups}
+    np.testing.assert_array_equal(judged["one"], np.arange(0, 20, 2))
+    np.testing.assert_array_equal(judged["two"], np.arange(40, 60, 2))
+    for group in groups:
+        np.testing.assert_array_equal(group.truth, codes[group.cells])
+        other = loc[40:] if group.batch == "one" else loc[:40]
+        np.testing.assert_array_equal(group.voters.states.loc, other)
 
 
 def test_no_cell_votes_on_itself():

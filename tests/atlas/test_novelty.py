@@ -7,8 +7,9 @@ from scipy import stats
 from scipy.spatial.distance import mahalanobis
 
 from lucidvi.atlas import Reference
+from lucidvi.atlas._agreement import agreement
 from lucidvi.atlas._neighbours import Neighbours
-from lucidvi.atlas._novelty import Types, novelty_scores, p_values
+from lucidvi.atlas._novelty import Types, distances, novelty, p_values
 from lucidvi.atlas._voters import States, Voters
 from lucidvi.model import SCVI
 
@@ -38,7 +39,7 @@ def test_p_values_by_hand():
 def test_p_values_are_uniform_on_exchangeable_cells():
     voters = voters_of(*drawn(600, 0))
     of = [
-        novelty_scores(voters, States(loc, np.full_like(loc, 0.1)))
+        distances(voters, States(loc, np.full_like(loc, 0.1)))
         for loc in (drawn(1_500, 1)[0], drawn(1_500, 2)[0])
     ]
     p = p_values(of[1], np.sort(of[0]))
@@ -49,12 +50,12 @@ def test_p_values_are_uniform_on_exchangeable_cells():
 
 def test_cells_between_the_types_and_beyond_them_are_new():
     voters = voters_of(*drawn(600, 0))
-    own = np.sort(novelty_scores(voters, voters.states, besides=np.arange(600)))
+    own = np.sort(distances(voters, voters.states, besides=np.arange(600)))
     new = np.float32([[0, 0], [0, 5], [3, 3], [9, 0]])
-    p = p_values(novelty_scores(voters, States(new, np.full_like(new, 0.1))), own)
+    p = p_values(distances(voters, States(new, np.full_like(new, 0.1))), own)
     assert (p < 0.02).all()
     wide = States(new, np.full_like(new, 10))  # of which next to nothing was measured
-    assert (p_values(novelty_scores(voters, wide), own) > 0.5).all()
+    assert (p_values(distances(voters, wide), own) > 0.5).all()
 
 
 def test_distance_to_a_type_is_mahalanobis():
@@ -74,6 +75,54 @@ def test_a_label_of_one_cell_is_as_wide_as_the_others():
     loc, codes = drawn(400, 4)
     types = Types.of(np.append(loc, [[0, 9]], axis=0), np.append(codes, 2), 3)
     np.testing.assert_allclose(np.diag(types.covariance[2]), types.variance * 20 / 21)
+
+
+def test_agreement_by_hand():
+    residuals = np.float32([[1, 0, 2], [3, 4, 0], [0, 1, 0], [9, 9, 9]])
+    loc = np.float32([[0], [0.1], [0.2], [50]])
+    found = agreement(residuals[:2], loc[:2])  # each has but the other one
+    np.testing.assert_allclose(found, [3 / 5, 3 / np.sqrt(5)], rtol=1e-6)
+    means = [residuals[[j for j in range(4) if j != i]].mean(axis=0) for i in range(4)]
+    expected = [r @ m / np.linalg.norm(m) for r, m in zip(residuals, means, strict=True)]
+    np.testing.assert_allclose(agreement(residuals, loc), expected, rtol=1e-6)
+    assert np.isnan(agreement(residuals[:1], loc[:1])).all()
+    assert len(agreement(residuals[:0], loc[:0])) == 0
+
+
+def test_agreement_is_standard_normal_without_structure_also_beside_new_cells():
+    """Cells that have nothing in common, mixed with as many that share shifts of some genes."""
+    rng = np.random.default_rng(5)
+    residuals = rng.normal(size=(800, 200)).astype(np.float32)
+    new = np.arange(800) < 400
+    residuals[new, :20] += 1
+    found = agreement(residuals, rng.normal(size=(800, 3)))
+    assert abs(found[~new].mean()) < 4 / np.sqrt(400)
+    assert found[~new].std() == pytest.approx(1, abs=4 / np.sqrt(800))
+    # About half of the 15 nearest share 20 shifts of 1: |m|^2 = 20 / 4 + 200 / 15, r m = 20 / 2.
+    assert found[new].mean() == pytest.approx(10 / np.sqrt(5 + 200 / 15), rel=0.1)
+
+
+def test_novelty_adds_what_the_distance_does_not_see():
+    rng = np.random.default_rng(6)
+    distance, common = np.exp(rng.normal(size=999)), rng.normal(size=999)
+    p = novelty(np.ones(3), np.array([0.0, 6.0, np.nan]), distance, common)
+    assert p[0] > 0.3
+    assert p[1] == pytest.approx(1e-3)
+    assert p[2] == pytest.approx(p_values(np.ones(1), np.sort(distance))[0])
+    far = novelty(np.full(1, 1e3), np.zeros(1), distance, common)
+    assert far == pytest.approx(1e-3)
+    without = novelty(np.ones(3), np.array([0.0, 6.0, np.nan]), distance, np.full(999, np.nan))
+    np.testing.assert_allclose(without, p[2])
+    same = novelty(np.ones(1), np.zeros(1), np.ones(9), np.zeros(9))  # no spread at all
+    assert same == 1
+
+
+def test_p_values_of_both_are_uniform_on_exchangeable_cells():
+    rng = np.random.default_rng(7)
+    distance, common = np.exp(rng.normal(size=3_000)), rng.standard_t(3, size=3_000)
+    p = novelty(distance[:1_500], common[:1_500], distance[1_500:], common[1_500:])
+    # Of two samples: 1 % of the largest distances are above 1.63 roots of (1 / n + 1 / n).
+    assert stats.kstest(p, "uniform").statistic < 1.63 * np.sqrt(2 / 1_500)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from lucidvi.atlas import _query
+from lucidvi.atlas import _place, _query
 from lucidvi.atlas._counts import ModelCounts
 from lucidvi.atlas._query import read_query
 from lucidvi.errors import DataError, MissingKeyError
@@ -49,13 +49,14 @@ def test_in_a_file(reference, query, tmp_path, form, kind, monkeypatch):
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_new_batches_in_parts(reference, simulate):
+def test_new_batches_in_parts(reference, simulate, monkeypatch):
     """What is learned of them is learned from cells of each, in whatever part these are."""
     cells = simulate(200, seed=3, n_batches=4)
     cells = cells[cells.obs["batch"].sort_values(kind="stable").index].copy()
+    monkeypatch.setattr(_query, "N_SAMPLED", 2)  # parts of 32 cells
     given = read_query(cells, reference.model)
     learned = given.of(given.sample)
-    assert learned.obs["batch"].value_counts().to_dict() == {"lane2": 16, "lane3": 16}
+    assert learned.obs["batch"].value_counts().to_dict() == {"lane2": 32, "lane3": 32}
     out = reference.map(cells)
     assert (out.obs["lucidvi_label"].astype(str) == out.obs["cell_type"].astype(str)).mean() > 0.9
 
@@ -91,7 +92,7 @@ def test_counts_of_some_cells(monkeypatch):
 
 @pytest.mark.usefixtures("small_parts")
 def test_one_progress_bar_for_all_parts(reference, simulate, monkeypatch):
-    """Of cells of known and new batches, in parts; it counts every minibatch."""
+    """Of cells of known and new batches, in parts; it counts every block."""
     shown = []
 
     def track(sequence, description, disable, total):
@@ -99,7 +100,7 @@ def test_one_progress_bar_for_all_parts(reference, simulate, monkeypatch):
         shown.append((description, disable, total == len(items)))
         return items
 
-    monkeypatch.setattr("scvi.settings.batch_size", 16)
+    monkeypatch.setattr(_place, "BLOCK", 16)
     for module in ("atlas._map", "model._inference"):
         monkeypatch.setattr(f"lucidvi.{module}.track", track)
     reference.map(simulate(150, seed=3, n_batches=3))

@@ -79,8 +79,10 @@ def calibrate(
         return None
     cells, held_out = calibration_cells(model, len(voters.codes))
     kinds = {False: [Group(cells, voters.codes[cells], voters, cells)]}
+    comparable = np.zeros(len(cells), dtype=bool)
     if batches is not None:
-        others = list(by_other_batches(cells, voters, batches))
+        comparable = n_others(voters, batches)[cells] >= N_NEIGHBOURS
+        others = list(by_other_batches(cells[comparable], voters, batches))
         if sum(len(group.cells) for group in others) >= N_CELLS_MIN:
             kinds[True] = others
     rng = np.random.default_rng(SEED)
@@ -98,7 +100,7 @@ def calibrate(
         )
         for genes, new_batch, groups in track(tasks, "Calibrating", disable=few)
     ]
-    return Calibration(held_out, tuple(settings))
+    return Calibration(held_out, tuple(settings), float(comparable.mean()))
 
 
 def calibration_cells(model: Any, n_cells: int) -> tuple[NDArray[np.integer], bool]:
@@ -122,27 +124,29 @@ def calibration_cells(model: Any, n_cells: int) -> tuple[NDArray[np.integer], bo
     return np.sort(np.random.default_rng(SEED).permutation(chosen)[:N_CELLS]), held_out
 
 
+def n_others(voters: Voters, batches: pd.Categorical) -> NDArray[np.integer]:
+    """Count the cells of other batches that have each cell's label, shape ``(n_cells,)``."""
+    counts = np.zeros((voters.n_labels, len(batches.categories)), dtype=int)
+    np.add.at(counts, (voters.codes, batches.codes), 1)
+    return counts.sum(axis=1)[voters.codes] - counts[voters.codes, batches.codes]
+
+
 def by_other_batches(
     cells: NDArray[np.integer], voters: Voters, batches: pd.Categorical
 ) -> Iterator[Group]:
-    """Let all others vote on each batch, on a label's cells only where they have enough of it.
+    """Let all others vote on the cells of each batch; of many, on those with the most cells.
 
     Parameters
     ----------
     cells
-        Positions of the calibration cells.
+        Positions of calibration cells, whose labels other batches have, too.
     voters, batches
-        All cells, and their batches; of many, those with the most calibration cells are judged.
+        All cells, and their batches.
     """
-    codes = batches.codes
-    by_size = pd.Series(codes[cells]).value_counts().index
-    for batch in by_size[:N_NEW]:
-        others = np.flatnonzero(codes != batch)
-        n_others = np.bincount(voters.codes[others], minlength=voters.n_labels)
-        judged = (codes[cells] == batch) & (n_others[voters.codes[cells]] >= N_NEIGHBOURS)
-        if judged.any():
-            own, name = cells[judged], str(batches.categories[batch])
-            yield Group(own, voters.codes[own], voters.select(others), batch=name)
+    for batch in pd.Series(batches.codes[cells]).value_counts().index[:N_NEW]:
+        own = cells[batches.codes[cells] == batch]
+        others = voters.select(np.flatnonzero(batches.codes != batch))
+        yield Group(own, voters.codes[own], others, batch=str(batches.categories[batch]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,10 +59,13 @@ class Calibration:
         Whether the model was not trained on these cells.
     settings
         A calibration for each share of the genes, and for new batches where there are several.
+    share_compared
+        Share of the cells that other batches can vote on: which have enough of their label.
     """
 
     held_out: bool
     settings: tuple[Setting, ...]
+    share_compared: float = 0.0
 
     @property
     def n_cells(self) -> int:
@@ -73,11 +76,6 @@ class Calibration:
     def new_batches(self) -> bool:
         """Whether cells of new batches are calibrated for themselves."""
         return any(setting.new_batch for setting in self.settings)
-
-    @property
-    def share_compared(self) -> float:
-        """Share of the cells that other batches can vote on: whose label these have, too."""
-        return len(self._of(True)[0].distance) / self.n_cells if self.new_batches else 0.0
 
     def expected_calibration_error(self, *, new_batch: bool = False, raw: bool = False) -> float:
         r"""Mean distance of confidence and accuracy, over bins of equally many cells.
@@ -165,13 +163,21 @@ class Calibration:
     def to_arrays(self) -> dict[str, Any]:
         """Return what :meth:`from_arrays` takes: numbers and arrays, by name."""
         settings = {str(i): asdict(setting) for i, setting in enumerate(self.settings)}
-        return {"held_out": self.held_out, "settings": settings}
+        return {
+            "held_out": self.held_out,
+            "share_compared": self.share_compared,
+            "settings": settings,
+        }
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> Self:
         """Make a calibration of what :meth:`to_arrays` returned, also out of a file."""
         settings = (arrays["settings"][str(i)] for i in range(len(arrays["settings"])))
-        return cls(bool(arrays["held_out"]), tuple(Setting(**setting) for setting in settings))
+        return cls(
+            bool(arrays["held_out"]),
+            tuple(Setting(**setting) for setting in settings),
+            float(arrays["share_compared"]),
+        )
 
     def _of(self, new_batch: bool) -> list[Setting]:
         """Return the settings of one kind of batch, from all genes down."""

@@ -28,6 +28,8 @@ COLUMN_LISTS = ("categorical_covariate_keys", "continuous_covariate_keys")
 #: Counts of the model's genes, zeros included, that are held at a time, and what the number of
 #: cells in a part is a multiple of, so that minibatches are those of the query in one part.
 PART, MULTIPLE = 2**25, 1_024
+#: Parts' worth of cells that new batches are learned from.
+N_SAMPLED = 4
 SEED = 0
 #: How many times as deep as the reference a batch has to be to be thinned, by its median cell; and
 #: counts of a cell that are left at least.
@@ -79,7 +81,7 @@ class Query:
 
     @cached_property
     def sample(self) -> NDArray[np.integer]:
-        """Positions of the cells, or if they are several parts, of as many as are one.
+        """Positions of the cells, or of some if they are several parts.
 
         These are then of new batches, of each about the same number, if there are any.
         """
@@ -91,7 +93,7 @@ class Query:
         mixed = np.random.default_rng(SEED).permutation(every)
         group = pd.Series(self.group[mixed])
         rank = group.groupby(group).cumcount().to_numpy()
-        each = max(1, self._part_size // len(self.new_batches))
+        each = max(1, N_SAMPLED * self._part_size // len(self.new_batches))
         return np.sort(mixed[(group.to_numpy() >= 0) & (rank < each)])
 
     @property
