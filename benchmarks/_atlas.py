@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
-import scvi
 from _integration import DATASETS, Dataset
 from anndata import AnnData
 from sklearn.decomposition import PCA
@@ -14,9 +11,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
-from lucidvi.atlas import Reference
 from lucidvi.atlas._reliability import expected_calibration_error
-from lucidvi.model import SCVI
 
 #: Data sets, the column of what is left out in turn, and which of its values (None: all).
 LEFT_OUT: dict[str, tuple[str, list[str] | None]] = {
@@ -58,40 +53,6 @@ def divided(dataset: str, value: str) -> tuple[Dataset, AnnData, AnnData]:
     known, query = adata[~inside].copy(), adata[inside].copy()
     types = known.obs[chosen.labels_key].unique()
     return chosen, known, query[query.obs[chosen.labels_key].isin(types)].copy()
-
-
-def leave_out(
-    adata: AnnData,
-    column: str,
-    value: str,
-    labels_key: str = "cell_type",
-    batch_key: str | None = None,
-    **train: Any,
-) -> tuple[Reference, AnnData]:
-    """Make a reference of the cells outside a category.
-
-    Parameters
-    ----------
-    adata
-        Cells with counts.
-    column, value
-        The category, such as a batch or a cell type.
-    labels_key, batch_key
-        Columns of labels and of batches.
-    **train
-        Of :meth:`SCVI.train`.
-
-    Returns
-    -------
-    The reference, and the cells that were left out.
-    """
-    inside = (adata.obs[column].astype(str) == value).to_numpy()
-    rest = adata[~inside].copy()
-    scvi.settings.seed = 0
-    SCVI.setup_anndata(rest, batch_key=batch_key)
-    model = SCVI(rest, gene_likelihood="nb")
-    model.train(**train)
-    return Reference.from_model(model, labels_key=labels_key), adata[inside].copy()
 
 
 def label_scores(out: AnnData, labels_key: str = "cell_type") -> dict[str, float]:

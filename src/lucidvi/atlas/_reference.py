@@ -185,8 +185,9 @@ class Reference:
         zeros. A batch that the model does not know is decoded as the known one that fits best,
         with shifts of its genes that are learned on the query with everything else frozen. A
         label is the one that most of a cell's 15 nearest reference cells have, over draws of its
-        posterior; a cell is unknown if it is further from them than all but a few of the cells
-        that the reference is calibrated by.
+        posterior. A cell is unknown if it is further from them, and its residuals have more in
+        common with those of the query's cells next to it, than is usual for the cells that the
+        reference is calibrated by.
 
         Parameters
         ----------
@@ -219,7 +220,8 @@ class Reference:
             cell is of a known type. Of coarser levels, ``lucidvi_label_KEY`` and
             ``lucidvi_confidence_KEY``.
         ``lucidvi_novelty``
-            Conformal p-value: which share of known cells is as unlike the others.
+            Conformal p-value: which share of known cells is as unlike the others. It depends
+            on which cells are mapped together.
         ``lucidvi_call``
             ``"unknown"`` where the p-value is at most ``novelty_rate``, else the label; with
             levels, that of the finest one that reaches ``min_confidence``.
@@ -234,7 +236,8 @@ class Reference:
         Warns
         -----
         UserWarning
-            If the reference was calibrated by so few cells that none can be called unknown.
+            If the reference was calibrated by so few cells that none can be called unknown, or if
+            its batches have so few labels in common that new batches cannot be judged.
         """
         return map_query(self, query, batch_key, layer, gene_key, novelty_rate, min_confidence)
 
