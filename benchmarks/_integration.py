@@ -119,7 +119,7 @@ def embedded(
         "way": way,
         "train_kwargs": train_kwargs or {},
     }
-    code = version("scvi-tools") if way == SCVI else digest("src/lucidvi/[!ap]*/*.py")
+    code = version("scvi-tools") if way == SCVI else digest("src/lucidvi/[!acps]*/*.py")
     how = [digest("benchmarks/_data.py"), os.cpu_count(), os.environ.get("OMP_NUM_THREADS")]
     key = hashlib.sha1(json.dumps([task, code, how], sort_keys=True).encode()).hexdigest()[:12]
     FOLDER.mkdir(parents=True, exist_ok=True)

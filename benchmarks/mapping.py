@@ -164,7 +164,7 @@ def nearest(known: np.ndarray, labels: Any, z: np.ndarray) -> np.ndarray:
 
 def measured(dataset: str, value: str, epochs: int | None) -> dict[str, Any]:
     """Measure, or read what an earlier run with the same sources measured."""
-    code = digest("src/lucidvi/[!p]*/*.py")[:12]
+    code = digest("src/lucidvi/[!cps]*/*.py")[:12]
     tried = "" if epochs is None else f"-{epochs}"
     file = FOLDER / f"{dataset}-{value}-{code}{tried}.json"
     if not file.exists():

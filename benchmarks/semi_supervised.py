@@ -85,7 +85,7 @@ def by_encoder(reference: Any, query: AnnData) -> np.ndarray:
 
 def measured(dataset: str, value: str, seed: int, training: dict[str, Any]) -> dict[str, Any]:
     """Measure, or read what an earlier run with the same sources measured."""
-    code = digest("src/lucidvi/[!p]*/*.py")[:12]
+    code = digest("src/lucidvi/[!cps]*/*.py")[:12]
     tried = "-quick" if training else ""
     file = FOLDER / f"{dataset}-{value}-{seed}-{code}{tried}.json"
     if not file.exists():
