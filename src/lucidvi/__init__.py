@@ -7,7 +7,17 @@ from types import ModuleType
 __version__ = version("lucidvi")
 
 #: What users call, imported when it is first asked for: torch and scvi-tools take seconds.
-_PARTS = ("atlas", "audit", "distributions", "errors", "inference", "model", "module", "pl")
+_PARTS = (
+    "atlas",
+    "audit",
+    "distributions",
+    "errors",
+    "inference",
+    "model",
+    "module",
+    "pl",
+    "simulate",
+)
 
 __all__ = ["__version__"]
 

@@ -1,0 +1,228 @@
+"""Cells that a model is asked about, minibatch by minibatch, and their latent states."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scvi
+import torch
+from anndata import AnnData
+from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
+from scvi.utils import track
+from torch import Tensor
+from torch.distributions import Distribution
+
+from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi.errors import DataError, ModelTypeError, first_few
+from lucidvi.inference import PosteriorTarget, refine
+from lucidvi.model import SCVI
+from lucidvi.nn import in_evaluation
+
+#: Values, of cells x genes, of a minibatch, and most cells of one.
+MINIBATCH, MOST_CELLS = 2**20, 512
+#: Minibatches from which a progress bar is shown.
+LONG = 5
+#: What scvi-tools says of cells that are to be trained on.
+FOR_TRAINING = ".* has fewer than 3 cells"
+
+#: The values of ``posterior``: the distribution of all that is latent in the cells of a target.
+POSTERIORS: dict[str, Callable[[PosteriorTarget], Distribution]] = {
+    "encoder": lambda target: target.q0,
+    "refined": lambda target: refine(target, "full").posterior.distribution,
+}
+
+
+def checked_model(model: Any) -> Any:
+    """Return a trained model of counts, of LucidVI's kind, or raise."""
+    if isinstance(model, (scvi.model.SCVI, scvi.model.SCANVI)):
+        model = SCVI.from_scvi_model(model)
+    if not isinstance(model, SCVI):
+        raise ModelTypeError(
+            f"`model` is a {type(model).__module__}.{type(model).__name__}.",
+            remedy="pass a trained SCVI, of LucidVI or scvi-tools.",
+        )
+    if not model.is_trained_:
+        raise DataError(
+            "`model` has not been trained, so what it would draw means nothing.",
+            remedy="call `model.train()`.",
+        )
+    module: Any = model.module
+    if module.gene_likelihood == "normal":
+        raise ModelTypeError(
+            "`model` has `gene_likelihood='normal'`, which draws no counts.",
+            remedy="train one with `gene_likelihood='nb'` on the counts.",
+        )
+    return model
+
+
+@contextmanager
+def drawing(model: Any, seed: int) -> Iterator[None]:
+    """Evaluate the model and draw from a seed; global generators are as before at the end."""
+    device = model.module.device
+    with (
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        in_evaluation(model.module),
+        torch.no_grad(),
+    ):
+        torch.manual_seed(seed)
+        yield
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Some cells of an AnnData.
+
+    Parameters
+    ----------
+    model
+        The model that they are registered with.
+    adata
+        The AnnData, its genes in the model's order.
+    chosen
+        Positions of the cells, shape ``(n_cells,)``; a cell may be there several times.
+    """
+
+    model: Any
+    adata: AnnData
+    chosen: NDArray[np.integer]
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        adata: AnnData | None,
+        indices: Sequence[Any] | NDArray[Any] | None = None,
+    ) -> Cells:
+        """Check the cells and register them with the model.
+
+        Parameters
+        ----------
+        model
+            See :func:`checked_model`.
+        adata
+            By default the model's own.
+        indices
+            Positions, a boolean mask, or names; by default all cells.
+        """
+        if model.adata is None:
+            raise DataError(
+                "`model` has no AnnData, so it cannot read cells.",
+                remedy="model = SCVI.load(folder, adata=adata)",
+            )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=FOR_TRAINING)
+            adata = model._validate_anndata(adata)
+        if adata_minify_type(adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+            raise DataError(
+                "The AnnData is minified: its counts were replaced by latent states.",
+                remedy="pass the AnnData with the counts.",
+            )
+        return cls(model, adata, _positions(adata, indices))
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """Columns of the cells, a copy, with their names; without those that scvi-tools adds."""
+        obs = self.adata.obs.iloc[self.chosen]
+        obs = obs[[column for column in obs if not str(column).startswith("_scvi")]]
+        return obs.assign(lucidvi_origin=obs.index.astype(str))
+
+    def minibatches(
+        self, description: str
+    ) -> Iterator[tuple[slice, dict[str, Any], PosteriorTarget]]:
+        """Yield which cells, their tensors and their target, with a progress bar if they are many.
+
+        Parameters
+        ----------
+        description
+            What the bar says.
+        """
+        module = self.model.module
+        size = max(1, min(MOST_CELLS, MINIBATCH // self.adata.n_vars))
+        loader = self.model._make_data_loader(
+            adata=self.adata, indices=self.chosen, batch_size=size
+        )
+        start = 0
+        for tensors in track(loader, description, disable=len(loader) < LONG):
+            target = PosteriorTarget.from_module(module, tensors)
+            yield slice(start, start + target.n_cells), tensors, target
+            start += target.n_cells
+
+
+def with_exposure(
+    target: PosteriorTarget, z: Tensor, exposure: Tensor
+) -> tuple[PosteriorTarget, Tensor]:
+    """Return a target and draws of its cells with other exposures.
+
+    Parameters
+    ----------
+    target
+        The cells.
+    z
+        All that is latent, shape ``(n_cells, n_latent)``.
+    exposure
+        Linear, shape ``(n_cells,)``: in place of the observed total, of the latent library or of
+        the size factor.
+    """
+    column = exposure.to(z)[:, None]
+    if target.module.use_size_factor_key:
+        given = target.covariates | {REGISTRY_KEYS.SIZE_FACTOR_KEY: column}
+        return replace(target, covariates=given), z
+    if target.log_library is None:
+        return target, torch.cat([z[:, :-1], column.log()], dim=-1)
+    return replace(target, log_library=column.log()), z
+
+
+def exposure_of(target: PosteriorTarget, z: Tensor) -> Tensor:
+    """Return the exposure of each cell, linear, shape ``(n_cells,)``."""
+    if target.module.use_size_factor_key:
+        return target.covariates[REGISTRY_KEYS.SIZE_FACTOR_KEY].squeeze(-1)
+    log_library = z[:, -1] if target.log_library is None else target.log_library.squeeze(-1)
+    return log_library.exp()
+
+
+def state_of(target: PosteriorTarget, z: Tensor) -> Tensor:
+    """Return the latent state as the decoder sees it, without a latent library."""
+    n_latent = target.module.n_latent
+    return target.module.z_encoder.z_transformation(z[..., :n_latent])
+
+
+def _positions(adata: AnnData, indices: Any) -> NDArray[np.integer]:
+    """Turn positions, a mask or names into positions."""
+    if indices is None:
+        return np.arange(adata.n_obs)
+    given = np.asarray(indices)
+    if given.dtype.kind in "OSU":
+        found = adata.obs_names.get_indexer(given)
+        if (found < 0).any():
+            raise DataError(
+                f"{(found < 0).sum()} of the named cells are not in the AnnData: "
+                f"{first_few(given[found < 0])}.",
+                remedy="take names of `adata.obs_names`, or positions.",
+            )
+    elif given.dtype == bool and given.shape == (adata.n_obs,):
+        found = np.flatnonzero(given)
+    else:
+        found = given
+    if found.ndim != 1 or len(found) == 0 or found.dtype.kind not in "iu":
+        raise DataError(
+            f"The chosen cells are an array of shape {given.shape} and dtype {given.dtype}, of "
+            f"which {len(np.atleast_1d(found))} can be used.",
+            remedy="give positions, names, or a boolean mask of all cells; at least one cell.",
+        )
+    if found.min() < -adata.n_obs or found.max() >= adata.n_obs:
+        raise DataError(
+            f"The chosen cells go from {found.min()} to {found.max()}, but there are "
+            f"{adata.n_obs:,} cells.",
+            remedy=f"give positions from 0 to {adata.n_obs - 1}.",
+        )
+    return found % adata.n_obs

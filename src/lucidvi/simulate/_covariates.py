@@ -1,0 +1,222 @@
+"""Covariates that cells are decoded under in place of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
+
+from lucidvi.errors import DataError, MissingKeyError
+from lucidvi.inference import PosteriorTarget
+from lucidvi.model import SCVI
+from lucidvi.simulate._checks import listed
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where the model reads a column of ``obs``.
+
+    Parameters
+    ----------
+    key
+        Of the tensor in a minibatch.
+    position
+        Column of that tensor.
+    categories
+        Values, by code; None for numbers.
+    """
+
+    key: str
+    position: int
+    categories: NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """New values of some columns.
+
+    Parameters
+    ----------
+    columns
+        Where the model reads them, by name in ``obs``.
+    values
+        Codes of categories, or numbers, by name, each of shape ``(n_cells,)``.
+    """
+
+    columns: dict[str, Column]
+    values: dict[str, NDArray[Any]]
+
+    def of(self, target: PosteriorTarget, rows: slice) -> PosteriorTarget:
+        """Return a target of which cells are decoded with the new values.
+
+        Parameters
+        ----------
+        target
+            Some of the cells; their posteriors stay those that they have.
+        rows
+            Which ones.
+        """
+        covariates = dict(target.covariates)
+        for name, values in self.values.items():
+            column = self.columns[name]
+            tensor = covariates[column.key].clone()
+            tensor[:, column.position] = torch.as_tensor(values[rows]).to(tensor)
+            covariates[column.key] = tensor
+        return replace(target, covariates=covariates)
+
+    def write(self, obs: pd.DataFrame) -> pd.DataFrame:
+        """Return columns of the cells with the new values."""
+        new = {name: self.shown(name) for name in self.values}
+        return obs.assign(**{name: pd.Series(v, index=obs.index) for name, v in new.items()})
+
+    def shown(self, name: str) -> Any:
+        """Values of a column as ``obs`` has them, shape ``(n_cells,)``."""
+        categories = self.columns[name].categories
+        if categories is None:
+            return self.values[name]
+        return pd.Categorical.from_codes(self.values[name], categories)
+
+    @property
+    def categorical(self) -> list[str]:
+        """Names of the columns that are categories."""
+        return [name for name in self.values if self.columns[name].categories is not None]
+
+
+def read_setting(
+    model: SCVI,
+    batch: Any,
+    covariates: Mapping[str, Any] | None,
+    n: int,
+    rng: np.random.Generator | None = None,
+) -> Setting:
+    """Check new values of batch and covariates.
+
+    Parameters
+    ----------
+    model
+        The model.
+    batch
+        A category, one for each cell, or None for the cells' own; with ``rng`` also a mapping
+        from categories to shares.
+    covariates
+        By name of the column, what ``batch`` may be; numbers for a continuous one.
+    n
+        Number of cells.
+    rng
+        Mixes the cells of which shares are wanted.
+    """
+    columns = columns_of(model)
+    batch_key = model.registry["setup_args"].get("batch_key")
+    asked = {str(name): value for name, value in (covariates or {}).items()}
+    others = [name for name in columns if name != batch_key]
+    for name in asked:
+        if name not in others:
+            raise MissingKeyError(
+                f"`covariates` names {name!r}, which is no covariate of the model.",
+                remedy=f"It has {listed(others)}"
+                + ("; say `batch=`." if name == batch_key else "."),
+            )
+    if batch is not None and batch_key is None:
+        raise DataError(
+            f"`batch` is {batch!r}, but the model was set up without batches.",
+            remedy="batch=None, or a model that was set up with a `batch_key`.",
+        )
+    argument = {name: f"covariates[{name!r}]" for name in asked}
+    if batch is not None:
+        asked[batch_key], argument[batch_key] = batch, "batch"
+    values = {
+        name: _values(argument[name], value, columns[name].categories, n, rng)
+        for name, value in asked.items()
+    }
+    return Setting(columns, values)
+
+
+def columns_of(model: SCVI) -> dict[str, Column]:
+    """Columns of ``obs`` that decoding depends on, by name; size factors are no covariate."""
+    fields, arguments = model.registry["field_registries"], model.registry["setup_args"]
+    found = {}
+    for argument, key in (
+        ("batch_key", REGISTRY_KEYS.BATCH_KEY),
+        ("labels_key", REGISTRY_KEYS.LABELS_KEY),
+    ):
+        if arguments.get(argument) is not None:
+            categories = fields[key]["state_registry"]["categorical_mapping"]
+            found[arguments[argument]] = Column(key, 0, np.asarray(categories))
+    state = fields.get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {})
+    for i, name in enumerate(state.get("field_keys", [])):
+        categories = np.asarray(state["mappings"][name])
+        found[name] = Column(REGISTRY_KEYS.CAT_COVS_KEY, i, categories)
+    state = fields.get(REGISTRY_KEYS.CONT_COVS_KEY, {}).get("state_registry", {})
+    for i, name in enumerate(state.get("columns", [])):
+        found[name] = Column(REGISTRY_KEYS.CONT_COVS_KEY, i, None)
+    return found
+
+
+def _values(
+    argument: str,
+    value: Any,
+    categories: NDArray[Any] | None,
+    n: int,
+    rng: np.random.Generator | None,
+) -> NDArray[Any]:
+    """Return a value for each cell: a code, or a number."""
+    shares = isinstance(value, Mapping)
+    if shares and (rng is None or categories is None):
+        raise DataError(f"`{argument}` is a mapping.", remedy="Give a value, or one a cell.")
+    given = np.asarray(list(value) if shares else value)
+    if not shares and given.shape not in ((), (n,)):
+        raise DataError(
+            f"`{argument}` has the shape {given.shape}, but there are {n:,} cells.",
+            remedy=f"Give one value, or an array of shape ({n},).",
+        )
+    if categories is None:
+        return np.full(n, _numbers(argument, given))
+    codes = _codes(argument, given, categories)
+    if shares and rng is not None:
+        return rng.permutation(np.repeat(codes, _apportioned(argument, value, n)))
+    return np.full(n, codes)
+
+
+def _codes(argument: str, given: NDArray[Any], categories: NDArray[Any]) -> NDArray[np.integer]:
+    codes = pd.Index(categories.astype(str)).get_indexer(np.ravel(given).astype(str))
+    if (codes < 0).any():
+        strange = np.unique(np.ravel(given).astype(str)[codes < 0])
+        raise DataError(
+            f"`{argument}` is {listed(strange)}, which the model does not know.",
+            remedy=f"It knows {listed(categories)}.",
+        )
+    return codes.reshape(given.shape)
+
+
+def _numbers(argument: str, given: NDArray[Any]) -> NDArray[np.float64]:
+    try:
+        numbers = given.astype(float)
+    except (TypeError, ValueError):
+        numbers = np.full(given.shape, np.nan)
+    if not np.isfinite(numbers).all():
+        raise DataError(
+            f"`{argument}` is {given[~np.isfinite(numbers)][:1].tolist()[0]!r}.",
+            remedy="Give finite numbers: the covariate is continuous.",
+        )
+    return numbers
+
+
+def _apportioned(argument: str, shares: Mapping[Any, Any], n: int) -> NDArray[np.integer]:
+    """Return how many of ``n`` cells each gets, by the largest remainder."""
+    share = _numbers(argument, np.asarray(list(shares.values())))
+    if len(share) == 0 or (share < 0).any() or share.sum() == 0:
+        raise DataError(
+            f"`{argument}` has the shares {share.tolist()}.",
+            remedy="Give shares that are not negative, and at least one that is not zero.",
+        )
+    exact = n * share / share.sum()
+    whole = np.floor(exact).astype(int)
+    largest = np.argsort(-(exact - whole), kind="stable")[: n - whole.sum()]
+    whole[largest] += 1
+    return whole

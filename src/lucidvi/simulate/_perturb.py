@@ -1,0 +1,215 @@
+"""What the model associates with other counts of some genes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import scvi
+import torch
+from anndata import AnnData
+from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
+from torch import Tensor
+from torch.distributions import Distribution
+
+from lucidvi import kernels
+from lucidvi.errors import DataError, first_few
+from lucidvi.inference import PosteriorTarget
+from lucidvi.model import SCVI
+from lucidvi.simulate._cells import (
+    POSTERIORS,
+    Cells,
+    checked_model,
+    drawing,
+    exposure_of,
+    state_of,
+    with_exposure,
+)
+from lucidvi.simulate._checks import check_whole, known_genes
+from lucidvi.simulate._output import STATE, Output
+from lucidvi.simulate._record import recorded
+
+#: Which posterior each kind of perturbation is about, by ``refined``.
+POSTERIOR = {False: "encoder", True: "refined"}
+EFFECT = "lucidvi_effect"
+
+ASSUMPTIONS = (
+    "The effects are associations and not causes: they say which states of the data go with such "
+    "counts of the gene, whatever is upstream and whatever downstream. A perturbed cell may be in "
+    "no state that unperturbed cells show.",
+    "A count is multiplied, so cells without a count of the genes stay as they are.",
+    "Exposures stay those of the cells.",
+)
+
+
+def perturb(
+    model: SCVI | scvi.model.SCVI,
+    adata: AnnData | None = None,
+    genes: Mapping[str, float] | None = None,
+    *,
+    indices: Sequence[Any] | NDArray[Any] | None = None,
+    refined: bool = False,
+    n_samples: int = 25,
+    seed: int = 0,
+) -> AnnData:
+    r"""Return what the model expects of cells whose counts of some genes are changed.
+
+    The counts :math:`x` become :math:`x'`, multiplied by :math:`f_g` for the genes given: a
+    knock-out (:math:`f = 0`), a knock-down (below 1) or an over-expression (above 1). With states
+    :math:`z \sim q(z \mid x)` and :math:`z' \sim q(z \mid x')`, drawn with the same noise, and the
+    decoded means :math:`\mu` (before zero inflation), the effect on each gene is its log fold
+    change averaged over the cells :math:`c` whose counts changed,
+
+    .. math:: e_g = \frac{1}{n} \sum_c \log_2 \frac{\mu_g(z'_c)}{\mu_g(z_c)}
+
+    It is an **association, not a cause**: the model knows which counts go together in the data,
+    and not what would happen if one of them was changed in a living cell.
+
+    Parameters
+    ----------
+    model
+        Trained :class:`lucidvi.model.SCVI`, or a SCVI of scvi-tools.
+    adata
+        Cells with counts, by default the model's.
+    genes
+        Factor by gene, such as ``{"STAT1": 0.0, "ISG15": 2.0}``, all at once.
+    indices
+        Which cells: positions, a boolean mask, or names; all by default.
+    refined
+        If False, :math:`q` is the encoder's: an intervention on its input. If True, it is each
+        cell's refined posterior (with a full covariance, see :func:`lucidvi.inference.refine`),
+        which also judges by the likelihood of the changed counts: the model conditioned on the
+        genes' values.
+    n_samples
+        Draws of the states that effects and their uncertainty are computed from, at least two.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    ``obs`` of the cells with ``lucidvi_changed`` (whether a count of the genes was), counts drawn
+    under :math:`z'` with each cell's own exposure in ``X`` (CSR, float32), one draw of :math:`z'`
+    in ``obsm["X_lucidvi"]`` and of :math:`z` in ``obsm["X_lucidvi_before"]``, the request with its
+    assumptions in ``uns["lucidvi_simulation"]``, and ``var`` of the model with
+
+    ``lucidvi_effect``, ``lucidvi_effect_sd``
+        Mean of the effect over the draws, log2, and its standard deviation.
+    ``lucidvi_effect_probability``
+        Share of the draws in which it has the sign of the mean; 0.5 where nothing changes.
+    ``lucidvi_effect_rank``
+        1 for the gene with the largest effect, up or down; the genes given have no rank, 0.
+
+    Raises
+    ------
+    lucidvi.errors.DataError, lucidvi.errors.MissingKeyError
+        If a gene is none of the model's, a factor is negative or not finite, no cell has a count
+        to change, or something is wrong with the cells.
+    lucidvi.errors.ModelTypeError
+        If ``model`` is no SCVI of counts.
+    """
+    request = {name: value for name, value in locals().items() if name != "model"}
+    known = checked_model(model)
+    factors = _factors(known, genes)
+    check_whole("n_samples", n_samples, 2)
+    check_whole("seed", seed, 0)
+    cells = Cells.of(known, adata, indices)
+    changed = _changed(cells, factors)
+    output, before = Output(), []
+    sums = np.zeros((n_samples, len(factors)))
+    with drawing(known, seed):
+        for rows, tensors, target in cells.minibatches("Perturbing"):
+            posteriors = _posteriors(target, tensors, factors, POSTERIOR[bool(refined)])
+            affected = torch.as_tensor(changed[rows], device=target.q0.mean.device)
+            for i, (old, new) in enumerate(_pairs(*posteriors, n_samples)):
+                same, new = with_exposure(target, new, exposure_of(target, old))
+                px = same.likelihood(new)
+                change = px.log_mu - target.likelihood(old).log_mu
+                sums[i] += change[affected].double().sum(dim=0).cpu().numpy()
+                if i == 0:
+                    before.append(np.float32(state_of(target, old).cpu().numpy()))
+                    output.add([(state_of(target, new), px)])
+    out = output.adata(known, cells.obs.assign(lucidvi_changed=changed))
+    out.obsm[f"{STATE}_before"] = np.concatenate(before)
+    effects = sums / max(1, changed.sum()) / np.log(2)
+    given = known_genes(known.get_var_names(), genes or {})
+    for name, column in _summary(effects, given).items():
+        out.var[name] = column
+    return recorded(out, "perturb", request, ASSUMPTIONS)
+
+
+def _posteriors(
+    target: PosteriorTarget, tensors: dict[str, Any], factors: NDArray[np.float32], kind: str
+) -> tuple[Distribution, Distribution]:
+    """Return the posteriors given the counts and given the changed ones, at equal exposures."""
+    x = kernels.to_dense(tensors[REGISTRY_KEYS.X_KEY])
+    changed = tensors | {REGISTRY_KEYS.X_KEY: x * torch.as_tensor(factors).to(x)}
+    as_is, other = (
+        replace(PosteriorTarget.from_module(target.module, given), log_library=target.log_library)
+        for given in (tensors | {REGISTRY_KEYS.X_KEY: x}, changed)
+    )
+    return POSTERIORS[kind](as_is), POSTERIORS[kind](other)
+
+
+def _pairs(first: Distribution, second: Distribution, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield draws of two distributions that are made with the same noise."""
+    for _ in range(n):
+        seed = int(torch.randint(2**62, ()))
+        draws = []
+        for distribution in (first, second):
+            torch.manual_seed(seed)
+            draws.append(distribution.sample())
+        yield draws[0], draws[1]
+
+
+def _summary(effects: NDArray[np.float64], given: NDArray[np.integer]) -> dict[str, Any]:
+    """Return the columns of ``var`` for effects of shape ``(n_samples, n_genes)``."""
+    mean = effects.mean(axis=0)
+    same_sign = (np.sign(effects) == np.sign(mean)).mean(axis=0)
+    others = np.setdiff1d(np.arange(len(mean)), given)
+    rank = np.zeros(len(mean), dtype=int)
+    rank[others[np.argsort(-np.abs(mean[others]), kind="stable")]] = 1 + np.arange(len(others))
+    return {
+        EFFECT: mean,
+        f"{EFFECT}_sd": effects.std(axis=0, ddof=1),
+        f"{EFFECT}_probability": np.where(mean == 0, 0.5, same_sign),
+        f"{EFFECT}_rank": rank,
+    }
+
+
+def _factors(model: SCVI, genes: Mapping[str, float] | None) -> NDArray[np.float32]:
+    """Return the factor of each gene of the model."""
+    if not isinstance(genes, Mapping) or not genes:
+        raise DataError(
+            f"`genes` is {genes!r}.", remedy='Give factors by gene, such as {"STAT1": 0.0}.'
+        )
+    positions = known_genes(model.get_var_names(), genes)
+    factors = np.ones(len(model.get_var_names()), dtype=np.float32)
+    for gene, position, value in zip(genes, positions, genes.values(), strict=True):
+        number = isinstance(value, (int, float, np.number)) and np.isfinite(value)
+        if not number or value < 0:
+            raise DataError(
+                f"`genes[{gene!r}]` is {value!r}.",
+                remedy="Give a factor: 0 for a knock-out, below 1 for a knock-down, above 1 for "
+                "an over-expression.",
+            )
+        factors[position] = value
+    return factors
+
+
+def _changed(cells: Cells, factors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Say which cells have a count that the factors change, or raise for a gene without any."""
+    manager = cells.model.get_anndata_manager(cells.adata, required=True)
+    genes = np.flatnonzero(factors != 1)
+    counts = manager.get_from_registry(REGISTRY_KEYS.X_KEY)[:, genes][cells.chosen]
+    positive = np.asarray((counts > 0).sum(axis=0)).ravel()
+    if (positive == 0).any():
+        names = np.asarray(cells.model.get_var_names())[genes[positive == 0]]
+        raise DataError(
+            f"None of the {len(cells):,} cells has a count of {first_few(names)}, so multiplying "
+            "it changes nothing.",
+            remedy="Leave the gene out, or give cells that express it.",
+        )
+    return np.asarray((counts > 0).sum(axis=1)).ravel() > 0

@@ -1,0 +1,109 @@
+"""The same cells under other covariates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import scvi
+from anndata import AnnData
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lucidvi.distributions import CountLikelihood
+from lucidvi.errors import check_choice
+from lucidvi.inference import PosteriorTarget
+from lucidvi.model import SCVI
+from lucidvi.simulate._cells import POSTERIORS, Cells, checked_model, drawing, state_of
+from lucidvi.simulate._checks import check_whole
+from lucidvi.simulate._covariates import read_setting
+from lucidvi.simulate._output import Output
+from lucidvi.simulate._record import recorded
+
+ASSUMPTIONS = (
+    "The latent state does not depend on the covariates that are switched: whatever the state "
+    "still holds of them stays as it was.",
+    "Cells like these would have the decoder's expression under the new covariates. Where the "
+    "data have no such cells under them, that is an extrapolation which nothing has checked.",
+    "Exposures stay those of the cells.",
+)
+
+
+def switch(
+    model: SCVI | scvi.model.SCVI,
+    adata: AnnData | None = None,
+    *,
+    batch: Any = None,
+    covariates: Mapping[str, Any] | None = None,
+    indices: Sequence[Any] | NDArray[Any] | None = None,
+    posterior: Literal["refined", "encoder"] = "refined",
+    n_samples: int = 1,
+    seed: int = 0,
+) -> AnnData:
+    r"""Return what would have been counted in the same cells under other covariates.
+
+    .. math::
+        z \sim q(z \mid x, s), \qquad x' \sim p(x \mid z, s')
+
+    with the cell's own covariates :math:`s` and others :math:`s'`. Without any it is the posterior
+    predictive distribution: replicates of the cells, to be compared with them.
+
+    Parameters
+    ----------
+    model
+        Trained :class:`lucidvi.model.SCVI`, or a SCVI of scvi-tools.
+    adata
+        Cells with counts, by default the model's.
+    batch
+        Batch of all cells, or an array with one for each; their own by default.
+    covariates
+        New values by name of the column: a category, or a number for a continuous one, of all
+        cells, or one for each. Labels count as one where the model was set up with them.
+    indices
+        Which cells: positions, a boolean mask, or names; all by default.
+    posterior
+        Of the latent state: ``"refined"`` for each cell, with a full covariance
+        (:func:`lucidvi.inference.refine`), or the ``"encoder"``'s.
+    n_samples
+        Draws of the state. Of more than one there are the layers ``"expected"`` (mean of the
+        expected counts), ``"expected_sd"`` (their standard deviation over the posterior) and
+        ``"count_sd"`` (that of a count), dense float32, of ``n_cells x n_genes`` each.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    ``obs`` of the cells with the new covariates, ``var`` of the model, counts of one draw in ``X``
+    (CSR, float32), the states that they were drawn with in ``obsm["X_lucidvi"]``, and the request
+    with its assumptions in ``uns["lucidvi_simulation"]``.
+
+    Raises
+    ------
+    lucidvi.errors.DataError, lucidvi.errors.MissingKeyError
+        If the model does not know a covariate or a category, or something is wrong with the cells.
+    lucidvi.errors.ModelTypeError
+        If ``model`` is no SCVI of counts.
+    """
+    request = {name: value for name, value in locals().items() if name != "model"}
+    known = checked_model(model)
+    check_choice("posterior", posterior, POSTERIORS)
+    check_whole("n_samples", n_samples, 1)
+    check_whole("seed", seed, 0)
+    cells = Cells.of(known, adata, indices)
+    setting = read_setting(known, batch, covariates, len(cells))
+    output = Output(n_samples)
+    with drawing(known, seed):
+        for rows, _, target in cells.minibatches("Switching"):
+            output.add(_draws(target, setting.of(target, rows), posterior, n_samples))
+    out = output.adata(known, setting.write(cells.obs))
+    return recorded(out, "switch", request, ASSUMPTIONS)
+
+
+def _draws(
+    own: PosteriorTarget, switched: PosteriorTarget, posterior: str, n_samples: int
+) -> Iterator[tuple[Tensor, CountLikelihood]]:
+    """Yield states under the cells' own covariates, and the likelihood under the others."""
+    q = POSTERIORS[posterior](own)
+    for _ in range(n_samples):
+        z = q.sample()
+        yield state_of(own, z), switched.likelihood(z)

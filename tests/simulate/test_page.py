@@ -1,0 +1,21 @@
+"""The code of the page runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulate.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+@pytest.mark.slow
+def test_blocks_run_in_turn(make_adata):
+    adata = make_adata(80)
+    adata.X = 5 * adata.X  # a quarter of which is still a cell
+    names = {"adata": adata}
+    for block in BLOCKS:
+        exec(block.replace("model.train()", "model.train(max_epochs=2)"), names)
+    assert len(BLOCKS) == 5
+    assert names["mixed"].n_obs == 1000
+    assert names["knocked_out"].n_obs == 80
