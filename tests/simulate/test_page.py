@@ -13,9 +13,14 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 def test_blocks_run_in_turn(make_adata):
     adata = make_adata(80)
     adata.X = 5 * adata.X  # a quarter of which is still a cell
-    names = {"adata": adata}
+    adata.obs["cell_type"], adata.obs["condition"] = adata.obs["label"], adata.obs["site"]
+    adata.obs["condition"] = adata.obs["condition"].cat.rename_categories(["ctrl", "stim"])
+    truth = adata[(adata.obs["cell_type"] == "B") & (adata.obs["condition"] == "stim")].copy()
+    names = {"adata": adata, "truth": truth}
     for block in BLOCKS:
         exec(block.replace("model.train()", "model.train(max_epochs=2)"), names)
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 7
     assert names["mixed"].n_obs == 1000
     assert names["knocked_out"].n_obs == 80
+    assert set(names["predicted"].obs["cell_type"]) == {"B"}
+    assert len(names["table"]) > 2

@@ -1,0 +1,161 @@
+"""Cells as they would be under a condition that cells of their kind were never seen under."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import scvi
+import torch
+from anndata import AnnData
+from anndata.utils import make_index_unique
+from numpy.typing import NDArray
+from scipy import sparse
+
+from lucidvi import kernels
+from lucidvi.errors import check_choice
+from lucidvi.model import SCVI
+from lucidvi.simulate._carried_over import NOISE
+from lucidvi.simulate._cells import Cells, checked_model, drawing, state_of
+from lucidvi.simulate._checks import check_whole
+from lucidvi.simulate._compared_cells import Compared, compared, condition_setting
+from lucidvi.simulate._output import STATE
+from lucidvi.simulate._record import recorded
+from lucidvi.simulate._responses import METHODS, Seen
+
+ASSUMPTIONS = (
+    "The other labels' cells of both conditions come from the same kinds of cells, so that what "
+    "differs between them is the response.",
+    "The response of these cells is like that of other labels in the way that the method says.",
+    "Each cell keeps its library size and its inverse dispersions.",
+)
+
+
+def predict_condition(
+    model: SCVI | scvi.model.SCVI,
+    adata: AnnData | None = None,
+    *,
+    condition_key: str,
+    control: str,
+    target: str,
+    labels_key: str,
+    cells: str | NDArray[Any],
+    method: Literal["shift", "nearest", "transport", "decoder"] = "nearest",
+    noise: Literal["kept", "new"] = "kept",
+    seed: int = 0,
+) -> AnnData:
+    r"""Predict how control cells would be under a condition that their label was not seen under.
+
+    What the condition does is learned on the other labels, in the latent space of a model that was
+    trained on all of them: each cell's state is drawn from its posterior, shifted, and decoded,
+
+    .. math:: z_c \sim q(z \mid x_c), \qquad x'_c \sim p(x \mid z_c + \delta_c, s_c)
+
+    Where the condition is the batch or a categorical covariate of the model's, :math:`s_c` is set
+    to the target, and shifts are what differs between the conditions beyond it.
+
+    ================  ===========================================================================
+    ``"shift"``       the mean over the other labels of their mean states under the target, less
+                      those under control (scGen)
+    ``"nearest"``     such differences weighted, for each cell, by the labels of its 50 nearest
+                      control cells
+    ``"transport"``   the mean way that optimal transport takes its 50 nearest control cells to
+                      target cells of the same label; needs POT
+    ``"decoder"``     no shift; the model needs the condition as batch or covariate
+    ================  ===========================================================================
+
+    How far to believe it, only cells that were seen can tell: :func:`compare_conditions` sets the
+    methods beside "no change" and the mean shift of the other labels.
+
+    Parameters
+    ----------
+    model
+        A trained SCVI of counts, of LucidVI or scvi-tools. It and the data are not changed.
+    adata
+        Cells of both conditions, to learn from, and those to predict for; by default the model's.
+    condition_key
+        Column of ``obs`` with the conditions.
+    control, target
+        Two of its values.
+    labels_key
+        Column of ``obs`` with the cell types.
+    cells
+        A label, for its control cells, or control cells by mask, positions or names. Target cells
+        of their labels, if there are any, are not learned from.
+    method
+        See above.
+    noise
+        ``"kept"`` changes each count as far as its expectation changes, so that what makes it
+        differ from the expectation is that of the control cell; ``"new"`` draws it from the
+        decoded likelihood.
+    seed
+        Of everything that is drawn.
+
+    Returns
+    -------
+    A cell for each control cell, of the same name and ``obs`` but for the condition: counts in
+    ``X`` (CSR), latent states in ``obsm["X_lucidvi"]``, the request in
+    ``uns["lucidvi_simulation"]``.
+
+    Raises
+    ------
+    lucidvi.errors.MissingKeyError
+        If there is no such column.
+    lucidvi.errors.DataError
+        If a value does not occur, cells are no control cells, or no other label has two cells of
+        each condition.
+    lucidvi.errors.ModelTypeError
+        If the model draws no counts, or the method needs the condition as a covariate.
+    lucidvi.errors.MissingPackageError
+        If POT is not installed: ``pip install "lucidvi[simulate]"``.
+
+    References
+    ----------
+    Lotfollahi, Wolf and Theis, Nature Methods 16 (2019), scGen predicts single-cell perturbation
+    responses.
+    """
+    request = {name: value for name, value in locals().items() if name != "model"}
+    check_choice("method", method, METHODS)
+    check_choice("noise", noise, NOISE)
+    check_whole("seed", seed, 0)
+    given = compared(
+        checked_model(model), adata, condition_key, control, target, labels_key, cells
+    )
+    out = predicted(given, method, noise, seed)
+    return recorded(out, "predict_condition", request, ASSUMPTIONS)
+
+
+def predicted(given: Compared, method: str, noise: str, seed: int) -> AnnData:
+    """Predict the target cells of checked arguments, see :func:`predict_condition`."""
+    chosen = METHODS[method]
+    setting = condition_setting(given, required=chosen.needs_covariate, method=method)
+    counts, states = [], []
+    with drawing(given.model, seed):
+        z = latent_means(given.asked)
+        control = {label: latent_means(cells) for label, cells in given.control.items()}
+        target = {label: latent_means(cells) for label, cells in given.target.items()}
+        shift = torch.as_tensor(chosen.shift(z, Seen(control, target, seed)))
+        for rows, _, before in given.asked.minibatches("Predicting"):
+            state = before.q0.sample()
+            moved = state.clone()
+            moved[:, : shift.shape[1]] += shift[rows].to(state)
+            after = before if setting is None else setting.of(before, rows)
+            x = kernels.to_dense(before.x)
+            expected: Any = before.likelihood(state), after.likelihood(moved)
+            drawn = NOISE[noise](x, *expected)
+            counts.append(sparse.csr_matrix(drawn.cpu().numpy()))
+            states.append(state_of(before, moved).cpu().numpy())
+    obs = given.asked.obs
+    obs[given.condition_key] = given.target_name
+    obs.index = make_index_unique(obs.index.astype(str))  # a cell may be asked for several times
+    genes = given.model.adata.var.copy()
+    out = AnnData(sparse.vstack(counts, format="csr"), obs=obs, var=genes)
+    out.obsm[STATE] = np.concatenate(states)
+    return out
+
+
+def latent_means(cells: Cells) -> NDArray[np.float32]:
+    """Means of the encoder's posteriors, before any softmax, ``(n_cells, n_latent)``."""
+    n_latent = cells.model.module.n_latent
+    means = [target.q0.mean[:, :n_latent] for _, _, target in cells.minibatches("Encoding")]
+    return torch.cat(means).cpu().numpy()
