@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-EXAMPLE, CONVERSION, REFINEMENT, AUDIT, ATLAS = re.findall(
+EXAMPLE, CONVERSION, REFINEMENT, AUDIT, ATLAS, SIMULATE = re.findall(
     r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL
 )
 
@@ -112,3 +112,10 @@ def test_atlas(tmp_path, monkeypatch):
     assert set(out.obs["lucidvi_label"]) <= set(adata.obs["cell_type"])
     assert (tmp_path / "my_reference" / "README.md").exists()
     plt.close("all")
+
+
+def test_simulate(after_example):
+    left = after_example(SIMULATE.replace("factor=4", "factor=4, indices=range(50)"))
+    assert left["cells"].n_obs == 1000
+    counted = left["model"].adata.X[:50].sum()
+    assert left["deeper"].X.sum() == pytest.approx(4 * counted, rel=0.1)
