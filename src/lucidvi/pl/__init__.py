@@ -1,4 +1,4 @@
-"""Findings of an audit, scores of an integration and calibrations, as matplotlib axes."""
+"""Findings of an audit, scores of an integration, calibrations and plans, by matplotlib."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from lucidvi.pl._amortization import amortization
 from lucidvi.pl._collapse import collapse
 from lucidvi.pl._confounding import confounding
+from lucidvi.pl._design import design
 from lucidvi.pl._fit import fit
 from lucidvi.pl._identifiability import identifiability
 from lucidvi.pl._integration import integration
@@ -30,6 +31,7 @@ __all__ = [
     "amortization",
     "collapse",
     "confounding",
+    "design",
     "fit",
     "identifiability",
     "integration",
