@@ -82,7 +82,6 @@ def setting(information, power, new_batch=False, scores=(0.0, 1.0)):
         power=power,
         distance=np.exp(np.float32(scores)),
         agreement=alone,
-        n_pool=2,
         confidence_raw=ones,
         confidence=ones,
         right=ones.astype(bool),

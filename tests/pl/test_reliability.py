@@ -22,7 +22,6 @@ def calibration():
             power=2.0,
             distance=np.ones(400, np.float32),
             agreement=np.zeros(400, np.float32),
-            n_pool=400,
             confidence_raw=np.float32(0.4 + truth / 2),
             confidence=np.float32(truth),
             right=rng.random(400) < truth,

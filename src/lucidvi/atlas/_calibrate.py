@@ -184,7 +184,8 @@ def _judged(model: Any, group: Group, batch: NewBatch | None, genes: NDArray[np.
     """Treat a group as a query."""
     placed = Placed.empty(len(group.cells), model.module.n_latent)
     some = None if genes.all() else genes
-    for rows, block in place(model, model.adata, group.cells, some, len(group.cells), batch):
+    n_pool = len(group.cells) if batch is None else None
+    for rows, block in place(model, model.adata, group.cells, some, n_pool, batch):
         placed.put(np.searchsorted(group.cells, rows), block)
     shares, distance = group.voters.judge(placed.states, group.besides)
     return Judged(shares, distance, placed.agreement, group.truth)
@@ -203,7 +204,6 @@ def _setting(new_batch: bool, information: float, judged: list[Judged]) -> Setti
         power=power,
         distance=distance.astype(np.float32),
         agreement=agreement,
-        n_pool=int(np.median([len(one.codes) for one in judged])),
         confidence_raw=shares.max(axis=1).astype(np.float32),
         confidence=cross_fitted(shares, codes).max(axis=1).astype(np.float32),
         right=shares.argmax(axis=1) == codes,

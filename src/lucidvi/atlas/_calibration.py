@@ -28,8 +28,7 @@ class Setting:
         From votes to probabilities, see ``_reliability.probabilities``.
     distance, agreement
         What novelty is made of, see :func:`lucidvi.atlas._novelty.novelty`; shape ``(n_cells,)``.
-    n_pool
-        Among about how many cells each was compared with those next to it.
+        Of new batches there is no agreement (NaN), as what a batch does is shared by its cells.
     confidence_raw, confidence
         Share of the votes and calibrated probability of each cell's label, of which the latter
         owes nothing to the cell itself; shape ``(n_cells,)``.
@@ -43,7 +42,6 @@ class Setting:
     power: float
     distance: NDArray[np.float32]
     agreement: NDArray[np.float32]
-    n_pool: int
     confidence_raw: NDArray[np.float32]
     confidence: NDArray[np.float32]
     right: NDArray[np.bool_]
@@ -155,10 +153,6 @@ class Calibration:
         return self._between(
             lambda s: novelty(distance, agreement, s.distance, s.agreement), information, new_batch
         )
-
-    def n_pool(self, new_batch: bool) -> int:
-        """Among about how many cells a cell is to be compared with those next to it."""
-        return self._of(new_batch)[0].n_pool
 
     def to_arrays(self) -> dict[str, Any]:
         """Return what :meth:`from_arrays` takes: numbers and arrays, by name."""

@@ -96,7 +96,7 @@ def _blocks_placed(
         for i in np.unique(group):
             rows = np.flatnonzero(group == i)
             batch = batches[i] if i >= 0 else None
-            n_pool = None if calibration is None else calibration.n_pool(batch is not None)
+            n_pool = calibration.n_cells if batch is None and calibration is not None else None
             for here, placed in place(model, part, rows, genes, n_pool, batch):
                 yield cells[here], placed
         model.deregister_manager(part)  # scvi-tools would hold the cells as long as it runs

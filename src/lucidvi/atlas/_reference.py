@@ -185,9 +185,9 @@ class Reference:
         zeros. A batch that the model does not know is decoded as the known one that fits best,
         with shifts of its genes that are learned on the query with everything else frozen. A
         label is the one that most of a cell's 15 nearest reference cells have, over draws of its
-        posterior. A cell is unknown if it is further from them, and its residuals have more in
-        common with those of the query's cells next to it, than is usual for the cells that the
-        reference is calibrated by.
+        posterior. A cell is unknown if it is further from them, and (in a known batch) its
+        residuals have more in common with those of the query's cells next to it, than is usual
+        for the cells that the reference is calibrated by.
 
         Parameters
         ----------
