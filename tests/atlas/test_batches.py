@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from lucidvi.atlas import Reference, _batches
+from lucidvi.atlas import Reference, _batches, _query
 from lucidvi.atlas._batches import model_of_query
 from lucidvi.atlas._query import nothing_is_trained, read_query, thinned
 from lucidvi.errors import DataError
@@ -120,7 +120,9 @@ def test_one_cell_of_a_new_batch(reference, stranger):
     assert reference.map(stranger[:1]).n_obs == 1
 
 
-def test_known_cells_beside_new_ones_are_mapped_as_alone(reference, simulate):
+def test_known_cells_beside_new_ones_are_mapped_as_alone(reference, simulate, monkeypatch):
+    monkeypatch.setattr(_query, "PART", 16 * 60)  # so that known cells come after new ones, too
+    monkeypatch.setattr(_query, "MULTIPLE", 16)
     mixed = simulate(60, seed=11, n_batches=3, first_batch=0)
     known = (mixed.obs["batch"] != "lane2").to_numpy()
     together, alone = reference.map(mixed), reference.map(mixed[known])

@@ -48,10 +48,6 @@ class Placed:
         self.states.loc[cells], self.states.scale[cells] = other.states.loc, other.states.scale
         self.agreement[cells] = other.agreement
 
-    def select(self, cells: NDArray[np.integer]) -> Self:
-        """Return some of the cells, given by their positions."""
-        return type(self)(self.states.select(cells), self.agreement[cells])
-
 
 def blocks(n_cells: int) -> list[NDArray[np.integer]]:
     """Divide cells of one batch at random into blocks of about equally many."""
