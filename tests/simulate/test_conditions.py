@@ -94,18 +94,18 @@ def test_what_all_types_share_is_better_than_no_change(same):
         assert found.loc[method, "energy distance"] < found.loc[NO_CHANGE, "energy distance"]
 
 
-@pytest.mark.xfail(reason="measured: R2 0.89 and 0.86, where the mean shift has 0.98")
-def test_what_all_types_share_is_recovered(same):
-    """The target that is missed: a shift of latent states bends what is a shift of genes."""
-    found = table(*same, methods=["shift", "nearest"])
-    assert (found.loc[["shift", "nearest"], "R2"] > 0.9).all()
+def test_what_all_types_share_is_recovered_by_genes(same):
+    """A shift of latent states bends what is a shift of genes; one of genes does not."""
+    found = table(*same, methods=["nearest", "genes"])
+    assert found.loc["genes", "R2"] > found.loc[MEAN_SHIFT, "R2"] - 0.02
+    assert found.loc["genes", "R2"] > found.loc["nearest", "R2"] + 0.05
 
 
 def test_what_types_do_in_their_own_way_is_found_near_by(own):
     pytest.importorskip("ot")
-    found = table(*own, methods=["nearest", "transport"])
+    found = table(*own, methods=["nearest", "transport", "genes"])
     baselines = found.loc[[NO_CHANGE, MEAN_SHIFT]]
-    for method in ("nearest", "transport"):
+    for method in ("nearest", "transport", "genes"):
         assert found.loc[method, "R2"] > baselines["R2"].max() + 0.1
         assert found.loc[method, "energy distance"] < 0.5 * baselines["energy distance"].min()
 
@@ -115,6 +115,24 @@ def test_the_decoder_is_told_the_condition(conditional):
     assert "decoder" in found.index
     assert found.loc["decoder", "R2"] > 0.9
     assert found.loc["decoder", "energy distance"] < 0.2 * found.loc[NO_CHANGE, "energy distance"]
+
+
+def test_genes_are_decoded_under_control(conditional):
+    """What differs between the conditions is not added twice."""
+    found = table(*conditional, methods=["genes"])
+    assert found.loc["genes", "R2"] > found.loc[MEAN_SHIFT, "R2"] - 0.02
+
+
+def test_genes_leave_states_and_expected_totals(same):
+    model, _ = same
+    moved, shifted = (
+        predict_condition(model, cells=HELD_OUT, method=method, noise="new", **ASKED)
+        for method in ("genes", "shift")
+    )
+    shift = shifted.obsm["X_lucidvi"] - moved.obsm["X_lucidvi"]
+    np.testing.assert_allclose(shift, np.tile(shift[:1], (len(shift), 1)), atol=1e-5)
+    total = model.adata[model.adata.obs["cell_type"] == HELD_OUT].X.sum()
+    assert moved.X.sum() == pytest.approx(total, rel=0.02)
 
 
 def test_baselines_are_means_of_log_expression(same):

@@ -136,6 +136,12 @@ class Cells:
         obs = obs[[column for column in obs if not str(column).startswith("_scvi")]]
         return obs.assign(lucidvi_origin=obs.index.astype(str))
 
+    @property
+    def counts(self) -> Any:
+        """Counts, as they are stored, shape ``(n_cells, n_genes)``."""
+        manager = self.model.get_anndata_manager(self.adata, required=True)
+        return manager.get_from_registry(REGISTRY_KEYS.X_KEY)[self.chosen]
+
     def minibatches(
         self, description: str
     ) -> Iterator[tuple[slice, dict[str, Any], PosteriorTarget]]:

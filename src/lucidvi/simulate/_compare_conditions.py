@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import scvi
 from anndata import AnnData
 from scipy import sparse
-from scvi import REGISTRY_KEYS
 
 from lucidvi.errors import DataError, check_choice
 from lucidvi.model import SCVI
@@ -137,8 +137,7 @@ def allowed(given: Compared) -> list[str]:
 
 
 def _log_counts(cells: Cells, chosen: slice | np.ndarray = slice(None)) -> sparse.csr_matrix:
-    manager = cells.model.get_anndata_manager(cells.adata, required=True)
-    return log_expression(manager.get_from_registry(REGISTRY_KEYS.X_KEY)[cells.chosen[chosen]])
+    return log_expression(replace(cells, chosen=cells.chosen[chosen]).counts)
 
 
 def _check_number(n: int, what: str) -> None:

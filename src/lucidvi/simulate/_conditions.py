@@ -19,6 +19,7 @@ from lucidvi.simulate._carried_over import NOISE
 from lucidvi.simulate._cells import Cells, checked_model, drawing, state_of
 from lucidvi.simulate._checks import check_whole
 from lucidvi.simulate._compared_cells import Compared, compared, condition_setting
+from lucidvi.simulate._gene_responses import GeneShift, shrunk_log_ratios
 from lucidvi.simulate._output import STATE
 from lucidvi.simulate._record import recorded
 from lucidvi.simulate._responses import METHODS, Seen
@@ -40,7 +41,7 @@ def predict_condition(
     target: str,
     labels_key: str,
     cells: str | NDArray[Any],
-    method: Literal["shift", "nearest", "transport", "decoder"] = "nearest",
+    method: Literal["shift", "nearest", "transport", "genes", "decoder"] = "nearest",
     noise: Literal["kept", "new"] = "kept",
     seed: int = 0,
 ) -> AnnData:
@@ -52,7 +53,8 @@ def predict_condition(
     .. math:: z_c \sim q(z \mid x_c), \qquad x'_c \sim p(x \mid z_c + \delta_c, s_c)
 
     Where the condition is the batch or a categorical covariate of the model's, :math:`s_c` is set
-    to the target, and shifts are what differs between the conditions beyond it.
+    to the target, and shifts are what differs between the conditions beyond it; not so for
+    ``"genes"``.
 
     ================  ===========================================================================
     ``"shift"``       the mean over the other labels of their mean states under the target, less
@@ -61,8 +63,21 @@ def predict_condition(
                       control cells
     ``"transport"``   the mean way that optimal transport takes its 50 nearest control cells to
                       target cells of the same label; needs POT
+    ``"genes"``       no shift of states: log means of genes are shifted by the labels' log fold
+                      changes, weighted as the differences of ``"nearest"``
     ``"decoder"``     no shift; the model needs the condition as batch or covariate
     ================  ===========================================================================
+
+    For ``"genes"`` the log means of a cell are those of its state and control, moved by
+
+    .. math:: \log \mu'_{cg} = \log \mu_{cg} + \sum_\ell w_{c\ell} \beta_{\ell g} + k_c
+
+    with :math:`w_{c\ell}` the share of label :math:`\ell` among the nearest control cells and
+    :math:`k_c` such that the sum of the means stays. The log fold changes
+    :math:`\beta_{\ell g}` are those of the sums of the label's counts, drawn to the response of
+    all labels by five pseudo-counts, so that a label with few counts of a gene answers as the
+    others do. They are all that differs between the conditions: a model that knows the condition
+    decodes under control.
 
     How far to believe it, only cells that were seen can tell: :func:`compare_conditions` sets the
     methods beside "no change" and the mean shift of the other labels.
@@ -128,13 +143,17 @@ def predict_condition(
 def predicted(given: Compared, method: str, noise: str, seed: int) -> AnnData:
     """Predict the target cells of checked arguments, see :func:`predict_condition`."""
     chosen = METHODS[method]
-    setting = condition_setting(given, required=chosen.needs_covariate, method=method)
+    setting = None
+    if chosen.gene_weights is None:
+        setting = condition_setting(given, required=chosen.needs_covariate, method=method)
     counts, states = [], []
     with drawing(given.model, seed):
         z = latent_means(given.asked)
         control = {label: latent_means(cells) for label, cells in given.control.items()}
         target = {label: latent_means(cells) for label, cells in given.target.items()}
-        shift = torch.as_tensor(chosen.shift(z, Seen(control, target, seed)))
+        seen = Seen(control, target, seed)
+        shift = torch.as_tensor(chosen.shift(z, seen))
+        genes = chosen.gene_weights and gene_shift(given, chosen.gene_weights(z, seen))
         for rows, _, before in given.asked.minibatches("Predicting"):
             state = before.q0.sample()
             moved = state.clone()
@@ -142,16 +161,27 @@ def predicted(given: Compared, method: str, noise: str, seed: int) -> AnnData:
             after = before if setting is None else setting.of(before, rows)
             x = kernels.to_dense(before.x)
             expected: Any = before.likelihood(state), after.likelihood(moved)
+            if genes is not None:
+                genes.apply(expected[1], rows)
             drawn = NOISE[noise](x, *expected)
             counts.append(sparse.csr_matrix(drawn.cpu().numpy()))
             states.append(state_of(before, moved).cpu().numpy())
     obs = given.asked.obs
     obs[given.condition_key] = given.target_name
     obs.index = make_index_unique(obs.index.astype(str))  # a cell may be asked for several times
-    genes = given.model.adata.var.copy()
-    out = AnnData(sparse.vstack(counts, format="csr"), obs=obs, var=genes)
+    var = given.model.adata.var.copy()
+    out = AnnData(sparse.vstack(counts, format="csr"), obs=obs, var=var)
     out.obsm[STATE] = np.concatenate(states)
     return out
+
+
+def gene_shift(given: Compared, weights: NDArray[np.floating]) -> GeneShift:
+    """Return the shift of log means that labels of these weights have, see :class:`GeneShift`."""
+    sums = [
+        np.stack([np.ravel(cells.counts.sum(axis=0)) for cells in labels.values()])
+        for labels in (given.control, given.target)
+    ]
+    return GeneShift(weights, shrunk_log_ratios(*sums))
 
 
 def latent_means(cells: Cells) -> NDArray[np.float32]:

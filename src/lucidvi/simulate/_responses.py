@@ -1,4 +1,4 @@
-"""How latent states answer to a condition, learned on labels that were seen under it."""
+"""How cells answer to a condition, learned on latent states of labels that were seen under it."""
 
 from __future__ import annotations
 
@@ -66,8 +66,14 @@ def nearest_shift(z: States, seen: Seen) -> States:
 
     where :math:`w_{c\ell}` is the share of label :math:`\ell` among the neighbours.
     """
+    return shares_of_neighbours(z, seen) @ seen.shifts
+
+
+def shares_of_neighbours(z: States, seen: Seen) -> States:
+    """Share of each label among the nearest control cells, ``(n_cells, n_labels)``."""
     sizes = [len(control) for control in seen.control.values()]
-    return _mean_of_neighbours(z, seen, np.repeat(seen.shifts, sizes, axis=0))
+    labels = np.eye(len(sizes), dtype=z.dtype)
+    return _mean_of_neighbours(z, seen, np.repeat(labels, sizes, axis=0))
 
 
 def transported_shift(z: States, seen: Seen) -> States:
@@ -114,11 +120,11 @@ def pot() -> Any:
     return ot
 
 
-def _mean_of_neighbours(z: States, seen: Seen, shifts: States) -> States:
-    """Mean shift of the control cells that are nearest to each state."""
+def _mean_of_neighbours(z: States, seen: Seen, values: States) -> States:
+    """Mean value of the control cells that are nearest to each state."""
     control = np.concatenate(list(seen.control.values()))
     index = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS, len(control))).fit(control)
-    return shifts[index.kneighbors(z, return_distance=False)].mean(axis=1)
+    return values[index.kneighbors(z, return_distance=False)].mean(axis=1)
 
 
 def _at_most(states: States, rng: np.random.Generator) -> States:
@@ -133,13 +139,18 @@ class Method:
     ----------
     shift
         Shift of each latent state, ``(n_cells, n_latent)``, of the states and what was seen.
+    gene_weights
+        Weights of the labels' log fold changes of genes, ``(n_cells, n_labels)``, of the same.
+        None leaves log means to the decoder; otherwise cells are decoded under control, since fold
+        changes are all that differs between the conditions.
     needs_covariate
         Whether the condition has to be a covariate of the model.
     package
         What it imports that may not be installed.
     """
 
-    shift: Callable[[States, Seen], States]
+    shift: Callable[[States, Seen], States] = no_shift
+    gene_weights: Callable[[States, Seen], States] | None = None
     needs_covariate: bool = False
     package: str | None = None
 
@@ -154,5 +165,6 @@ METHODS = {
     "shift": Method(mean_shift),
     "nearest": Method(nearest_shift),
     "transport": Method(transported_shift, package="ot"),
-    "decoder": Method(no_shift, needs_covariate=True),
+    "genes": Method(gene_weights=shares_of_neighbours),
+    "decoder": Method(needs_covariate=True),
 }
