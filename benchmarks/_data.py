@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from anndata import AnnData, read_h5ad
 from scipy import sparse
 
@@ -49,12 +50,13 @@ def most_variable(adata: AnnData, n_genes: int) -> np.ndarray:
     import scanpy as sc
 
     counts = adata.X.astype(np.float32)
+    n_threads = torch.get_num_threads()
     copy = AnnData(counts[np.asarray(counts.sum(axis=1)).ravel() > 0])
     sc.pp.normalize_total(copy)
     sc.pp.log1p(copy)
-    return sc.pp.highly_variable_genes(copy, n_top_genes=n_genes, inplace=False)[
-        "highly_variable"
-    ].to_numpy()
+    genes = sc.pp.highly_variable_genes(copy, n_top_genes=n_genes, inplace=False)
+    torch.set_num_threads(n_threads)  # numba, which scanpy calls, sets OpenMP's for all
+    return genes["highly_variable"].to_numpy()
 
 
 def simulated(

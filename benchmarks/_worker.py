@@ -94,9 +94,7 @@ def peak_mib() -> float:
 
 def train(task: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Make a model, train it, and say how long that took."""
-    n_threads = torch.get_num_threads()
     adata = read(task["data"])
-    torch.set_num_threads(n_threads)  # numba, which scanpy calls, sets OpenMP's for all
     cls = MODELS[task["library"]]
     cls.setup_anndata(adata)
     scvi.settings.seed = task["split"]  # the split is drawn from it, again at each training

@@ -11,8 +11,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Small models: threads that wait for each other cost more than they do, all the more on cores that
 # other tests keep busy. Numba, which scanpy calls, sets OpenMP's threads to its own number, for
 # torch as well. Handed down to the processes that tests start.
-for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd

@@ -235,6 +235,23 @@ def test_warns_of_new_batches_if_batches_have_no_labels_in_common(simulate):
     assert all_shared.calibration.share_compared == 1
 
 
+def test_warns_if_another_experiment_may_make_cells_unknown(simulate):
+    adata = simulate(300, n_batches=1)
+    SCVI.setup_anndata(adata)
+    model = SCVI(adata, n_hidden=32, n_latent=4, gene_likelihood="nb")
+    model.train(max_epochs=60, batch_size=64)
+    reference = Reference.from_model(model)
+    elsewhere = simulate(100, seed=5, n_batches=1)
+    elsewhere.X = elsewhere.X[:, np.random.default_rng(0).permutation(elsewhere.n_vars)]
+    with pytest.warns(UserWarning, match="of the cells are unknown.*`batch_key`"):
+        out = reference.map(elsewhere)
+    assert (out.obs["lucidvi_call"] == "unknown").mean() > 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        reference.map(simulate(100, seed=6, n_batches=1))
+        reference.map(elsewhere, novelty_rate=1)  # as asked
+
+
 @pytest.mark.parametrize("name", ["novelty_rate", "min_confidence"])
 def test_rates_are_shares(reference, query, name):
     with pytest.raises(DataError, match=f"`{name}` is 5"):

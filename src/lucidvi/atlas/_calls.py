@@ -24,6 +24,8 @@ UNKNOWN = "unknown"
 #: Share of the calibration cells that other batches must be able to vote on, for what is said of
 #: new batches to be believed.
 COMPARED = 0.5
+#: Share of the cells of a query that are unknown from which on it may be the experiment.
+MOST = 0.5
 
 
 def calls(
@@ -72,11 +74,14 @@ def calls(
     for key, label, confidence in list(zip(levels, labels, confidences, strict=True))[:-1]:
         found[f"{LABEL}_{key}"], found[f"{CONFIDENCE}_{key}"] = label, confidence
     called = finest_believed(labels, confidences, min_confidence)
+    unknown = novelty <= novelty_rate
+    if reference.batches is None and unknown.mean() > max(MOST, novelty_rate):
+        _warn_of_experiment(unknown)
     return found | {
         LABEL: labels[-1],
         CONFIDENCE: confidences[-1],
         NOVELTY: novelty,
-        CALL: pd.Categorical(np.where(novelty <= novelty_rate, UNKNOWN, called)),
+        CALL: pd.Categorical(np.where(unknown, UNKNOWN, called)),
     }
 
 
@@ -109,6 +114,17 @@ def _warn_of_new_batches(reference: Reference) -> None:
         f"{1 - calibration.share_compared:.0%} of the cells that the reference is calibrated by, "
         f"no other batch has enough cells of their label in {reference.labels_key!r}. To change "
         "that, make a reference of batches that share labels, or of coarser labels.",
+        UserWarning,
+        stacklevel=scvi.settings.warnings_stacklevel,
+    )
+
+
+def _warn_of_experiment(unknown: NDArray[np.bool_]) -> None:
+    """Warn that a model without batches takes what its experiment does for what cells are."""
+    warnings.warn(
+        f"{unknown.mean():.0%} of the cells are unknown. The reference's model was set up without "
+        "batches, so what another experiment changes in the counts makes cells look new. Set it "
+        "up with a `batch_key`, if only of one value, and `map` learns the query's batches.",
         UserWarning,
         stacklevel=scvi.settings.warnings_stacklevel,
     )

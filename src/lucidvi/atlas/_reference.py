@@ -237,7 +237,8 @@ class Reference:
         -----
         UserWarning
             If the reference was calibrated by so few cells that none can be called unknown, or if
-            its batches have so few labels in common that new batches cannot be judged.
+            its batches have so few labels in common that new batches cannot be judged. If it has
+            no batches, and most cells are unknown.
         """
         return map_query(self, query, batch_key, layer, gene_key, novelty_rate, min_confidence)
 
