@@ -1,5 +1,6 @@
 """Experiments in silico, most of which return an AnnData with a record of what was asked for."""
 
+from lucidvi.simulate._abundance import differential_abundance
 from lucidvi.simulate._compare_conditions import compare_conditions
 from lucidvi.simulate._conditions import predict_condition
 from lucidvi.simulate._design import DesignResult, design
@@ -13,6 +14,7 @@ __all__ = [
     "DesignResult",
     "compare_conditions",
     "design",
+    "differential_abundance",
     "differential_expression",
     "perturb",
     "predict_condition",

@@ -20,7 +20,7 @@ from lucidvi.simulate._cells import POSTERIORS, Cells, checked_model
 from lucidvi.simulate._checks import check_whole
 from lucidvi.simulate._comparison import TESTS, row_blocks
 from lucidvi.simulate._donors import EXPRESSED_MIN, donor_spread
-from lucidvi.simulate._expression import donors_of
+from lucidvi.simulate._groups import donors_of
 from lucidvi.simulate._plan import Plan
 from lucidvi.simulate._population import Population
 from lucidvi.simulate._repeats import Kept, run_repeats
