@@ -1,5 +1,7 @@
 """The figure of a plan shows the table."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +20,7 @@ def plan():
     table["fdr"] = np.linspace(0.03, 0.06, len(table))
     table["fdr_se"], table["n_repeats"] = 0.01, 100
     request = {"effect": -2.0, "share": 0.05, "rate": 0.05, "test": "pseudobulk"}
-    return DesignResult(table, request, pd.Series([0.2]))
+    return DesignResult(table, request, pd.Series([0.2]), "5% of the genes", ("None.",))
 
 
 def test_lines_are_rows_of_the_table(plan):
@@ -43,5 +45,5 @@ def test_says_what_is_planned_and_how_much_is_false(plan):
 
 
 def test_one_size(plan):
-    one = DesignResult(plan.table[:1].assign(power_se=np.nan), plan.request, plan.donor_sd)
+    one = replace(plan, table=plan.table[:1].assign(power_se=np.nan))
     assert len(pl.design(one).axes) == 1

@@ -21,11 +21,11 @@ def test_blocks_run_in_turn(make_adata):
     names = {"adata": adata, "truth": truth}
     for block in BLOCKS:
         exec(block.replace("model.train()", "model.train(max_epochs=2)"), names)
-    assert len(BLOCKS) == 10
+    assert len(BLOCKS) == 11
     assert names["mixed"].n_obs == 1000
     assert names["knocked_out"].n_obs == 80
     assert set(names["predicted"].obs["cell_type"]) == {"B"}
     assert len(names["table"]) > 2
-    assert len(names["plan"].table) == 8
+    assert set(names["plan"].labels["label"]) == {"B", "NK", "T"}
     assert names["genes"]["fdr"].notna().all()
     assert list(names["types"].index) == ["B", "NK", "T"]

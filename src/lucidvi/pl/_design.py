@@ -31,7 +31,7 @@ def design(result: DesignResult) -> Figure:
     Parameters
     ----------
     result
-        Of :func:`lucidvi.simulate.design`.
+        Of :func:`lucidvi.simulate.design` or :func:`lucidvi.simulate.design_abundance`.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def design(result: DesignResult) -> Figure:
     )
     fold = 2.0 ** abs(result.request["effect"])
     way = "up" if result.request["effect"] > 0 else "down"
-    figure.suptitle(f"{result.request['share']:.0%} of the genes {way} {fold:.3g}-fold")
+    figure.suptitle(f"{result.changing} {way} {fold:.3g}-fold")
     return figure
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from lucidvi.errors import DataError, check_choice
+from lucidvi.errors import check_choice
 from lucidvi.simulate._comparison import Comparison, adjusted, indicator
-from lucidvi.simulate._groups import column_of, samples_of
-from lucidvi.simulate._label_tests import LABEL_TESTS, SAME_MIN
+from lucidvi.simulate._groups import label_codes, samples_of
+from lucidvi.simulate._label_tests import LABEL_TESTS
 
 
 def differential_abundance(
@@ -72,22 +71,9 @@ def differential_abundance(
     """
     test = test or ("cells" if donor_key is None else "donors")
     check_choice("test", test, LABEL_TESTS)
-    names = column_of(adata, "labels_key", labels_key)
-    missing = pd.isna(names)
-    if missing.any():
-        raise DataError(
-            f'`labels_key`: adata.obs["{labels_key}"] is missing in {missing.sum():,} cells.',
-            remedy="drop these cells, or give them a label.",
-        )
-    codes, labels = pd.factorize(names, sort=True)
-    if len(labels) <= SAME_MIN:
-        raise DataError(
-            f'`labels_key`: adata.obs["{labels_key}"] has {len(labels)} labels.',
-            remedy=f"Name a column of at least {SAME_MIN + 1}: of two shares that add up to one, "
-            "nothing can tell which has changed.",
-        )
+    codes, labels = label_codes(adata, labels_key)
     samples = samples_of(adata, condition_key, groups, donor_key, test)
-    counts = indicator(np.asarray(codes), len(labels)).T.tocsr()
+    counts = indicator(codes, len(labels)).T.tocsr()
     change, p = LABEL_TESTS[test](Comparison(counts, *samples))
     cells = counts[samples[0] >= 0].sum(axis=0).A1.astype(int)
     table = {"cells": cells, "log2_fold_change": change, "p_value": p, "fdr": adjusted(p)}

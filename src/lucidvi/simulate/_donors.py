@@ -15,7 +15,9 @@ from lucidvi.simulate._comparison import indicator, row_blocks
 EXPRESSED_MIN = 0.05
 
 
-def donor_spread(counts: Any, donor: NDArray[np.integer]) -> NDArray[np.float64]:
+def donor_spread(
+    counts: Any, donor: NDArray[np.integer], expressed_min: float = EXPRESSED_MIN
+) -> NDArray[np.float64]:
     r"""Estimate the standard deviation of donors' log expression, by the method of moments.
 
     With :math:`y` the count over the total of its cell, the mean over the pairs of different cells
@@ -38,6 +40,9 @@ def donor_spread(counts: Any, donor: NDArray[np.integer]) -> NDArray[np.float64]
     donor
         Code of each cell's donor, ``(n_cells,)``; -1 for cells to leave out. At least two donors
         have two cells.
+    expressed_min
+        Mean count in a cell from which on a gene's own variance is looked at; the others have the
+        median.
 
     Returns
     -------
@@ -58,7 +63,7 @@ def donor_spread(counts: Any, donor: NDArray[np.integer]) -> NDArray[np.float64]
     same = (weight * (first**2 - square) / (n * (n - 1))).sum(axis=0)
     centre = (weight * mean).sum(axis=0)
     different = (centre**2 - (weight**2 * mean**2).sum(axis=0)) / (1 - (weight**2).sum())
-    expressed = (total.sum(axis=0) >= EXPRESSED_MIN * n.sum()) & (different > 0)
+    expressed = (total.sum(axis=0) >= expressed_min * n.sum()) & (different > 0)
     if not expressed.any():
         return np.zeros(counts.shape[1])
     level = different[expressed]

@@ -16,6 +16,8 @@ from lucidvi.simulate._checks import listed
 
 #: Fewest replicates of a group.
 REPLICATES_MIN = 2
+#: Fewest labels whose numbers can be compared.
+LABELS_MIN = 3
 #: Sample of each cell (those of one donor in one group; -1 of none); group and donor of each.
 Samples = tuple[NDArray[np.integer], NDArray[np.bool_], NDArray[np.integer]]
 
@@ -97,6 +99,25 @@ def donors_of(adata: AnnData, key: str) -> NDArray[np.integer]:
             remedy="name a column of donors with several cells each, not one of cells.",
         )
     return np.asarray(codes)
+
+
+def label_codes(adata: AnnData, key: str) -> tuple[NDArray[np.integer], NDArray[Any]]:
+    """Return the code of each cell's label and the labels, or raise."""
+    names = column_of(adata, "labels_key", key)
+    missing = pd.isna(names)
+    if missing.any():
+        raise DataError(
+            f'`labels_key`: adata.obs["{key}"] is missing in {missing.sum():,} cells.',
+            remedy="drop these cells, or give them a label.",
+        )
+    codes, labels = pd.factorize(names, sort=True)
+    if len(labels) < LABELS_MIN:
+        raise DataError(
+            f'`labels_key`: adata.obs["{key}"] has {len(labels)} labels.',
+            remedy=f"Name a column of at least {LABELS_MIN}: of two shares that add up to one, "
+            "nothing can tell which has changed.",
+        )
+    return np.asarray(codes), np.asarray(labels)
 
 
 def _two(condition: NDArray[Any], key: str, groups: Sequence[Any] | None) -> tuple[str, str]:

@@ -1,0 +1,114 @@
+"""How well simulated cells can be told by their label at some depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
+from sklearn.neighbors import NearestNeighbors
+
+from lucidvi.errors import DataError
+from lucidvi.inference import PosteriorTarget
+from lucidvi.simulate._cells import POSTERIORS, Cells, drawing, state_of
+
+#: Nearest cells that vote on a label.
+N_NEIGHBOURS = 15
+#: Most cells of a label that are simulated.
+N_OF_LABEL = 500
+
+
+def called_labels(
+    cells: Cells,
+    labels: NDArray[np.integer],
+    depths: Sequence[float],
+    posterior: str,
+    seed: int,
+) -> dict[float, NDArray[np.float64]]:
+    """Simulate cells of each label and label them by the nearest other cells.
+
+    Parameters
+    ----------
+    cells
+        Of the data.
+    labels
+        Their codes, shape ``(n_cells,)``, from 0 without gaps.
+    depths
+        Library sizes, as multiples of the data's.
+    posterior
+        Key of :data:`lucidvi.simulate._cells.POSTERIORS`: of states that counts are drawn from,
+        and of those that the counts are then placed by.
+    seed
+        Of cells and draws.
+
+    Returns
+    -------
+    For each depth the share of the cells of each label (rows) that get each label, shape
+    ``(n_labels, n_labels)``.
+    """
+    n = int(labels.max()) + 1
+    rng = np.random.default_rng(seed)
+    chosen = np.concatenate(
+        [rng.permutation(np.flatnonzero(labels == label))[:N_OF_LABEL] for label in range(n)]
+    )
+    some = Cells(cells.model, cells.adata, cells.chosen[chosen])
+    known = _states(cells, posterior, seed)
+    placed, empty = _placed(some, tuple(depths), posterior, seed)
+    index = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS + 1, len(known))).fit(known)
+    found = {}
+    for depth in depths:
+        neighbours = index.kneighbors(placed[depth], return_distance=False)
+        # The cell itself is no evidence, and leaves one neighbour too many if it is none of them.
+        other = neighbours != chosen[:, None]
+        other[other.all(axis=1), -1] = False
+        votes = np.zeros((len(chosen), n))
+        np.add.at(votes, (np.nonzero(other)[0], labels[neighbours[other]]), 1)
+        counted = ~empty[depth]
+        table = np.zeros((n, n))
+        np.add.at(table, (labels[chosen][counted], votes.argmax(axis=1)[counted]), 1)
+        total = table.sum(axis=1, keepdims=True)
+        if (total == 0).any():
+            raise DataError(
+                f"`depth` has {depth!r}, at which no cell of a label has a count.",
+                remedy="Take a larger depth.",
+            )
+        found[depth] = table / total
+    return found
+
+
+def _states(cells: Cells, posterior: str, seed: int) -> NDArray[np.float64]:
+    with drawing(cells.model, seed):
+        means = [
+            state_of(target, POSTERIORS[posterior](target).mean).cpu().numpy()
+            for _, _, target in cells.minibatches("Placing cells")
+        ]
+    return np.concatenate(means)
+
+
+def _placed(
+    cells: Cells, depths: Sequence[float], posterior: str, seed: int
+) -> tuple[dict[float, NDArray[np.float64]], dict[float, NDArray[np.bool_]]]:
+    """Return where cells with new counts are placed, and which have none."""
+    states: dict[float, list[NDArray[np.float64]]] = {depth: [] for depth in depths}
+    empty: dict[float, list[NDArray[np.bool_]]] = {depth: [] for depth in depths}
+    with drawing(cells.model, seed):
+        for _, tensors, target in cells.minibatches("Labelling simulated cells"):
+            z = POSTERIORS[posterior](target).sample()
+            for depth in depths:
+                px = target.likelihood(z)
+                px.log_mu = px.log_mu + float(np.log(depth))
+                x = px.sample()
+                given = tensors | {REGISTRY_KEYS.X_KEY: x}
+                if target.module.use_size_factor_key:
+                    key = REGISTRY_KEYS.SIZE_FACTOR_KEY
+                    given[key] = tensors[key] * depth
+                again = PosteriorTarget.from_module(target.module, given)
+                mean = state_of(again, POSTERIORS[posterior](again).mean)
+                states[depth].append(mean.cpu().numpy())
+                empty[depth].append((torch.sum(x, dim=-1) == 0).cpu().numpy())
+    return (
+        {depth: np.concatenate(parts) for depth, parts in states.items()},
+        {depth: np.concatenate(parts) for depth, parts in empty.items()},
+    )
