@@ -30,7 +30,7 @@ from lucidvi.simulate._design_result import (
     planned_cells,
     table_of,
 )
-from lucidvi.simulate._donors import donor_spread
+from lucidvi.simulate._donors import squared_variation
 from lucidvi.simulate._groups import label_codes
 from lucidvi.simulate._label_cells import called_labels
 from lucidvi.simulate._label_tests import LABEL_TESTS
@@ -223,7 +223,8 @@ def label_spread(
     -------
     Natural logarithm, shape ``(n_labels,)``.
     """
-    of_share = donor_spread(indicator(labels, len(share)).T.tocsr(), donor, expressed_min=0.0) ** 2
+    squared = squared_variation(indicator(labels, len(share)).T.tocsr(), donor)[0]
+    of_share = np.log1p(np.nan_to_num(squared).clip(min=0))  # of its own: labels are few
     mixing = np.tile(share**2, (len(share), 1))
     np.fill_diagonal(mixing, (1 - share) ** 2)
     normal = np.random.default_rng(0).normal(size=(N_DRAWN, len(share)))

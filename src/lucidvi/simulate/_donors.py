@@ -15,23 +15,13 @@ from lucidvi.simulate._comparison import indicator, row_blocks
 EXPRESSED_MIN = 0.05
 
 
-def donor_spread(
-    counts: Any, donor: NDArray[np.integer], expressed_min: float = EXPRESSED_MIN
-) -> NDArray[np.float64]:
+def donor_spread(counts: Any, donor: NDArray[np.integer]) -> NDArray[np.float64]:
     r"""Estimate the standard deviation of donors' log expression, by the method of moments.
 
-    With :math:`y` the count over the total of its cell, the mean over the pairs of different cells
-    of one donor of :math:`y y'` has the expectation of its squared expression, and the mean over
-    pairs of cells of different donors that of the squared mean, whatever the noise of a cell:
-
-    .. math::
-        \widehat{\mathrm{cv}}^2 = \frac{\overline{y y'}_\text{same donor}}
-            {\overline{y y'}_\text{different donors}} - 1,
-        \qquad \sigma = \sqrt{\log(1 + \mathrm{cv}^2)}
-
-    Donors weigh as the cells that they have. Few donors leave the variance of a gene uncertain
-    (:math:`2 T^2 / (n - 1)` with the variance :math:`T` of their means), so those of all genes are
-    shrunk to their median, as far as they scatter no more than that.
+    That is :math:`\sigma = \sqrt{\log(1 + \mathrm{cv}^2)}` of :func:`squared_variation`. Few
+    donors leave the variance of a gene uncertain (:math:`2 T^2 / (n - 1)` with the variance
+    :math:`T` of their means), so those of all genes are shrunk to their median, as far as they
+    scatter no more than that.
 
     Parameters
     ----------
@@ -40,13 +30,46 @@ def donor_spread(
     donor
         Code of each cell's donor, ``(n_cells,)``; -1 for cells to leave out. At least two donors
         have two cells.
-    expressed_min
-        Mean count in a cell from which on a gene's own variance is looked at; the others have the
-        median.
 
     Returns
     -------
     Natural logarithm, shape ``(n_genes,)``.
+    """
+    own, whole, mean_count, n_donors = squared_variation(counts, donor)
+    expressed = (mean_count >= EXPRESSED_MIN) & np.isfinite(own)
+    if not expressed.any():
+        return np.zeros(counts.shape[1])
+    own, whole = own[expressed], whole[expressed]
+    squared = np.full(counts.shape[1], max(np.median(own), 0))
+    squared[expressed] = _shrunk(own, np.maximum(whole - own, 0), n_donors)
+    return np.sqrt(np.log1p(squared))
+
+
+def squared_variation(
+    counts: Any, donor: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int]:
+    r"""Estimate the squared coefficient of variation of donors' expression.
+
+    With :math:`y` the count over the total of its cell, the mean over the pairs of different cells
+    of one donor of :math:`y y'` has the expectation of its squared expression, and the mean over
+    pairs of cells of different donors that of the squared mean, whatever the noise of a cell:
+
+    .. math::
+        \widehat{\mathrm{cv}}^2 = \frac{\overline{y y'}_\text{same donor}}
+            {\overline{y y'}_\text{different donors}} - 1
+
+    Donors weigh as the cells that they have.
+
+    Parameters
+    ----------
+    counts, donor
+        As in :func:`donor_spread`.
+
+    Returns
+    -------
+    The estimate, which may be negative, and NaN where there are too few counts; that of the
+    donors' means, which includes the sampling of their cells; the mean count in a cell; each of
+    shape ``(n_genes,)``. The number of donors with two cells.
     """
     n = np.bincount(donor[donor >= 0]).astype(float)
     used = n > 1
@@ -63,15 +86,9 @@ def donor_spread(
     same = (weight * (first**2 - square) / (n * (n - 1))).sum(axis=0)
     centre = (weight * mean).sum(axis=0)
     different = (centre**2 - (weight**2 * mean**2).sum(axis=0)) / (1 - (weight**2).sum())
-    expressed = (total.sum(axis=0) >= expressed_min * n.sum()) & (different > 0)
-    if not expressed.any():
-        return np.zeros(counts.shape[1])
-    level = different[expressed]
-    own = same[expressed] / level - 1
-    whole = (weight * (mean - centre)[:, expressed] ** 2).sum(axis=0) / level
-    squared = np.full(counts.shape[1], max(np.median(own), 0))
-    squared[expressed] = _shrunk(own, np.maximum(whole - own, 0), len(n))
-    return np.sqrt(np.log1p(squared))
+    level = np.where(different > 0, different, np.nan)
+    whole = (weight * (mean - centre) ** 2).sum(axis=0) / level
+    return same / level - 1, whole, total.sum(axis=0) / n.sum(), len(n)
 
 
 def _shrunk(
