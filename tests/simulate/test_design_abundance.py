@@ -153,7 +153,7 @@ def test_a_whole_plan(typed, tmp_path):
     assert torch.equal(torch.get_rng_state(), state)
     assert list(found.donor_sd.index) == ["T0", "T1", "T2", "T3"]
     # Labels were given to donors by chance; of four cells a donor the variance is known to 0.12.
-    assert (found.donor_sd[:3] < 0.4).all()
+    assert (found.donor_sd.iloc[:3] < 0.4).all()
     assert found.donor_sd["T3"] ** 2 < 3 * 0.12
     assert found.labels["label"].tolist() == ["T1"]
     assert found.labels["power"].iloc[0] == found.table["power"].iloc[0]
