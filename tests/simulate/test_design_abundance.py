@@ -145,7 +145,7 @@ def test_labels_are_told_less_well_with_less_depth(typed):
     assert largest[200, 4, 1.0] > largest[50, 2, 1.0]
 
 
-def test_a_whole_plan(typed, tmp_path):
+def test_a_whole_plan(typed):
     """Donors of the data, one label, plain values, a plot; nothing else random moves."""
     state = torch.get_rng_state()
     asked = {"labels_key": "type", "cells": [100], "donors": [3], "n_repeats": 20}

@@ -78,13 +78,7 @@ def column_of(adata: AnnData, argument: str, key: str) -> NDArray[Any]:
 
 def donors_of(adata: AnnData, key: str) -> NDArray[np.integer]:
     """Return the code of each cell's donor, or raise."""
-    names = column_of(adata, "donor_key", key)
-    missing = pd.isna(names)
-    if missing.any():
-        raise DataError(
-            f'`donor_key`: adata.obs["{key}"] is missing in {missing.sum():,} cells.',
-            remedy="drop these cells, or give them a donor.",
-        )
+    names = _complete_column(adata, "donor_key", key, "donor")
     categories = getattr(adata.obs[key], "cat", None)
     empty = [] if categories is None else sorted(set(categories.categories.astype(str)) - {*names})
     if empty:
@@ -103,13 +97,7 @@ def donors_of(adata: AnnData, key: str) -> NDArray[np.integer]:
 
 def label_codes(adata: AnnData, key: str) -> tuple[NDArray[np.integer], NDArray[Any]]:
     """Return the code of each cell's label and the labels, or raise."""
-    names = column_of(adata, "labels_key", key)
-    missing = pd.isna(names)
-    if missing.any():
-        raise DataError(
-            f'`labels_key`: adata.obs["{key}"] is missing in {missing.sum():,} cells.',
-            remedy="drop these cells, or give them a label.",
-        )
+    names = _complete_column(adata, "labels_key", key, "label")
     codes, labels = pd.factorize(names, sort=True)
     if len(labels) < LABELS_MIN:
         raise DataError(
@@ -118,6 +106,18 @@ def label_codes(adata: AnnData, key: str) -> tuple[NDArray[np.integer], NDArray[
             "nothing can tell which has changed.",
         )
     return np.asarray(codes), np.asarray(labels)
+
+
+def _complete_column(adata: AnnData, argument: str, key: str, what: str) -> NDArray[Any]:
+    """Return a column of ``obs`` as text, or raise if it does not exist or a cell has no value."""
+    names = column_of(adata, argument, key)
+    missing = pd.isna(names)
+    if missing.any():
+        raise DataError(
+            f'`{argument}`: adata.obs["{key}"] is missing in {missing.sum():,} cells.',
+            remedy=f"drop these cells, or give them a {what}.",
+        )
+    return names
 
 
 def _two(condition: NDArray[Any], key: str, groups: Sequence[Any] | None) -> tuple[str, str]:
