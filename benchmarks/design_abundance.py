@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ import pandas as pd
 from _data import load
 from _measure import cpu_model, page, report, table
 from anndata import AnnData
+from design import trained
 from scipy import sparse
 from sklearn.neighbors import KNeighborsClassifier
 
-SEED, RATE, N_RATES, N_REALISED, N_PREDICTED = 0, 0.05, 200, 400, 1_000
+SEED, RATE, N_SPLITS, N_RATES, N_REALISED, N_PREDICTED = 0, 0.05, 4, 200, 400, 1_000
 SIZES = {"cells": [50, 100], "donors": [4, 8], "depth": [0.25, 1.0]}
 EFFECTS = (-1.0, -2.0)
 TESTS = ("donors", "cells")
@@ -26,8 +28,8 @@ TESTS = ("donors", "cells")
 SHARE_MIN = 0.03
 
 
-def halves() -> tuple[AnnData, AnnData]:
-    """Cells of half of the donors of OneK1K, and of the others."""
+def donors_split(n_splits: int) -> Iterator[tuple[AnnData, AnnData]]:
+    """Cells of half of the donors of OneK1K, by chance, and of the others; both ways round."""
     adata = load("onek1k_40donors")
     adata.X = sparse.csr_matrix(adata.X, dtype=np.float32)
     names = adata.obs["cell_type"].astype(str)
@@ -35,22 +37,11 @@ def halves() -> tuple[AnnData, AnnData]:
         names.map(names.value_counts(normalize=True)) >= SHARE_MIN, "x"
     )
     donor = adata.obs["donor"].astype(str)
-    order = np.random.default_rng(SEED).permutation(donor.unique())
-    in_pilot = donor.isin(order[: len(order) // 2]).to_numpy()
-    return adata[in_pilot].copy(), adata[~in_pilot].copy()
-
-
-def trained(adata: AnnData, epochs: int | None) -> Any:
-    """Return a model of default arguments."""
-    import scvi
-
-    from lucidvi.model import SCVI
-
-    scvi.settings.seed = SEED
-    SCVI.setup_anndata(adata)
-    model = SCVI(adata, gene_likelihood="nb")
-    model.train(max_epochs=epochs, enable_progress_bar=False)
-    return model
+    for split in range(n_splits):
+        order = np.random.default_rng(split).permutation(donor.unique())
+        in_half = donor.isin(order[: len(order) // 2]).to_numpy()
+        yield adata[in_half].copy(), adata[~in_half].copy()
+        yield adata[~in_half].copy(), adata[in_half].copy()
 
 
 def called(model: Any, later: AnnData, depth: float) -> np.ndarray:
@@ -110,31 +101,12 @@ def realised(
     return np.array(found, dtype=float)
 
 
-def shown(values: np.ndarray) -> tuple[str, str]:
-    """Power and false share, mean and standard error."""
-    mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    return tuple(f"{m:.3f} ± {e:.3f}" for m, e in zip(mean, error, strict=True))
-
-
-def main() -> None:
-    """Measure, and write the page."""
-    import logging
-
+def powers(model: Any, later: AnnData, n_predicted: int, n_realised: int) -> pd.DataFrame:
+    """Predicted and realised power and false share of a pilot at each effect and size."""
     from lucidvi import simulate
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few repeats and epochs")
-    quick = parser.parse_args().quick
-    n_rates, n_realised, n_predicted = (
-        (10, 10, 10) if quick else (N_RATES, N_REALISED, N_PREDICTED)
-    )
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    pilot, later = halves()
-    model = trained(pilot, 5 if quick else None)
     labels = {depth: called(model, later, depth) for depth in SIZES["depth"]}
-    of = {depth: f"{np.mean(labels[depth] == later.obs['type']):.3f}" for depth in labels}
-    powers, rates = [], []
+    rows = []
     for effect in EFFECTS:
         plan = simulate.design_abundance(
             model,
@@ -147,36 +119,75 @@ def main() -> None:
         for row in plan.table.itertuples():
             size = (row.cells, row.donors)
             real = realised(later, labels[row.depth], size, "donors", effect, n_realised)
-            met = "yes" if abs(real[:, 0].mean() - row.power) <= 0.10 else "no"
-            power, fdr = shown(real)
-            predicted = [
-                f"{row.power:.3f} ± {row.power_se:.3f}",
-                f"{row.fdr:.3f} ± {row.fdr_se:.3f}",
-            ]
-            powers.append([f"{effect:g}", f"{row.depth:g}", str(row.cells), str(row.donors)])
-            powers[-1] += [predicted[0], power, met, predicted[1], fdr]
-            print(powers[-1], flush=True)
-    for varying, donors in (("as in the data", {"donor_key": "donor"}), ("no", {"donor_sd": 0.0})):
-        for test in TESTS:
-            row = simulate.design_abundance(
-                model, labels_key="type", changed=[], cells=[100], donors=[8], test=test,
-                n_repeats=n_rates, **donors,
-            ).table.iloc[0]  # fmt: skip
-            rates.append(["planned", varying, test, f"{row['fdr']:.3f} ± {row['fdr_se']:.3f}"])
-            rates[-1].append("yes" if abs(row["fdr"] - RATE) <= 0.02 else "no")
+            power, fdr = real.mean(axis=0)
+            right = np.mean(labels[row.depth] == later.obs["type"].to_numpy())
+            rows.append((effect, row.depth, *size, row.power, power, row.fdr, fdr, right))
+            print(rows[-1], flush=True)
+    print(plan.donor_sd, flush=True)
+    names = ["effect", "depth", "cells", "donors", "predicted", "realised"]
+    return pd.DataFrame(rows, columns=[*names, "predicted_fdr", "realised_fdr", "right"])
+
+
+def rates(model: Any, later: AnnData, n: int) -> dict[tuple[str, str, str], float]:
+    """Share of repeats with any finding where nothing changes, planned and with real donors."""
+    from lucidvi import simulate
+
+    size = {"cells": [100], "donors": [8], "n_repeats": n}
+    found = {}
     for test in TESTS:
-        real = realised(later, labels[1.0], (100, 8), test, None, n_rates)
-        met = "yes" if abs(real[:, 1].mean() - RATE) <= 0.02 else "no"
-        rates.append(["real", "as they do", test, shown(real)[1], met])
-    print(rates, flush=True)
-    report(page("design_abundance.md", quick), written(powers, rates, of, plan.donor_sd))
+        asked = {"labels_key": "type", "changed": [], "test": test} | size
+        for varying, donors in (
+            ("as in the data", {"donor_key": "donor"}),
+            ("no", {"donor_sd": 0}),
+        ):
+            plan = simulate.design_abundance(model, **asked, **donors)
+            found["planned", varying, test] = plan.table["fdr"].iloc[0]
+        real = realised(later, called(model, later, 1.0), (100, 8), test, None, n)
+        found["real", "as they do", test] = real[:, 1].mean()
+    return found
 
 
-def written(
-    powers: list[list[str]], rates: list[list[str]], right: dict[float, str], spread: pd.Series
-) -> list[str]:
+def main() -> None:
+    """Measure, and write the page."""
+    import logging
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few repeats and epochs")
+    quick = parser.parse_args().quick
+    n_splits, n_rates, n_realised, n_predicted = (
+        (1, 10, 10, 10) if quick else (N_SPLITS, N_RATES, N_REALISED, N_PREDICTED)
+    )
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    found, null = [], []
+    for pilot, later in donors_split(n_splits):
+        model = trained(pilot, 5 if quick else None)
+        found.append(powers(model, later, n_predicted, n_realised))
+        null.append(rates(model, later, n_rates))
+    report(page("design_abundance.md", quick), written(pd.concat(found), pd.DataFrame(null)))
+
+
+def written(found: pd.DataFrame, null: pd.DataFrame) -> list[str]:
     """Return the lines of the page."""
+    n_pilots = len(null)
+    rows = []
+    for size, of_size in found.groupby(["effect", "depth", "donors", "cells"], sort=False):
+        effect, depth, donors, cells = size
+        mean = of_size.mean()
+        apart = (of_size["predicted"] - of_size["realised"]).round(3)
+        rows.append([f"{effect:g}", f"{depth:g}", str(cells), str(donors)])
+        rows[-1] += [ranged(of_size["predicted"]), ranged(of_size["realised"])]
+        rows[-1] += ["yes" if abs(apart.mean()) <= 0.10 else "no"]
+        rows[-1] += [f"{(apart.abs() <= 0.10).sum()} of {n_pilots}"]
+        rows[-1] += [f"{mean['predicted_fdr']:.3f}", f"{mean['realised_fdr']:.3f}"]
+    right = found.groupby("depth")["right"].mean()
+    of_null = []
+    for name, values in null.items():
+        error = values.std(ddof=1) / np.sqrt(n_pilots)
+        met = "yes" if round(abs(values.mean() - RATE), 3) <= 0.02 else "no"
+        of_null.append([*name, f"{values.mean():.3f} ± {error:.3f}", met])
     sizes = ["effect (log2)", "depth", "cells a donor", "donors a group"]
+    measured = ["predicted power", "realised power", "met", "single pilots"]
     return [
         "# Planned comparisons of abundance beside real ones",
         "",
@@ -186,29 +197,31 @@ def written(
         "cells of one type, another in each repeat, are removed at random in the second, and the "
         f"rest is subsampled ({N_REALISED} repeats). Types of less than {SHARE_MIN:.0%} are one "
         f"together. Types are called at a false discovery rate of {RATE:.0%}, with donors as "
-        "replicates. "
-        "*Met*: power within ten points.",
+        f"replicates. The donors are split {n_pilots // 2} times, and either half plans: means of "
+        f"{n_pilots} pilots, and in brackets their range. *Met*: mean power within ten points; "
+        "*single pilots*: those of which it is.",
         "",
-        *table(
-            [*sizes, "predicted power", "realised power", "met", "predicted FDR", "realised FDR"],
-            powers,
-        ),
+        *table([*sizes, *measured, "predicted FDR", "realised FDR"], rows),
         "",
         "Cells of the other donors that get their label, by depth: "
-        + ", ".join(f"{depth:g}: {share}" for depth, share in right.items())
-        + ". Standard deviation of donors' log abundance, as estimated: "
-        + ", ".join(f"{name} {value:.2f}" for name, value in spread.items())
+        + ", ".join(f"{depth:g}: {share:.3f}" for depth, share in right.items())
         + ".",
         "",
         "## Where nothing changes",
         "",
-        f"Share of {N_RATES} repetitions with any finding, of 8 donors a group with 100 cells. "
-        "*Met*: within two points of 0.05.",
+        f"Share of {N_RATES} repetitions a pilot with any finding, of 8 donors a group with 100 "
+        "cells, and its standard error over the pilots. *Met*: within two points of 0.05. With "
+        "cells as replicates, differences of donors are taken for findings.",
         "",
-        *table(["", "donors vary", "test", "any finding", "met"], rates),
+        *table(["", "donors vary", "test", "any finding", "met"], of_null),
         "",
         f"{cpu_model()}, {os.cpu_count()} cores. `python benchmarks/design_abundance.py`",
     ]
+
+
+def ranged(values: pd.Series) -> str:
+    """Mean and range."""
+    return f"{values.mean():.3f} ({values.min():.2f} to {values.max():.2f})"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import scvi
 import torch
 from anndata import AnnData
 from scipy import sparse
+from scipy.special import softmax
 from scipy.stats import ttest_ind
 from statsmodels.stats.power import tt_ind_solve_power
 
@@ -16,7 +17,7 @@ from lucidvi import pl
 from lucidvi.errors import DataError, FileError, MissingKeyError
 from lucidvi.model import SCVI
 from lucidvi.simulate import _design_abundance, _plan_abundance, design_abundance
-from lucidvi.simulate._design_abundance import label_spread
+from lucidvi.simulate._label_donors import label_centres, label_spread
 from lucidvi.simulate._plan_abundance import AbundancePlan
 
 SHARES = np.array([0.4, 0.3, 0.2, 0.1])
@@ -47,7 +48,7 @@ def typed():
 def plan_of(**change):
     """Return a plan of eight equal labels that are never mistaken."""
     given = {
-        "log_share": np.log(np.full(8, 1 / 8)),
+        "centre": np.log(np.full(8, 1 / 8)),
         "log_effect": np.log(2.0),
         "changeable": np.arange(8),
         "spread": np.zeros(8),
@@ -74,7 +75,7 @@ def test_power_is_that_of_the_t_test(monkeypatch):
     share, spread = np.full(20, 0.05), np.zeros(20)
     spread[0] = 0.4
     plan = plan_of(
-        log_share=np.log(share), spread=spread, changeable=np.array([0]), test="plain",
+        centre=np.log(share), spread=spread, changeable=np.array([0]), test="plain",
         called={1.0: np.eye(20)}, grid=((2000, 5, 1.0), (2000, 8, 1.0)),
     )  # fmt: skip
     power = np.mean([plan(i) for i in range(400)], axis=0)[:, 0]
@@ -96,7 +97,7 @@ def test_numbers_are_those_of_share_effect_and_calls(monkeypatch):
     called = np.eye(4)
     called[0, :2] = 0.8, 0.2
     plan = plan_of(
-        log_share=np.log(SHARES), log_effect=np.log(3), changeable=np.array([3]),
+        centre=np.log(SHARES), log_effect=np.log(3), changeable=np.array([3]),
         spread=np.zeros(4), called={1.0: called, 0.5: np.eye(4)}, test="look",
         grid=((5000, 20, 1.0), (100, 3, 0.5)),
     )  # fmt: skip
@@ -120,16 +121,31 @@ def test_false_discoveries_where_nothing_changes():
     assert np.isnan(plan_of(**asked)(0)[0][0])
 
 
-def test_spread_of_donors_is_found_beneath_sampling_and_composition():
+@pytest.mark.parametrize("sizes", [(50, 400), (200, 200), (1, 2000)])
+def test_spread_of_donors_is_found_beneath_sampling_and_composition(sizes):
+    """Donors of different numbers of cells, some that nearly lack a label."""
     rng = np.random.default_rng(0)
-    share, spread = np.array([0.5, 0.3, 0.15, 0.05]), np.array([0.6, 0.2, 0.6, 0.2])
-    log = np.log(share) + rng.normal(0, spread, (300, 4))
-    p = np.exp(log) / np.exp(log).sum(axis=1, keepdims=True)
-    numbers = np.array([rng.multinomial(200, row) for row in p])
-    labels = np.concatenate([np.repeat(np.arange(4), row) for row in numbers])
-    donor = np.repeat(np.arange(300), 200)
-    found = label_spread(labels, donor, numbers.sum(axis=0) / numbers.sum())
-    np.testing.assert_allclose(found, spread, atol=0.07)
+    share, spread = np.array([0.5, 0.3, 0.15, 0.05]), np.array([0.6, 0.2, 1.2, 0.2])
+    centre = label_centres(share, spread)
+    p = softmax(rng.normal(centre, spread, (300, 4)), axis=1)
+    numbers = rng.multinomial(rng.integers(*sizes, 300, endpoint=True), p)
+    np.testing.assert_allclose(label_spread(numbers), spread, atol=0.1)
+
+
+def test_donors_that_do_not_differ_have_no_spread_and_few_no_extreme_one():
+    rng = np.random.default_rng(0)
+    alike = rng.multinomial(np.full(200, 300), SHARES)
+    assert label_spread(alike).max() < 0.06
+    share, spread = np.array([0.6, 0.395, 0.005]), np.full(3, 0.5)
+    p = softmax(rng.normal(np.log(share), spread, (50, 6, 3)), axis=-1)
+    for numbers in rng.multinomial(100, p):
+        assert label_spread(numbers[:, numbers.any(axis=0)]).max() < 3
+
+
+def test_mean_shares_of_donors_are_those_of_the_data():
+    spread = np.array([0.0, 1.5, 0.5, 1.0])
+    drawn = np.random.default_rng(1).normal(label_centres(SHARES, spread), spread, (40_000, 4))
+    np.testing.assert_allclose(softmax(drawn, axis=1).mean(axis=0), SHARES, atol=0.005)
 
 
 def test_labels_are_told_less_well_with_less_depth(typed):

@@ -12,14 +12,11 @@ import pandas as pd
 import scvi
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import nnls
-from scipy.special import softmax
 
 from lucidvi.errors import DataError, MissingKeyError, check_choice
 from lucidvi.model import SCVI
 from lucidvi.simulate._cells import POSTERIORS, checked_model
 from lucidvi.simulate._checks import check_whole, listed
-from lucidvi.simulate._comparison import indicator
 from lucidvi.simulate._design_result import (
     SIZE,
     DesignResult,
@@ -30,15 +27,13 @@ from lucidvi.simulate._design_result import (
     planned_cells,
     table_of,
 )
-from lucidvi.simulate._donors import squared_variation
 from lucidvi.simulate._groups import label_codes
 from lucidvi.simulate._label_cells import called_labels
+from lucidvi.simulate._label_donors import label_centres, label_spread
 from lucidvi.simulate._label_tests import LABEL_TESTS
 from lucidvi.simulate._plan_abundance import AbundancePlan
 from lucidvi.simulate._repeats import Kept, run_repeats
 
-#: Donors that are drawn to see how far shares vary, and times that they are.
-N_DRAWN, ROUNDS = 2_000, 5
 #: What is assumed.
 ASSUMPTIONS = (
     "Cells of a donor are a random sample, in which labels are multinomial.",
@@ -77,11 +72,12 @@ def design_abundance(
     :math:`k`, and is called :math:`l`, with the probabilities
 
     .. math::
-        p_{dk} \propto p_k \, 2^{\,a \beta_k} \, e^{u_{dk} - \sigma_k^2 / 2}, \qquad
+        p_{dk} \propto e^{c_k + u_{dk}} \, 2^{\,a \beta_k}, \qquad
         u_{dk} \sim N(0, \sigma_k^2), \qquad \sum_k p_{dk} \, C_{kl}(r)
 
-    with the data's shares :math:`p_k`, :math:`a = 1` in the second group and 0 in the first, and
-    :math:`\beta_k` the effect for one label and zero for all others. :math:`C(r)` is how cells of
+    with :math:`a = 1` in the second group and 0 in the first, :math:`\beta_k` the effect for one
+    label and zero for all others, and :math:`c_k` such that donors' mean shares are those of the
+    data. :math:`C(r)` is how cells of
     the relative depth :math:`r` are called: counts of up to 500 cells of each label are drawn from
     the model, and labelled by the 15 nearest other cells of the data.
 
@@ -106,8 +102,9 @@ def design_abundance(
         Cells to plan by: an AnnData, or positions, a mask or names in the model's data; by
         default all.
     donor_key
-        Column of ``obs`` with the donors, from whose differences :math:`\sigma` is estimated, by
-        moments: the sampling of cells and what other labels leave room for excluded.
+        Column of ``obs`` with the donors, from whose differences :math:`\sigma` is estimated: the
+        variance of their log odds of each label, less what the sampling of cells and the other
+        labels explain.
     donor_sd
         :math:`\sigma` in place of that, on the natural logarithm: a number, or one for each label
         in their order.
@@ -158,10 +155,12 @@ def design_abundance(
     if of_donor is None:
         spread = given_spread(donor_sd, len(labels), "label")
     else:
-        spread = label_spread(codes, of_donor, share)
+        numbers = np.zeros((of_donor.max() + 1, len(labels)), dtype=int)
+        np.add.at(numbers, (of_donor, codes), 1)
+        spread = label_spread(numbers)
     called = called_labels(chosen, codes, sorted({r for *_, r in grid}), posterior, seed)
     plan = AbundancePlan(
-        log_share=np.log(share),
+        centre=label_centres(share, spread),
         log_effect=float(effect) * np.log(2),
         changeable=changeable,
         spread=spread,
@@ -195,45 +194,8 @@ def design_abundance(
         pd.Series(spread, pd.Index(labels, name=labels_key), name="donor_sd"),
         _in_words([str(labels[i]) for i in changeable], len(labels)),
         ASSUMPTIONS,
-        _by_label(plan, values, labels),
+        _by_label(plan, values, labels, share),
     )
-
-
-def label_spread(
-    labels: NDArray[np.integer], donor: NDArray[np.integer], share: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    r"""Estimate the standard deviation of donors' log abundance of each label.
-
-    A donor's log share varies by its abundances of all labels,
-
-    .. math::
-        \mathrm{var} \log p_{dk} \approx (1 - p_k)^2 \sigma_k^2 + \sum_{j \ne k} p_j^2 \sigma_j^2,
-
-    which is solved for :math:`\sigma^2 \ge 0` by least squares, and again for what donors that are
-    drawn with the solution still vary too little or too much.
-
-    Parameters
-    ----------
-    labels, donor
-        Codes of each cell, shape ``(n_cells,)``.
-    share
-        Of all cells, shape ``(n_labels,)``.
-
-    Returns
-    -------
-    Natural logarithm, shape ``(n_labels,)``.
-    """
-    squared = squared_variation(indicator(labels, len(share)).T.tocsr(), donor)[0]
-    of_share = np.log1p(np.nan_to_num(squared).clip(min=0))  # of its own: labels are few
-    mixing = np.tile(share**2, (len(share), 1))
-    np.fill_diagonal(mixing, (1 - share) ** 2)
-    normal = np.random.default_rng(0).normal(size=(N_DRAWN, len(share)))
-    variance = nnls(mixing, of_share)[0]
-    for _ in range(ROUNDS):
-        p = softmax(np.log(share) + np.sqrt(variance) * normal, axis=1)
-        drawn = np.log1p(p.var(axis=0) / p.mean(axis=0) ** 2)
-        variance = nnls(mixing, mixing @ variance + of_share - drawn)[0]
-    return np.sqrt(variance)
 
 
 def _changeable(changed: Any, labels: NDArray[Any]) -> NDArray[np.integer]:
@@ -257,7 +219,10 @@ def _in_words(changed: Sequence[str], n_labels: int) -> str:
 
 
 def _by_label(
-    plan: AbundancePlan, values: NDArray[np.float64], labels: NDArray[Any]
+    plan: AbundancePlan,
+    values: NDArray[np.float64],
+    labels: NDArray[Any],
+    share: NDArray[np.float64],
 ) -> pd.DataFrame:
     """Power of each label that changes at each size, of values ``(n_repeats, n_sizes, 2)``."""
     parts = []
@@ -267,6 +232,6 @@ def _by_label(
             part = table_of(plan.grid, values[of_label]).drop(columns=["fdr", "fdr_se"])
             part.insert(0, "label", labels[i])
             called = [plan.called[depth][i, i] for depth in part["depth"]]
-            parts.append(part.assign(share=np.exp(plan.log_share[i]), called=called))
+            parts.append(part.assign(share=share[i], called=called))
     columns = ["label", *SIZE, "power", "power_se", "n_repeats", "share", "called"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

@@ -18,7 +18,7 @@ EXPRESSED_MIN = 0.05
 def donor_spread(counts: Any, donor: NDArray[np.integer]) -> NDArray[np.float64]:
     r"""Estimate the standard deviation of donors' log expression, by the method of moments.
 
-    That is :math:`\sigma = \sqrt{\log(1 + \mathrm{cv}^2)}` of :func:`squared_variation`. Few
+    That is :math:`\sigma = \sqrt{\log(1 + \mathrm{cv}^2)}` of :func:`_squared_variation`. Few
     donors leave the variance of a gene uncertain (:math:`2 T^2 / (n - 1)` with the variance
     :math:`T` of their means), so those of all genes are shrunk to their median, as far as they
     scatter no more than that.
@@ -35,7 +35,7 @@ def donor_spread(counts: Any, donor: NDArray[np.integer]) -> NDArray[np.float64]
     -------
     Natural logarithm, shape ``(n_genes,)``.
     """
-    own, whole, mean_count, n_donors = squared_variation(counts, donor)
+    own, whole, mean_count, n_donors = _squared_variation(counts, donor)
     expressed = (mean_count >= EXPRESSED_MIN) & np.isfinite(own)
     if not expressed.any():
         return np.zeros(counts.shape[1])
@@ -45,7 +45,7 @@ def donor_spread(counts: Any, donor: NDArray[np.integer]) -> NDArray[np.float64]
     return np.sqrt(np.log1p(squared))
 
 
-def squared_variation(
+def _squared_variation(
     counts: Any, donor: NDArray[np.integer]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int]:
     r"""Estimate the squared coefficient of variation of donors' expression.

@@ -18,8 +18,8 @@ class AbundancePlan:
 
     Parameters
     ----------
-    log_share
-        Natural logarithm of the labels' shares, shape ``(n_labels,)``.
+    centre
+        Donors' mean log abundance of the labels, natural logarithm, shape ``(n_labels,)``.
     log_effect
         Natural logarithm of the fold change.
     changeable
@@ -39,7 +39,7 @@ class AbundancePlan:
         Of all repeats.
     """
 
-    log_share: NDArray[np.float64]
+    centre: NDArray[np.float64]
     log_effect: float
     changeable: NDArray[np.integer]
     spread: NDArray[np.float64]
@@ -60,8 +60,7 @@ class AbundancePlan:
         n_cells, n_donors, _ = (max(column) for column in zip(*self.grid, strict=True))
         # Groups in turn, so that the first donors are as many of both.
         second = np.arange(2 * n_donors) % 2 == 1
-        shape = (2 * n_donors, len(self.log_share))
-        log = self.log_share + rng.normal(-(self.spread**2) / 2, self.spread, shape)
+        log = rng.normal(self.centre, self.spread, (2 * n_donors, len(self.centre)))
         log[np.ix_(second, changed)] += self.log_effect
         chance = rng.random((2, 2 * n_donors, n_cells))
         label = _drawn(softmax(log, axis=1)[:, None], chance[0])
@@ -82,7 +81,7 @@ class AbundancePlan:
         changed: NDArray[np.integer],
     ) -> tuple[float, float]:
         donors = np.arange(len(labels))
-        numbers = np.stack([np.bincount(row, minlength=len(self.log_share)) for row in labels])
+        numbers = np.stack([np.bincount(row, minlength=len(self.centre)) for row in labels])
         compared = Comparison(numbers, donors, second, donors)
         found = np.flatnonzero(adjusted(LABEL_TESTS[self.test](compared)[1]) <= self.rate)
         right = np.isin(found, changed).sum()
