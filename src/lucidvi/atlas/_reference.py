@@ -27,8 +27,9 @@ from lucidvi.atlas._map import LOC, SCALE, SEED, map_query
 from lucidvi.atlas._neighbours import Neighbours
 from lucidvi.atlas._voters import States, Voters
 from lucidvi.data import check_obs
-from lucidvi.errors import DataError, ModelTypeError
+from lucidvi.errors import DataError
 from lucidvi.model import SCVI
+from lucidvi.model._counts import counts_model
 
 #: Attributes of a model that say which of its data it was trained on.
 SPLITS = ("train_indices_", "validation_indices_", "test_indices_")
@@ -100,7 +101,12 @@ class Reference:
         lucidvi.errors.MissingKeyError
             If there is no such column.
         """
-        known = _checked(model)
+        known = counts_model(model)
+        if known.adata is None:
+            raise DataError(
+                "`model` has no AnnData, so there are no cells to refer to.",
+                remedy="model = SCVI.load(folder, adata=adata)",
+            )
         keys = [labels_key] if isinstance(labels_key, str) else list(labels_key)
         for key in keys:
             check_obs(known.adata, {"labels_key": key})
@@ -308,30 +314,6 @@ class Reference:
             f"Reference({self.cells.n_obs:,} cells, {self.cells.n_vars:,} genes, "
             f"{labels} labels in {self.labels_key!r})"
         )
-
-
-def _checked(model: Any) -> Any:
-    """Return a model of LucidVI's, or raise for one that no reference can be made of."""
-    if isinstance(model, (scvi.model.SCVI, scvi.model.SCANVI)):
-        model = SCVI.from_scvi_model(model)
-    if not isinstance(model, SCVI):
-        raise ModelTypeError(
-            f"`model` is a {type(model).__module__}.{type(model).__name__}.",
-            remedy="pass a trained SCVI, of LucidVI or scvi-tools, or a SCANVI.",
-        )
-    if model.adata is None or not model.is_trained_:
-        what = "no AnnData" if model.adata is None else "not been trained"
-        raise DataError(
-            f"`model` has {what}, so there are no latent states to refer to.",
-            remedy="set it up with an AnnData, SCVI(adata), and call `model.train()`.",
-        )
-    module: Any = model.module
-    if module.gene_likelihood == "normal":
-        raise ModelTypeError(
-            "`model` has `gene_likelihood='normal'`; a reference is made of a model of counts.",
-            remedy="train one with `gene_likelihood='nb'` on the counts.",
-        )
-    return model
 
 
 def _median_count(model: Any) -> float:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scvi
 import torch
 from anndata import AnnData
 from numpy.typing import NDArray
@@ -20,9 +19,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.errors import DataError, ModelTypeError, first_few
+from lucidvi.errors import DataError, first_few
 from lucidvi.inference import PosteriorTarget, refine
-from lucidvi.model import SCVI
 from lucidvi.nn import in_evaluation
 
 #: Values, of cells x genes, of a minibatch, and most cells of one.
@@ -37,29 +35,6 @@ POSTERIORS: dict[str, Callable[[PosteriorTarget], Distribution]] = {
     "encoder": lambda target: target.q0,
     "refined": lambda target: refine(target, "full").posterior.distribution,
 }
-
-
-def checked_model(model: Any) -> Any:
-    """Return a trained model of counts, of LucidVI's kind, or raise."""
-    if isinstance(model, (scvi.model.SCVI, scvi.model.SCANVI)):
-        model = SCVI.from_scvi_model(model)
-    if not isinstance(model, SCVI):
-        raise ModelTypeError(
-            f"`model` is a {type(model).__module__}.{type(model).__name__}.",
-            remedy="pass a trained SCVI, of LucidVI or scvi-tools.",
-        )
-    if not model.is_trained_:
-        raise DataError(
-            "`model` has not been trained, so what it would draw means nothing.",
-            remedy="call `model.train()`.",
-        )
-    module: Any = model.module
-    if module.gene_likelihood == "normal":
-        raise ModelTypeError(
-            "`model` has `gene_likelihood='normal'`, which draws no counts.",
-            remedy="train one with `gene_likelihood='nb'` on the counts.",
-        )
-    return model
 
 
 @contextmanager
@@ -105,7 +80,7 @@ class Cells:
         Parameters
         ----------
         model
-            See :func:`checked_model`.
+            See :func:`lucidvi.model._counts.counts_model`.
         adata
             By default the model's own.
         indices

@@ -13,8 +13,9 @@ from scipy import sparse
 
 from lucidvi.errors import DataError, check_choice
 from lucidvi.model import SCVI
+from lucidvi.model._counts import counts_model
 from lucidvi.simulate._carried_over import NOISE
-from lucidvi.simulate._cells import Cells, checked_model
+from lucidvi.simulate._cells import Cells
 from lucidvi.simulate._checks import check_whole
 from lucidvi.simulate._compared_cells import Compared, compared, condition_setting
 from lucidvi.simulate._condition_scores import SCORES, Expression, Truth, log_expression
@@ -85,7 +86,7 @@ def compare_conditions(
     for method in methods or ():
         check_choice("methods", method, METHODS)
     check_whole("seed", seed, 0)
-    known = checked_model(model)
+    known = counts_model(model)
     rng = np.random.default_rng(seed)
     # First: a model lets go of cells whose genes it had to put in order when it is given others.
     _check_number(truth.n_obs, "cells in `truth`")

@@ -15,8 +15,9 @@ from scipy import sparse
 from lucidvi import kernels
 from lucidvi.errors import check_choice
 from lucidvi.model import SCVI
+from lucidvi.model._counts import counts_model
 from lucidvi.simulate._carried_over import NOISE
-from lucidvi.simulate._cells import Cells, checked_model, drawing, state_of
+from lucidvi.simulate._cells import Cells, drawing, state_of
 from lucidvi.simulate._checks import check_whole
 from lucidvi.simulate._compared_cells import Compared, compared, condition_setting
 from lucidvi.simulate._gene_responses import GeneShift, shrunk_log_ratios
@@ -133,9 +134,7 @@ def predict_condition(
     check_choice("method", method, METHODS)
     check_choice("noise", noise, NOISE)
     check_whole("seed", seed, 0)
-    given = compared(
-        checked_model(model), adata, condition_key, control, target, labels_key, cells
-    )
+    given = compared(counts_model(model), adata, condition_key, control, target, labels_key, cells)
     out = predicted(given, method, noise, seed)
     return recorded(out, "predict_condition", request, ASSUMPTIONS)
 

@@ -14,12 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from lucidvi.errors import DataError, check_choice
 from lucidvi.model import SCVI
-from lucidvi.simulate._cells import POSTERIORS, checked_model
-from lucidvi.simulate._checks import check_whole
+from lucidvi.model._counts import counts_model
 from lucidvi.simulate._comparison import TESTS, row_blocks
 from lucidvi.simulate._design_result import (
     DesignResult,
-    check_numbers,
+    check_planned,
     donor_codes,
     given_spread,
     grid_of,
@@ -127,15 +126,12 @@ def design(
     lucidvi.errors.ModelTypeError
         If ``model`` is no SCVI of counts.
     """
-    known = checked_model(model)
+    known = counts_model(model)
     grid = grid_of(cells, donors, depth)
-    check_numbers(effect, rate, "share=0")
+    check_planned(effect, rate, n_repeats, seed, posterior, "share=0")
     if not 0 <= share <= 1:
         raise DataError(f"`share` is {share!r}.", remedy="Give a number from 0 to 1.")
-    for name, value, least in (("n_repeats", n_repeats, 1), ("seed", seed, 0)):
-        check_whole(name, value, least)
     check_choice("test", test, TESTS)
-    check_choice("posterior", posterior, POSTERIORS)
     chosen = planned_cells(known, among, donors)
     codes = donor_codes(chosen, donor_key, donor_sd)
     counts = chosen.counts

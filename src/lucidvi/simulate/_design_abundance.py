@@ -15,12 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from lucidvi.errors import DataError, MissingKeyError, check_choice
 from lucidvi.model import SCVI
-from lucidvi.simulate._cells import POSTERIORS, checked_model
-from lucidvi.simulate._checks import check_whole, listed
+from lucidvi.model._counts import counts_model
+from lucidvi.simulate._checks import listed
 from lucidvi.simulate._design_result import (
     SIZE,
     DesignResult,
-    check_numbers,
+    check_planned,
     donor_codes,
     given_spread,
     grid_of,
@@ -140,13 +140,10 @@ def design_abundance(
     lucidvi.errors.ModelTypeError
         If ``model`` is no SCVI of counts.
     """
-    known = checked_model(model)
+    known = counts_model(model)
     grid = grid_of(cells, donors, depth)
-    check_numbers(effect, rate, "changed=[]")
-    for name, value, least in (("n_repeats", n_repeats, 1), ("seed", seed, 0)):
-        check_whole(name, value, least)
+    check_planned(effect, rate, n_repeats, seed, posterior, "changed=[]")
     check_choice("test", test, LABEL_TESTS)
-    check_choice("posterior", posterior, POSTERIORS)
     chosen = planned_cells(known, among, donors)
     codes, labels = label_codes(chosen.adata[chosen.chosen], labels_key)
     changeable = _changeable(changed, labels)

@@ -12,9 +12,9 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from lucidvi.errors import DataError
+from lucidvi.errors import DataError, check_choice
 from lucidvi.model import SCVI
-from lucidvi.simulate._cells import Cells
+from lucidvi.simulate._cells import POSTERIORS, Cells
 from lucidvi.simulate._checks import check_whole
 from lucidvi.simulate._groups import donors_of
 
@@ -89,7 +89,10 @@ def grid_of(cells: Any, donors: Any, depth: Any) -> tuple[tuple[int, int, float]
     return tuple((int(c), int(d), float(r)) for r, d, c in itertools.product(depth, donors, cells))
 
 
-def check_numbers(effect: Any, rate: Any, nothing: str) -> None:
+def check_planned(
+    effect: Any, rate: Any, n_repeats: Any, seed: Any, posterior: Any, nothing: str
+) -> None:
+    """Check what all plans take besides sizes; ``nothing`` asks for no effect at all."""
     if not np.isfinite(effect) or effect == 0:
         raise DataError(
             f"`effect` is {effect!r}.",
@@ -98,6 +101,9 @@ def check_numbers(effect: Any, rate: Any, nothing: str) -> None:
         )
     if not 0 < rate < 1:
         raise DataError(f"`rate` is {rate!r}.", remedy="Give a number between 0 and 1.")
+    check_whole("n_repeats", n_repeats, 1)
+    check_whole("seed", seed, 0)
+    check_choice("posterior", posterior, POSTERIORS)
 
 
 def planned_cells(model: SCVI, among: Any, donors: Sequence[int]) -> Cells:

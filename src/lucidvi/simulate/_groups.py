@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from lucidvi.errors import DataError, MissingKeyError, first_few
 from lucidvi.simulate._checks import listed
+from lucidvi.simulate._label_tests import SAME_MIN
 
 #: Fewest replicates of a group.
 REPLICATES_MIN = 2
-#: Fewest labels whose numbers can be compared.
-LABELS_MIN = 3
+#: Fewest labels whose numbers can be compared: one, and those that it is compared with.
+LABELS_MIN = SAME_MIN + 1
 #: Sample of each cell (those of one donor in one group; -1 of none); group and donor of each.
 Samples = tuple[NDArray[np.integer], NDArray[np.bool_], NDArray[np.integer]]
 

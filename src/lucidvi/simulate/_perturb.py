@@ -19,10 +19,10 @@ from lucidvi import kernels
 from lucidvi.errors import DataError, first_few
 from lucidvi.inference import PosteriorTarget
 from lucidvi.model import SCVI
+from lucidvi.model._counts import counts_model
 from lucidvi.simulate._cells import (
     POSTERIORS,
     Cells,
-    checked_model,
     drawing,
     exposure_of,
     state_of,
@@ -111,7 +111,7 @@ def perturb(
         If ``model`` is no SCVI of counts.
     """
     request = {name: value for name, value in locals().items() if name != "model"}
-    known = checked_model(model)
+    known = counts_model(model)
     factors = _factors(known, genes)
     check_whole("n_samples", n_samples, 2)
     check_whole("seed", seed, 0)

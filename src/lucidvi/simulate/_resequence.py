@@ -17,7 +17,8 @@ from lucidvi.distributions import CountLikelihood
 from lucidvi.errors import DataError, MissingKeyError, check_choice
 from lucidvi.inference import PosteriorTarget
 from lucidvi.model import SCVI
-from lucidvi.simulate._cells import POSTERIORS, Cells, checked_model, drawing, state_of
+from lucidvi.model._counts import counts_model
+from lucidvi.simulate._cells import POSTERIORS, Cells, drawing, state_of
 from lucidvi.simulate._checks import check_whole, listed, positive
 from lucidvi.simulate._depth import further_counts, thinned
 from lucidvi.simulate._output import Output
@@ -110,7 +111,7 @@ def resequence(
     Gelman et al., Bayesian Data Analysis (2013), 2.6, the Poisson model with a gamma prior.
     """
     request = {name: value for name, value in locals().items() if name != "model"}
-    known = checked_model(model)
+    known = counts_model(model)
     check_choice("posterior", posterior, POSTERIORS)
     check_whole("n_samples", n_samples, 1)
     check_whole("seed", seed, 0)

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lucidvi.errors import DataError, check_choice
 from lucidvi.model import SCVI
+from lucidvi.model._counts import counts_model
 from lucidvi.simulate._cells import (
     POSTERIORS,
     Cells,
-    checked_model,
     drawing,
     exposure_of,
     state_of,
@@ -111,7 +111,7 @@ def sample_cells(
         If ``model`` is no SCVI of counts.
     """
     request = {name: value for name, value in locals().items() if name != "model"}
-    known = checked_model(model)
+    known = counts_model(model)
     check_whole("n", n, 1)
     check_whole("seed", seed, 0)
     check_choice("posterior", posterior, POSTERIORS)

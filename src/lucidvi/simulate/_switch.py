@@ -14,7 +14,8 @@ from lucidvi.distributions import CountLikelihood
 from lucidvi.errors import check_choice
 from lucidvi.inference import PosteriorTarget
 from lucidvi.model import SCVI
-from lucidvi.simulate._cells import POSTERIORS, Cells, checked_model, drawing, state_of
+from lucidvi.model._counts import counts_model
+from lucidvi.simulate._cells import POSTERIORS, Cells, drawing, state_of
 from lucidvi.simulate._checks import check_whole
 from lucidvi.simulate._covariates import read_setting
 from lucidvi.simulate._output import Output
@@ -85,7 +86,7 @@ def switch(
         If ``model`` is no SCVI of counts.
     """
     request = {name: value for name, value in locals().items() if name != "model"}
-    known = checked_model(model)
+    known = counts_model(model)
     check_choice("posterior", posterior, POSTERIORS)
     check_whole("n_samples", n_samples, 1)
     check_whole("seed", seed, 0)
