@@ -24,9 +24,9 @@ COLUMNS = ("LucidVI", "logit of the share", "cells (Fisher)")
 
 def p_values(numbers: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
     """Test by each of :data:`COLUMNS`; shapes ``(n_donors, n_types)`` and ``(n_donors,)``."""
-    from lucidvi.simulate._comparison import COUNT_MIN, Comparison
-    from lucidvi.simulate._label_tests import LABEL_TESTS
-    from lucidvi.simulate._moderated import moderated_t
+    from lucidvi.simulate.comparisons._comparison import COUNT_MIN, Comparison
+    from lucidvi.simulate.comparisons._label_tests import LABEL_TESTS
+    from lucidvi.simulate.comparisons._moderated import moderated_t
 
     donors = np.arange(len(second))
     compared = Comparison(numbers, donors, second, donors)
@@ -41,7 +41,7 @@ def measured(
     shares: np.ndarray, n_donors: int, spread: float, effect: float, n_repeats: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Power and false share of the findings by each test, means and standard errors."""
-    from lucidvi.simulate._comparison import adjusted
+    from lucidvi.simulate.comparisons._comparison import adjusted
 
     rng = np.random.default_rng(SEED)
     second = np.arange(2 * n_donors) % 2 == 1

@@ -26,9 +26,9 @@ from anndata import AnnData
 
 from lucidvi.model import SCVI
 from lucidvi.simulate import compare_conditions
-from lucidvi.simulate._compare_conditions import MEAN_SHIFT, NO_CHANGE, scored
-from lucidvi.simulate._condition_scores import SCORES, Truth, log_expression
-from lucidvi.simulate._responses import METHODS
+from lucidvi.simulate.conditions._compare import MEAN_SHIFT, NO_CHANGE, scored
+from lucidvi.simulate.conditions._responses import METHODS
+from lucidvi.simulate.conditions._scores import SCORES, Truth, log_expression
 
 FOLDER = CACHE / "conditions"
 N_GENES = 2_000

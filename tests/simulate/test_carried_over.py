@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from lucidvi.distributions import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
-from lucidvi.simulate._carried_over import carried_over
+from lucidvi.simulate.conditions._carried_over import carried_over
 
 N = 20_000
 MEANS = torch.tensor([0.3, 4.0, 2.0, 1.0])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from lucidvi.simulate._condition_scores import (
+from lucidvi.simulate.conditions._scores import (
     N_TOP,
     SCORES,
     Truth,

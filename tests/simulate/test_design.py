@@ -9,8 +9,9 @@ from scipy.stats import norm, poisson
 from statsmodels.stats.power import tt_ind_solve_power
 
 from lucidvi.errors import DataError, FileError, MissingKeyError
-from lucidvi.simulate import DesignResult, _plan, design
-from lucidvi.simulate._comparison import sample_sums
+from lucidvi.simulate import DesignResult, design
+from lucidvi.simulate.comparisons._comparison import sample_sums
+from lucidvi.simulate.designs import _expression_plan
 
 SMALL = {"cells": [5, 10], "donors": [2, 3], "donor_sd": 0.2, "n_repeats": 3, "share": 0.2}
 
@@ -32,8 +33,8 @@ def test_power_is_that_of_the_t_test(flat, monkeypatch):
         p = ttest_ind(y[compared.second], y[~compared.second]).pvalue
         return p, p
 
-    monkeypatch.setitem(_plan.TESTS, "plain", plain_t)
-    monkeypatch.setattr(_plan, "adjusted", lambda p: p)
+    monkeypatch.setitem(_expression_plan.TESTS, "plain", plain_t)
+    monkeypatch.setattr(_expression_plan, "adjusted", lambda p: p)
     found = design(
         flat, effect=0.6, share=0.5, cells=[40], donors=[5, 8], donor_sd=0.25, test="plain",
         n_repeats=20,
@@ -53,7 +54,7 @@ def test_counts_are_those_of_size_depth_and_effect(flat, monkeypatch):
         p = np.full(compared.counts.shape[1], np.nan)
         return p, p
 
-    monkeypatch.setitem(_plan.TESTS, "look", look)
+    monkeypatch.setitem(_expression_plan.TESTS, "look", look)
     design(
         flat, effect=1.0, share=1.0, cells=[4, 30], donors=[2, 6], depth=[2.0, 0.5], donor_sd=0.0,
         test="look", n_repeats=1,
@@ -76,7 +77,7 @@ def test_donors_vary_as_said(flat, monkeypatch):
         seen.append(sample_sums(compared.counts, compared.sample, len(compared.second)))
         return seen[-1][0], np.full(compared.counts.shape[1], np.nan)
 
-    monkeypatch.setitem(_plan.TESTS, "look", look)
+    monkeypatch.setitem(_expression_plan.TESTS, "look", look)
     sd = np.append(np.tile([0.0, 0.5], 100), 0.0)
     design(flat, cells=[200], donors=[20], donor_sd=sd, share=0.0, test="look", n_repeats=1)
     variance = np.log(seen[0]).var(axis=0, ddof=1)[:-1] - 1 / 600
@@ -120,7 +121,7 @@ def test_resumed_is_as_if_never_stopped(flat, tmp_path):
 def test_what_is_kept_is_not_computed_again(flat, tmp_path, monkeypatch):
     file = tmp_path / "design.json"
     first = design(flat, **SMALL, resume=file)
-    monkeypatch.setattr(_plan.Plan, "__call__", None)
+    monkeypatch.setattr(_expression_plan.Plan, "__call__", None)
     again = design(flat, **SMALL, resume=file)
     pd.testing.assert_frame_equal(first.table, again.table, check_exact=True)
 
@@ -191,7 +192,7 @@ def test_a_real_setup(model):
     ],
 )  # fmt: skip
 def test_errors_come_before_any_work(model, monkeypatch, kind, message, arguments):
-    monkeypatch.setattr("lucidvi.simulate._design.Population", None)
+    monkeypatch.setattr("lucidvi.simulate.designs._expression.Population", None)
     with pytest.raises(kind) as error:
         design(model, **{"donor_sd": 0.2} | arguments)
     assert message in str(error.value)

@@ -16,9 +16,10 @@ from statsmodels.stats.power import tt_ind_solve_power
 from lucidvi import pl
 from lucidvi.errors import DataError, FileError, MissingKeyError
 from lucidvi.model import SCVI
-from lucidvi.simulate import _design_abundance, _plan_abundance, design_abundance
-from lucidvi.simulate._label_donors import label_centres, label_spread
-from lucidvi.simulate._plan_abundance import AbundancePlan
+from lucidvi.simulate import design_abundance
+from lucidvi.simulate.designs import _abundance, _abundance_plan
+from lucidvi.simulate.designs._abundance_plan import AbundancePlan
+from lucidvi.simulate.designs._label_donors import label_centres, label_spread
 
 SHARES = np.array([0.4, 0.3, 0.2, 0.1])
 SMALL = {"labels_key": "type", "cells": [50, 200], "donors": [2, 4], "donor_sd": 0.2}
@@ -70,8 +71,8 @@ def test_power_is_that_of_the_t_test(monkeypatch):
         p = ttest_ind(y[compared.second], y[~compared.second]).pvalue
         return p, p
 
-    monkeypatch.setitem(_plan_abundance.LABEL_TESTS, "plain", plain_t)
-    monkeypatch.setattr(_plan_abundance, "adjusted", lambda p: p)
+    monkeypatch.setitem(_abundance_plan.LABEL_TESTS, "plain", plain_t)
+    monkeypatch.setattr(_abundance_plan, "adjusted", lambda p: p)
     share, spread = np.full(20, 0.05), np.zeros(20)
     spread[0] = 0.4
     plan = plan_of(
@@ -93,7 +94,7 @@ def test_numbers_are_those_of_share_effect_and_calls(monkeypatch):
         seen.append(compared)
         return SHARES, np.full(4, np.nan)
 
-    monkeypatch.setitem(_plan_abundance.LABEL_TESTS, "look", look)
+    monkeypatch.setitem(_abundance_plan.LABEL_TESTS, "look", look)
     called = np.eye(4)
     called[0, :2] = 0.8, 0.2
     plan = plan_of(
@@ -215,7 +216,7 @@ def test_resumed_and_in_processes_as_if_never_stopped(typed, tmp_path):
     ],
 )  # fmt: skip
 def test_errors_come_before_any_work(typed, monkeypatch, kind, message, arguments):
-    monkeypatch.setattr(_design_abundance, "called_labels", None)
+    monkeypatch.setattr(_abundance, "called_labels", None)
     with pytest.raises(kind) as error:
         design_abundance(typed, **SMALL | arguments)
     assert message in str(error.value)

@@ -9,7 +9,8 @@ from anndata import AnnData, read_h5ad
 from scipy import sparse, stats
 
 from lucidvi.errors import DataError, MissingKeyError
-from lucidvi.simulate import _comparison, differential_expression
+from lucidvi.simulate import differential_expression
+from lucidvi.simulate.comparisons import _comparison
 
 WARNING = "Cells are taken for replicates"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from lucidvi.simulate._donors import donor_spread
+from lucidvi.simulate.designs._gene_donors import donor_spread
 
 
 def counts_of(spread, n_donors=60, n_cells=60, n_genes=200, seed=0):

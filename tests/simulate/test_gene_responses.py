@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lucidvi.distributions import NegativeBinomial
-from lucidvi.simulate._gene_responses import PSEUDO_COUNTS, GeneShift, shrunk_log_ratios
+from lucidvi.simulate.conditions._gene_responses import PSEUDO_COUNTS, GeneShift, shrunk_log_ratios
 
 
 def test_one_label_in_closed_form():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lucidvi.simulate._moderated import moderated_t, prior_of
+from lucidvi.simulate.comparisons._moderated import moderated_t, prior_of
 
 GROUPS = np.column_stack([np.ones(8), np.repeat([0.0, 1.0], 4)])
 

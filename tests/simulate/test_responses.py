@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lucidvi.errors import MissingPackageError
-from lucidvi.simulate._responses import METHODS, Seen, transport
+from lucidvi.simulate.conditions._responses import METHODS, Seen, transport
 
 FAR = np.array([30.0, 0.0, 0.0])
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import false_discovery_control, ttest_ind_from_stats
 
-from lucidvi.simulate._moderated import moderated_t
+from lucidvi.simulate.comparisons._moderated import moderated_t
 
 #: Values, zeros included, of the cells that are read at once.
 BLOCK = 2**25

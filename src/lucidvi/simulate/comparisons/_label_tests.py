@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import fisher_exact
 
-from lucidvi.simulate._comparison import (
+from lucidvi.simulate.comparisons._comparison import (
     COUNT_MIN,
     PSEUDO_COUNT,
     Comparison,
@@ -16,7 +16,7 @@ from lucidvi.simulate._comparison import (
     adjusted,
     sample_sums,
 )
-from lucidvi.simulate._moderated import moderated_t
+from lucidvi.simulate.comparisons._moderated import moderated_t
 
 #: Times that all labels are compared again with those that do not seem to differ, and the false
 #: discovery rate up to which one does.

@@ -14,13 +14,13 @@ from scipy import sparse
 from lucidvi.errors import DataError, check_choice
 from lucidvi.model import SCVI
 from lucidvi.model._counts import counts_model
-from lucidvi.simulate._carried_over import NOISE
 from lucidvi.simulate._cells import Cells
 from lucidvi.simulate._checks import check_whole
-from lucidvi.simulate._compared_cells import Compared, compared, condition_setting
-from lucidvi.simulate._condition_scores import SCORES, Expression, Truth, log_expression
-from lucidvi.simulate._conditions import predicted
-from lucidvi.simulate._responses import METHODS
+from lucidvi.simulate.conditions._carried_over import NOISE
+from lucidvi.simulate.conditions._compared_cells import Compared, compared, condition_setting
+from lucidvi.simulate.conditions._predict import predicted
+from lucidvi.simulate.conditions._responses import METHODS
+from lucidvi.simulate.conditions._scores import SCORES, Expression, Truth, log_expression
 
 #: Rows of the table that need no model.
 NO_CHANGE, MEAN_SHIFT = "no change", "mean shift of the other labels"

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lucidvi.simulate._comparison import TESTS, Comparison, adjusted
-from lucidvi.simulate._population import Population
+from lucidvi.simulate.comparisons._comparison import TESTS, Comparison, adjusted
+from lucidvi.simulate.designs._population import Population
 
 
 @dataclass(frozen=True, eq=False)

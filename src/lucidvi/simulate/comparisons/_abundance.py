@@ -10,9 +10,9 @@ import pandas as pd
 from anndata import AnnData
 
 from lucidvi.errors import check_choice
-from lucidvi.simulate._comparison import Comparison, adjusted, indicator
-from lucidvi.simulate._groups import label_codes, samples_of
-from lucidvi.simulate._label_tests import LABEL_TESTS
+from lucidvi.simulate.comparisons._comparison import Comparison, adjusted, indicator
+from lucidvi.simulate.comparisons._groups import label_codes, samples_of
+from lucidvi.simulate.comparisons._label_tests import LABEL_TESTS
 
 
 def differential_abundance(

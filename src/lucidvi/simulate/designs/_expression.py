@@ -15,8 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from lucidvi.errors import DataError, check_choice
 from lucidvi.model import SCVI
 from lucidvi.model._counts import counts_model
-from lucidvi.simulate._comparison import TESTS, row_blocks
-from lucidvi.simulate._design_result import (
+from lucidvi.simulate.comparisons._comparison import TESTS, row_blocks
+from lucidvi.simulate.designs._expression_plan import Plan
+from lucidvi.simulate.designs._gene_donors import EXPRESSED_MIN, donor_spread
+from lucidvi.simulate.designs._population import Population
+from lucidvi.simulate.designs._repeats import Kept, run_repeats
+from lucidvi.simulate.designs._result import (
     DesignResult,
     check_planned,
     donor_codes,
@@ -25,10 +29,6 @@ from lucidvi.simulate._design_result import (
     planned_cells,
     table_of,
 )
-from lucidvi.simulate._donors import EXPRESSED_MIN, donor_spread
-from lucidvi.simulate._plan import Plan
-from lucidvi.simulate._population import Population
-from lucidvi.simulate._repeats import Kept, run_repeats
 
 #: What is assumed.
 ASSUMPTIONS = (

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from lucidvi.simulate._comparison import Comparison, adjusted
-from lucidvi.simulate._label_tests import LABEL_TESTS
+from lucidvi.simulate.comparisons._comparison import Comparison, adjusted
+from lucidvi.simulate.comparisons._label_tests import LABEL_TESTS
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from anndata import AnnData
 
 from lucidvi.data import check_counts
 from lucidvi.errors import check_choice
-from lucidvi.simulate._comparison import TESTS, Comparison, adjusted
-from lucidvi.simulate._groups import samples_of
+from lucidvi.simulate.comparisons._comparison import TESTS, Comparison, adjusted
+from lucidvi.simulate.comparisons._groups import samples_of
 
 
 def differential_expression(

@@ -16,7 +16,7 @@ from lucidvi.errors import DataError, check_choice
 from lucidvi.model import SCVI
 from lucidvi.simulate._cells import POSTERIORS, Cells
 from lucidvi.simulate._checks import check_whole
-from lucidvi.simulate._groups import donors_of
+from lucidvi.simulate.comparisons._groups import donors_of
 
 #: Columns of the table that say the size of the experiment.
 SIZE = ("cells", "donors", "depth")

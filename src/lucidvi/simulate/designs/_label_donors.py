@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.special import softmax
 
-from lucidvi.simulate._comparison import PSEUDO_COUNT
+from lucidvi.simulate.comparisons._comparison import PSEUDO_COUNT
 
 #: Donors that are drawn to see how far their labels vary, and times that they are.
 N_DRAWN, ROUNDS = 4_000, 8

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import iqr
 
-from lucidvi.simulate._comparison import indicator, row_blocks
+from lucidvi.simulate.comparisons._comparison import indicator, row_blocks
 
 #: Mean count in a cell from which on a gene's own variance is looked at.
 EXPRESSED_MIN = 0.05

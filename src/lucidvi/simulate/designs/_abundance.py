@@ -17,7 +17,13 @@ from lucidvi.errors import DataError, MissingKeyError, check_choice
 from lucidvi.model import SCVI
 from lucidvi.model._counts import counts_model
 from lucidvi.simulate._checks import listed
-from lucidvi.simulate._design_result import (
+from lucidvi.simulate.comparisons._groups import label_codes
+from lucidvi.simulate.comparisons._label_tests import LABEL_TESTS
+from lucidvi.simulate.designs._abundance_plan import AbundancePlan
+from lucidvi.simulate.designs._label_cells import called_labels
+from lucidvi.simulate.designs._label_donors import label_centres, label_spread
+from lucidvi.simulate.designs._repeats import Kept, run_repeats
+from lucidvi.simulate.designs._result import (
     SIZE,
     DesignResult,
     check_planned,
@@ -27,12 +33,6 @@ from lucidvi.simulate._design_result import (
     planned_cells,
     table_of,
 )
-from lucidvi.simulate._groups import label_codes
-from lucidvi.simulate._label_cells import called_labels
-from lucidvi.simulate._label_donors import label_centres, label_spread
-from lucidvi.simulate._label_tests import LABEL_TESTS
-from lucidvi.simulate._plan_abundance import AbundancePlan
-from lucidvi.simulate._repeats import Kept, run_repeats
 
 #: What is assumed.
 ASSUMPTIONS = (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lucidvi.errors import DataError, MissingKeyError, first_few
 from lucidvi.simulate._checks import listed
-from lucidvi.simulate._label_tests import SAME_MIN
+from lucidvi.simulate.comparisons._label_tests import SAME_MIN
 
 #: Fewest replicates of a group.
 REPLICATES_MIN = 2

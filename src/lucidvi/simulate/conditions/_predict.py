@@ -16,14 +16,14 @@ from lucidvi import kernels
 from lucidvi.errors import check_choice
 from lucidvi.model import SCVI
 from lucidvi.model._counts import counts_model
-from lucidvi.simulate._carried_over import NOISE
 from lucidvi.simulate._cells import Cells, drawing, state_of
 from lucidvi.simulate._checks import check_whole
-from lucidvi.simulate._compared_cells import Compared, compared, condition_setting
-from lucidvi.simulate._gene_responses import GeneShift, shrunk_log_ratios
 from lucidvi.simulate._output import STATE
 from lucidvi.simulate._record import recorded
-from lucidvi.simulate._responses import METHODS, Seen
+from lucidvi.simulate.conditions._carried_over import NOISE
+from lucidvi.simulate.conditions._compared_cells import Compared, compared, condition_setting
+from lucidvi.simulate.conditions._gene_responses import GeneShift, shrunk_log_ratios
+from lucidvi.simulate.conditions._responses import METHODS, Seen
 
 ASSUMPTIONS = (
     "The other labels' cells of both conditions come from the same kinds of cells, so that what "

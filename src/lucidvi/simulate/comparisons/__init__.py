@@ -1,0 +1,1 @@
+"""Genes and labels that differ between two groups of cells, with donors as replicates."""
