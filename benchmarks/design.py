@@ -31,14 +31,14 @@ SIZES = {
 EFFECTS = (-1.0, -2.0)
 
 
-def trained(adata: AnnData, epochs: int | None) -> Any:
+def trained(adata: AnnData, epochs: int | None, batch_key: str | None = None) -> Any:
     """Return a model of default arguments."""
     import scvi
 
     from lucidvi.model import SCVI
 
     scvi.settings.seed = SEED
-    SCVI.setup_anndata(adata)
+    SCVI.setup_anndata(adata, batch_key=batch_key)
     model = SCVI(adata, gene_likelihood="nb")
     model.train(max_epochs=epochs, enable_progress_bar=False)
     return model

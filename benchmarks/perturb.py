@@ -15,29 +15,17 @@ import pandas as pd
 from _data import load
 from _measure import cpu_model, page, report, table
 from anndata import AnnData
+from design import trained
 from scipy import sparse
 from scipy.stats import spearmanr
 
 SEED, RATE = 0, 0.05
-CONDITION, CONTROL = "perturbation", "non-targeting"
+CONDITION, CONTROL, BATCH = "perturbation", "non-targeting", "batch"
 #: Mean count from which on a gene is judged, and findings that signs are counted of.
 EXPRESSED_MIN, FINDINGS_MIN = 0.05, 5
 #: Ways to predict, and whether the posteriors are refined.
 WAYS = {"encoder": False, "refined": True}
 BASELINE = "regression"
-
-
-def trained(adata: AnnData, epochs: int | None) -> Any:
-    """Return a model of default arguments that knows the replicates."""
-    import scvi
-
-    from lucidvi.model import SCVI
-
-    scvi.settings.seed = SEED
-    SCVI.setup_anndata(adata, batch_key="batch")
-    model = SCVI(adata, gene_likelihood="nb")
-    model.train(max_epochs=epochs, enable_progress_bar=False)
-    return model
 
 
 def shares(adata: AnnData) -> np.ndarray:
@@ -85,7 +73,7 @@ def measure(epochs: int | None) -> pd.DataFrame:
     control = adata[condition == CONTROL].copy()
     level = np.asarray(control.X.mean(axis=0)).ravel()
     targets = [name for name in condition.unique() if name in adata.var_names]
-    models = {"controls only": trained(control.copy(), epochs)}
+    models = {"controls only": trained(control.copy(), epochs, BATCH)}
     rows = []
     for target in sorted(targets):
         real = real_effect(adata, target)
@@ -93,7 +81,9 @@ def measure(epochs: int | None) -> pd.DataFrame:
         genes &= real["log2_fold_change"].notna().to_numpy()
         own = adata.var_names.get_loc(target)
         facts = {"target": target, "count": level[own], "own": real["log2_fold_change"].iloc[own]}
-        models["all but the knock-outs"] = trained(adata[condition != target].copy(), epochs)
+        models["all but the knock-outs"] = trained(
+            adata[condition != target].copy(), epochs, BATCH
+        )
         for cells, model in models.items():
             scores = judged(regressed(model.adata, target), real, genes)
             rows.append(facts | {"way": BASELINE, "cells": cells} | scores)

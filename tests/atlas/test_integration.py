@@ -117,7 +117,9 @@ def test_scores_are_those_of_the_benchmarker(table, model, arrays):
     assert list(names) == list(METRICS)
     for metric, theirs in names.items():
         mine = found[(METRICS[metric].group, metric)]
+        assert np.isfinite(mine).all()
         np.testing.assert_allclose(mine, expected.loc[list(arrays), theirs], atol=1e-5)
+    assert np.isfinite(found["total"]["total"]).all()
     np.testing.assert_allclose(found["total"]["total"], expected["Total"], atol=1e-5)
 
 

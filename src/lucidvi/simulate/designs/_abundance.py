@@ -77,9 +77,9 @@ def design_abundance(
 
     with :math:`a = 1` in the second group and 0 in the first, :math:`\beta_k` the effect for one
     label and zero for all others, and :math:`c_k` such that donors' mean shares are those of the
-    data. :math:`C(r)` is how cells of
-    the relative depth :math:`r` are called: counts of up to 500 cells of each label are drawn from
-    the model, and labelled by the 15 nearest other cells of the data.
+    data. :math:`C(r)` is how cells of the relative depth :math:`r` are called: counts of up to 500
+    cells of each label are drawn from the model, and labelled by the 15 nearest other cells of the
+    data.
 
     Parameters
     ----------
