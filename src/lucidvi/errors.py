@@ -68,12 +68,3 @@ def first_few(names: Iterable[object], limit: int = 5) -> str:
 
 class TrainingError(LucidVIError, RuntimeError):
     """The training had to stop."""
-
-
-def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Raise :class:`DataError` for a value of an argument that is none of its choices."""
-    choices = list(choices)
-    if value not in choices:
-        raise DataError(
-            f"`{name}` is {value!r}.", remedy=f"Use one of {', '.join(map(repr, choices))}."
-        )

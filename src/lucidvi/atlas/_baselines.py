@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scvi
-import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
+
+from lucidvi._random import isolated_seed
 
 N_COMPONENTS = 50
 #: Arguments of a model's setup that name columns of ``obs``; the baseline is set up with them.
@@ -83,12 +83,9 @@ def timed(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
 def seeded(seed: int) -> Iterator[None]:
     """Seed everything that scvi-tools draws from, and leave it as it was."""
     setting = scvi.settings.seed
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002 (scvi-tools draws from it)
-    with torch.random.fork_rng():
+    with isolated_seed():
         scvi.settings.seed = seed
         try:
             yield
         finally:
             scvi.settings.seed = setting
-            random.setstate(states[0])
-            np.random.set_state(states[1])  # noqa: NPY002

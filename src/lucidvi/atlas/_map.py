@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 from scvi.utils import track
 
+from lucidvi._random import isolated_seed
 from lucidvi.atlas._batches import NewBatch, model_of_query
 from lucidvi.atlas._calls import calls, check_rates
 from lucidvi.atlas._genes import EXPRESSION, INFORMATION
@@ -42,8 +42,7 @@ def map_query(
     given = read_query(query, reference.model, batch_key, layer, gene_key, reference.cells.var)
     summary = _summary(reference, given)
     given = given.thinned_to(reference.depth * summary["share_of_expression"])
-    with torch.random.fork_rng(devices=[]):  # loaders and weights that are drawn
-        torch.manual_seed(SEED)
+    with isolated_seed(SEED):  # loaders and weights that are drawn
         model, batches = model_of_query(reference.model, given)
         placed = _placed(reference, model, given, batches)
         model.deregister_manager(model.adata)  # scvi-tools would hold the cells until it ends

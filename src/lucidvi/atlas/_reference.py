@@ -12,11 +12,11 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import scvi
-import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
+from lucidvi._random import isolated_seed
 from lucidvi.atlas._calibrate import calibrate
 from lucidvi.atlas._calibration import Calibration
 from lucidvi.atlas._folder import CALIBRATION, read_folder, write_folder
@@ -117,8 +117,7 @@ class Reference:
             for key in (*keys, batch_key)
             if key is not None
         }
-        with torch.random.fork_rng(devices=[]):  # loaders and weights that are drawn
-            torch.manual_seed(SEED)
+        with isolated_seed(SEED):  # loaders and weights that are drawn
             mean, variance = known.get_latent_representation(return_dist=True)
             var = id_columns(known.adata.var).join(gene_weights(known))
             without_data = _without_data(known)

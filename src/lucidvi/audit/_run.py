@@ -19,7 +19,8 @@ from lucidvi.audit._finding import Finding
 from lucidvi.audit._report import Report
 from lucidvi.audit._sample import SPLITS, draw_sample
 from lucidvi.audit._subject import Subject, undisturbed
-from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, check_choice, first_few
+from lucidvi.checks import check_choice
+from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, first_few
 
 #: Parts that a module needs to be audited.
 PARTS = ("inference", "generative", "z_encoder", "n_latent")

@@ -14,6 +14,7 @@ from anndata import AnnData
 from torch import Tensor
 
 from lucidvi import kernels
+from lucidvi._random import isolated_seed
 from lucidvi.audit._directions import direction_losses, predicted_from_preceding
 from lucidvi.audit._sample import Sample
 from lucidvi.data import stratified
@@ -25,6 +26,7 @@ from lucidvi.inference import (
     information_metric,
     refine,
 )
+from lucidvi.nn import in_evaluation
 
 #: Values, of cells x genes, of a minibatch.
 MINIBATCH = 2**19
@@ -206,15 +208,5 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
 @contextmanager
 def undisturbed(module: torch.nn.Module, seed: int) -> Iterator[None]:
     """Evaluate a module, and leave modes and random generators as they were."""
-    modes = {part: part.training for part in module.modules()}
-    state = np.random.get_state()  # noqa: NPY002 (scvi-tools draws from the global generator)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        module.eval()
-        try:
-            yield
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
-            for part, mode in modes.items():
-                part.training = mode
+    with isolated_seed(seed), in_evaluation(module):
+        yield

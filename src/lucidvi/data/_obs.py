@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,10 +9,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from lucidvi.checks import SHORT_LIST, nearest
 from lucidvi.errors import DataError, MissingKeyError, first_few
-
-SHORT_LIST = 20
-"""Most names that an error lists in full."""
 
 ONE_COLUMN = ("batch_key", "labels_key", "size_factor_key")
 COLUMN_LISTS = ("categorical_covariate_keys", "continuous_covariate_keys")
@@ -102,9 +99,7 @@ def _check_exists(key: str, existing: Iterable[Any], argument: str, kind: str) -
     names = [str(name) for name in existing]
     if key in names:
         return
-    by_lower_case = {name.lower(): name for name in names}
-    matches = difflib.get_close_matches(str(key).lower(), by_lower_case)
-    close = [by_lower_case[match] for match in matches]
+    close = nearest(key, names)
     problem = f"{argument}={key!r}: there is no such {kind}."
     if len(names) <= SHORT_LIST:
         problem += f" There are: {', '.join(map(repr, names))}." if names else " There are none."

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lucidvi.errors import check_choice
+from lucidvi.checks import check_choice
 from lucidvi.inference._natural_gradient import State
 from lucidvi.inference._normal import FAMILIES, NormalPosterior
 from lucidvi.inference._target import Target

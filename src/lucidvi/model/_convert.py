@@ -16,8 +16,8 @@ from scvi.module import SCANVAE
 from scvi.module.base import BaseModuleClass
 from scvi.nn import FCLayers
 
+from lucidvi._random import isolated_seed
 from lucidvi.errors import ModelTypeError
-from lucidvi.model._query import cuda_devices
 from lucidvi.model._scanvi import (
     FACTS_OF_LABELS,
     check_has_an_scvi,
@@ -75,8 +75,7 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
         _drop_own_options(parameters)
 
     # The initial weights are overwritten, so drawing them must not move the user's seed.
-    devices = [] if source.module is None else cuda_devices(source.module)
-    with torch.random.fork_rng(devices):
+    with isolated_seed():
         if getattr(source, "adata", None) is not None:
             adata = _readable(source) if target_cls is scvi.model.SCVI else source.adata
             _setup(source, adata, target_cls)

@@ -24,7 +24,8 @@ from torch.distributions import (
 )
 
 from lucidvi._compat import check_adata_or_dataloader
-from lucidvi.errors import ModelTypeError, check_choice
+from lucidvi.checks import check_choice
+from lucidvi.errors import ModelTypeError
 from lucidvi.inference import Estimate, PosteriorTarget, Target, iwae, refined_ais
 from lucidvi.module import VAE
 from lucidvi.nn import Encoder, StandardNormal

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from anndata import AnnData
 from scvi.model.base import BaseModelClass
-from scvi.module.base import BaseModuleClass
+
+from lucidvi._random import isolated_seed
 
 FROZEN_LATENT = (
     "Training this model on the query cannot move the query's latent representation: every "
@@ -16,11 +17,6 @@ FROZEN_LATENT = (
 )
 
 
-def cuda_devices(module: BaseModuleClass) -> list[torch.device]:
-    """Return the GPUs whose random state a module draws from."""
-    return [module.device] if module.device.type == "cuda" else []
-
-
 def latent_can_move(model: BaseModelClass, adata: AnnData) -> bool:
     """Return whether some weight that training may change has an effect on the latent space.
 
@@ -28,7 +24,7 @@ def latent_can_move(model: BaseModelClass, adata: AnnData) -> bool:
     minibatch, projected onto a random direction so that nothing cancels.
     """
     module = model.module
-    with torch.random.fork_rng(cuda_devices(module)), torch.enable_grad():
+    with isolated_seed(), torch.enable_grad():
         tensors = next(iter(model._make_data_loader(adata)))
         loc = module.inference(**module._get_inference_input(tensors))["qz"].loc
         if not loc.requires_grad:

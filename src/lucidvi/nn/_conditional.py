@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 from torch.nn.functional import softplus
 
-from lucidvi.errors import DataError, check_choice
+from lucidvi.checks import check_choice
+from lucidvi.errors import DataError
 from lucidvi.nn._layers import run_layers
 from lucidvi.nn._prior import Covariates, Encode, Prior, Sizes
 

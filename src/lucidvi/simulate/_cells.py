@@ -19,7 +19,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.errors import DataError, first_few
+from lucidvi._random import isolated_seed
+from lucidvi.checks import cell_positions
+from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget, refine
 from lucidvi.nn import in_evaluation
 
@@ -40,13 +42,7 @@ POSTERIORS: dict[str, Callable[[PosteriorTarget], Distribution]] = {
 @contextmanager
 def drawing(model: Any, seed: int) -> Iterator[None]:
     """Evaluate the model and draw from a seed; global generators are as before at the end."""
-    device = model.module.device
-    with (
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
-        in_evaluation(model.module),
-        torch.no_grad(),
-    ):
-        torch.manual_seed(seed)
+    with isolated_seed(seed), in_evaluation(model.module), torch.no_grad():
         yield
 
 
@@ -99,7 +95,7 @@ class Cells:
                 "The AnnData is minified: its counts were replaced by latent states.",
                 remedy="pass the AnnData with the counts.",
             )
-        return cls(model, adata, _positions(adata, indices))
+        return cls(model, adata, cell_positions(indices, adata.obs_names))
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -175,35 +171,3 @@ def state_of(target: PosteriorTarget, z: Tensor) -> Tensor:
     """Return the latent state as the decoder sees it, without a latent library."""
     n_latent = target.module.n_latent
     return target.module.z_encoder.z_transformation(z[..., :n_latent])
-
-
-def _positions(adata: AnnData, indices: Any) -> NDArray[np.integer]:
-    """Turn positions, a mask or names into positions."""
-    if indices is None:
-        return np.arange(adata.n_obs)
-    given = np.asarray(indices)
-    if given.dtype.kind in "OSU":
-        found = adata.obs_names.get_indexer(given)
-        if (found < 0).any():
-            raise DataError(
-                f"{(found < 0).sum()} of the named cells are not in the AnnData: "
-                f"{first_few(given[found < 0])}.",
-                remedy="take names of `adata.obs_names`, or positions.",
-            )
-    elif given.dtype == bool and given.shape == (adata.n_obs,):
-        found = np.flatnonzero(given)
-    else:
-        found = given
-    if found.ndim != 1 or len(found) == 0 or found.dtype.kind not in "iu":
-        raise DataError(
-            f"The chosen cells are an array of shape {given.shape} and dtype {given.dtype}, of "
-            f"which {len(np.atleast_1d(found))} can be used.",
-            remedy="give positions, names, or a boolean mask of all cells; at least one cell.",
-        )
-    if found.min() < -adata.n_obs or found.max() >= adata.n_obs:
-        raise DataError(
-            f"The chosen cells go from {found.min()} to {found.max()}, but there are "
-            f"{adata.n_obs:,} cells.",
-            remedy=f"give positions from 0 to {adata.n_obs - 1}.",
-        )
-    return found % adata.n_obs

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lucidvi.errors import DataError, MissingKeyError, first_few
+from lucidvi.errors import DataError, first_few
 
 #: Most names that an error lists.
 LISTED = 20
@@ -41,23 +40,6 @@ def positive(name: str, value: Any, n: int) -> NDArray[np.float64]:
         found = numbers[np.argmax(bad)].item() if bad.ndim else value
         raise DataError(f"`{name}` is {found!r}{where}.", remedy="Give positive, finite numbers.")
     return np.full(n, numbers)
-
-
-def known_genes(names: Sequence[str], genes: Iterable[str]) -> NDArray[np.integer]:
-    """Return the positions of genes of the model, or raise and suggest names that are close."""
-    positions = {str(name): i for i, name in enumerate(names)}
-    asked = [str(gene) for gene in genes]
-    unknown = [gene for gene in asked if gene not in positions]
-    if unknown:
-        lower = {name.lower(): name for name in positions}
-        close = difflib.get_close_matches(unknown[0].lower(), lower, cutoff=0.5)
-        raise MissingKeyError(
-            f"`genes` names {first_few(unknown)}, which the model does not have.",
-            remedy=f"did you mean {' or '.join(repr(lower[name]) for name in close)}?"
-            if close
-            else "use names of `model.get_var_names()`.",
-        )
-    return np.array([positions[gene] for gene in asked], dtype=int)
 
 
 def listed(names: Iterable[object]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scvi
 import torch
 from anndata import AnnData
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from lucidvi import kernels
+from lucidvi.checks import name_positions
 from lucidvi.errors import DataError, first_few
 from lucidvi.inference import PosteriorTarget
 from lucidvi.model import SCVI
@@ -28,7 +30,7 @@ from lucidvi.simulate._cells import (
     state_of,
     with_exposure,
 )
-from lucidvi.simulate._checks import check_whole, known_genes
+from lucidvi.simulate._checks import check_whole
 from lucidvi.simulate._output import STATE, Output
 from lucidvi.simulate._record import recorded
 
@@ -134,7 +136,7 @@ def perturb(
     out = output.adata(known, cells.obs.assign(lucidvi_changed=changed))
     out.obsm[f"{STATE}_before"] = np.concatenate(before)
     effects = sums / max(1, changed.sum()) / np.log(2)
-    given = known_genes(known.get_var_names(), genes or {})
+    given = _gene_positions(known, genes or {})
     for name, column in _summary(effects, given).items():
         out.var[name] = column
     return recorded(out, "perturb", request, ASSUMPTIONS)
@@ -151,6 +153,14 @@ def _posteriors(
         for given in (tensors | {REGISTRY_KEYS.X_KEY: x}, changed)
     )
     return POSTERIORS[kind](as_is), POSTERIORS[kind](other)
+
+
+def _gene_positions(model: Any, genes: Iterable[str]) -> NDArray[np.integer]:
+    """Return the positions of genes of the model; no gene has none."""
+    names = list(genes)
+    if not names:
+        return np.empty(0, dtype=int)
+    return name_positions(names, pd.Index(model.get_var_names()), "genes")
 
 
 def _pairs(first: Distribution, second: Distribution, n: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -185,7 +195,7 @@ def _factors(model: SCVI, genes: Mapping[str, float] | None) -> NDArray[np.float
         raise DataError(
             f"`genes` is {genes!r}.", remedy='Give factors by gene, such as {"STAT1": 0.0}.'
         )
-    positions = known_genes(model.get_var_names(), genes)
+    positions = _gene_positions(model, genes)
     factors = np.ones(len(model.get_var_names()), dtype=np.float32)
     for gene, position, value in zip(genes, positions, genes.values(), strict=True):
         number = isinstance(value, (int, float, np.number)) and np.isfinite(value)

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lucidvi import kernels
+from lucidvi.checks import check_choice
 from lucidvi.distributions import CountLikelihood
-from lucidvi.errors import DataError, MissingKeyError, check_choice
+from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.inference import PosteriorTarget
 from lucidvi.model import SCVI
 from lucidvi.model._counts import counts_model

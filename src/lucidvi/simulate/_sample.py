@@ -12,7 +12,8 @@ import torch
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 
-from lucidvi.errors import DataError, check_choice
+from lucidvi.checks import check_choice
+from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 from lucidvi.model._counts import counts_model
 from lucidvi.simulate._cells import (

@@ -10,8 +10,8 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lucidvi.checks import check_choice
 from lucidvi.distributions import CountLikelihood
-from lucidvi.errors import check_choice
 from lucidvi.inference import PosteriorTarget
 from lucidvi.model import SCVI
 from lucidvi.model._counts import counts_model

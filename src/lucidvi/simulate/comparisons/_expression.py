@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from anndata import AnnData
 
+from lucidvi.checks import check_choice
 from lucidvi.data import check_counts
-from lucidvi.errors import check_choice
 from lucidvi.simulate.comparisons._comparison import TESTS, Comparison, adjusted
 from lucidvi.simulate.comparisons._groups import samples_of
 

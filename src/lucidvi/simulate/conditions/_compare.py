@@ -11,7 +11,8 @@ import scvi
 from anndata import AnnData
 from scipy import sparse
 
-from lucidvi.errors import DataError, check_choice
+from lucidvi.checks import check_choice
+from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 from lucidvi.model._counts import counts_model
 from lucidvi.simulate._cells import Cells

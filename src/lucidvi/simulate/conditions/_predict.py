@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lucidvi import kernels
-from lucidvi.errors import check_choice
+from lucidvi.checks import check_choice
 from lucidvi.model import SCVI
 from lucidvi.model._counts import counts_model
 from lucidvi.simulate._cells import Cells, drawing, state_of

@@ -13,7 +13,8 @@ import scvi
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 
-from lucidvi.errors import DataError, MissingKeyError, check_choice
+from lucidvi.checks import check_choice
+from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.model import SCVI
 from lucidvi.model._counts import counts_model
 from lucidvi.simulate._checks import listed

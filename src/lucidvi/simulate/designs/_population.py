@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from lucidvi._random import isolated_seed
 from lucidvi.inference import PosteriorTarget
 from lucidvi.simulate._cells import MINIBATCH, POSTERIORS, Cells, drawing
 
@@ -81,8 +82,7 @@ class Population:
         -------
         Shape ``(n * n_each, n_genes)``, row after row.
         """
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(seed)
+        with isolated_seed(seed), torch.no_grad():
             parts = [
                 sparse.csr_matrix(self._counts(part, factor).numpy())
                 for row, factor in zip(cells, log_factor, strict=True)

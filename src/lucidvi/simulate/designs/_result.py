@@ -12,7 +12,8 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from lucidvi.errors import DataError, check_choice
+from lucidvi.checks import check_choice
+from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 from lucidvi.simulate._cells import POSTERIORS, Cells
 from lucidvi.simulate._checks import check_whole

@@ -1,0 +1,50 @@
+"""The one way to draw from a seed without a trace in the generators that all share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def isolated_seed(seed: int | None = None) -> Iterator[None]:
+    """Draw from a seed, and put every global generator back as it was before.
+
+    These are Python's, NumPy's, and torch's of the CPU, of every CUDA device and of MPS. A CUDA
+    that nothing has used yet is left alone: ``torch.manual_seed`` would leave it a seed for when
+    it starts.
+
+    Parameters
+    ----------
+    seed
+        What the generators start from; None goes on with their present states.
+    """
+    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    devices = range(torch.cuda.device_count()) if cuda else ()
+    mps = torch.backends.mps.is_available()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    cpu = torch.get_rng_state()
+    cuda_states = [torch.cuda.get_rng_state(device) for device in devices]
+    mps_state = torch.mps.get_rng_state() if mps else None
+    try:
+        if seed is not None:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002 (what others draw from)
+            torch.default_generator.manual_seed(seed)
+            if cuda:
+                torch.cuda.manual_seed_all(seed)
+            if mps:
+                torch.mps.manual_seed(seed)
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(cpu)
+        for device, state in zip(devices, cuda_states, strict=True):
+            torch.cuda.set_rng_state(state, device)
+        if mps_state is not None:
+            torch.mps.set_rng_state(mps_state)

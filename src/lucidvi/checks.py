@@ -1,0 +1,223 @@
+"""Whether arguments are what they should be: choices, names, cells and genes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from lucidvi.errors import DataError, LucidVIError, MissingKeyError, first_few
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Most names that an error lists in full.
+SHORT_LIST = 20
+
+
+def nearest(name: object, names: Iterable[object]) -> list[str]:
+    """Return the existing names that are spelled most like a name, whatever their case.
+
+    Parameters
+    ----------
+    name
+        The name that does not exist.
+    names
+        Those that do.
+    """
+    by_lower_case = {str(existing).lower(): str(existing) for existing in names}
+    matches = difflib.get_close_matches(str(name).lower(), by_lower_case)
+    return [by_lower_case[match] for match in matches]
+
+
+def did_you_mean(name: object, names: Sequence[object], otherwise: str) -> str:
+    """Return a remedy for a name that does not exist.
+
+    Parameters
+    ----------
+    name, names
+        See :func:`nearest`.
+    otherwise
+        The remedy where no name comes near.
+    """
+    close = nearest(name, names)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else otherwise
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise :class:`DataError` for a value of an argument that is none of its choices."""
+    choices = list(choices)
+    if value not in choices:
+        remedy = f"Use one of {', '.join(map(repr, choices))}."
+        raise DataError(f"`{name}` is {value!r}.", remedy=remedy)
+
+
+def cell_positions(
+    indices: Any, names: pd.Index, argument: str = "indices"
+) -> NDArray[np.integer]:
+    """Return the positions of chosen cells, in the order in which they were chosen.
+
+    Parameters
+    ----------
+    indices
+        Positions (negative ones count from the end), a boolean mask of all cells, a slice, or
+        names of cells; None for all. A cell may be chosen several times.
+    names
+        Names of all cells, ``adata.obs_names``.
+    argument
+        How the argument is called in an error.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If no cell is chosen, a mask is of another length, a position or a name does not exist, or
+        a name is that of several cells.
+    """
+    if indices is None:
+        return np.arange(len(names))
+    if isinstance(indices, slice):
+        return _checked(np.arange(len(names))[indices], names, argument)
+    chosen = np.atleast_1d(np.asarray(indices))
+    if chosen.size == 0:
+        raise DataError(
+            f"`{argument}` is empty: it chooses none of the {len(names):,} cells.",
+            remedy=f"give at least one cell, or `{argument}=None` for all.",
+        )
+    if chosen.ndim != 1:
+        raise DataError(
+            f"`{argument}` is an array of shape {chosen.shape}.",
+            remedy=f"{argument}=np.ravel({argument})",
+        )
+    if _is_mask(chosen):
+        return _checked(_from_mask(chosen, names, argument), names, argument)
+    if chosen.dtype.kind in "OSUT":
+        return _from_names(chosen, names, argument)
+    return _checked(_from_numbers(chosen, names, argument), names, argument)
+
+
+def _is_mask(chosen: NDArray[Any]) -> bool:
+    is_object = chosen.dtype.kind == "O"
+    return chosen.dtype == bool or (
+        is_object and all(isinstance(value, bool | np.bool_) for value in chosen)
+    )
+
+
+def _from_mask(mask: NDArray[Any], names: pd.Index, argument: str) -> NDArray[np.integer]:
+    if len(mask) != len(names):
+        raise DataError(
+            f"`{argument}` is a mask of {len(mask):,} values, but there are {len(names):,} cells.",
+            remedy="give a mask with one value a cell, in the order of `adata.obs_names`.",
+        )
+    return np.flatnonzero(mask.astype(bool))
+
+
+def _from_names(chosen: NDArray[Any], names: pd.Index, argument: str) -> NDArray[np.integer]:
+    if names.is_unique:
+        found = names.get_indexer(pd.Index(chosen, dtype=names.dtype))
+        if (found >= 0).all():
+            return found
+        missing = chosen[found < 0]
+    else:
+        repeated = names[names.duplicated()]
+        ambiguous = [name for name in chosen if name in repeated]
+        if ambiguous:
+            raise DataError(
+                f"`{argument}` names {ambiguous[0]!s}, which several cells are called.",
+                remedy="give positions, or first `adata.obs_names_make_unique()`.",
+            )
+        lookup = pd.Series(np.arange(len(names)), index=names)
+        missing = [name for name in chosen if name not in lookup.index]
+        if not missing:
+            return lookup.loc[list(chosen)].to_numpy()
+    raise DataError(
+        f"`{argument}` names {len(missing):,} that are no cells of the AnnData: "
+        f"{first_few(missing)}.",
+        remedy=did_you_mean(
+            missing[0], list(names[:10_000]), "take names of `adata.obs_names`, or positions."
+        ),
+    )
+
+
+def _from_numbers(chosen: NDArray[Any], names: pd.Index, argument: str) -> NDArray[np.integer]:
+    whole = chosen.dtype.kind in "iu"
+    if not whole:
+        raise DataError(
+            f"`{argument}` has dtype {chosen.dtype} (first value: {chosen[0]}).",
+            remedy="give whole numbers, a boolean mask of all cells, or names.",
+        )
+    n = len(names)
+    if int(chosen.min()) < -n or int(chosen.max()) >= n:
+        worst = int(chosen.max()) if int(chosen.max()) >= n else int(chosen.min())
+        raise DataError(
+            f"`{argument}` has position {worst}, but there are {n:,} cells.",
+            remedy=f"give positions from 0 to {n - 1}.",
+        )
+    return chosen.astype(np.int64) % n
+
+
+def _checked(found: NDArray[np.integer], names: pd.Index, argument: str) -> NDArray[np.integer]:
+    if found.size == 0:
+        raise DataError(
+            f"`{argument}` chooses none of the {len(names):,} cells.",
+            remedy=f"give at least one cell, or `{argument}=None` for all.",
+        )
+    return found
+
+
+def name_positions(
+    chosen: Any, names: pd.Index, argument: str, what: str = "genes of the model"
+) -> NDArray[np.integer]:
+    """Return the positions of chosen names, in the order in which they were chosen.
+
+    Parameters
+    ----------
+    chosen
+        Names, or a boolean mask of all names; None for all.
+    names
+        All names, unique.
+    argument
+        How the argument is called in an error.
+    what
+        What the names are of, in an error.
+
+    Raises
+    ------
+    lucidvi.errors.MissingKeyError
+        If a name does not exist; the nearest ones are named.
+    lucidvi.errors.DataError
+        If none is chosen, or a mask is of another length.
+    """
+    if chosen is None:
+        return np.arange(len(names))
+    if isinstance(chosen, str):
+        chosen = [chosen]
+    wanted = np.asarray(list(chosen), dtype=None if len(chosen) else object)
+    problem: LucidVIError | None = None
+    if wanted.size == 0 or wanted.ndim != 1:
+        problem = DataError(
+            f"`{argument}` has shape {wanted.shape}: it chooses none of the {what}.",
+            remedy=f"give a list of names, or `{argument}=None` for all.",
+        )
+    elif _is_mask(wanted):
+        if len(wanted) == len(names) and wanted.any():
+            return np.flatnonzero(wanted.astype(bool))
+        problem = DataError(
+            f"`{argument}` is a mask of {len(wanted):,} values with {int(wanted.sum())} set, for "
+            f"{len(names):,} {what}.",
+            remedy="give one value a gene, at least one of them True.",
+        )
+    if problem is not None:
+        raise problem
+    found = names.astype(str).get_indexer(pd.Index(wanted).astype(str))
+    if (found < 0).any():
+        missing = wanted[found < 0]
+        raise MissingKeyError(
+            f"`{argument}` names {len(missing):,} that are no {what}: {first_few(missing)}.",
+            remedy=did_you_mean(
+                missing[0], list(names), f"`model.get_var_names()` lists the {what}."
+            ),
+        )
+    return found

@@ -1,0 +1,135 @@
+"""From AnnData to a model: setting up, binding, and other data in the model's own form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anndata import AnnData
+from scvi import REGISTRY_KEYS
+from scvi.data.fields import (
+    CategoricalJointObsField,
+    CategoricalObsField,
+    LayerField,
+    NumericalJointObsField,
+    NumericalObsField,
+)
+from scvi.model.base import BaseMinifiedModeModelClass, BaseModelClass
+from scvi.utils import setup_anndata_dsp
+
+from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi.data import CheckedAnnDataManager, align_genes, counts_or_warn
+
+
+class DataMixin(BaseModelClass):
+    """The data of a model, and other data that it is asked about."""
+
+    @classmethod
+    @setup_anndata_dsp.dedent
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
+        continuous_covariate_keys: list[str] | None = None,
+        *,
+        is_count_data: bool | None = True,
+        **kwargs: Any,
+    ) -> None:
+        """%(summary)s.
+
+        Differs from scvi-tools: every value of the counts and of the columns named is looked at
+        first, a failed setup leaves ``adata`` as it was, and any sparse format is read.
+
+        Parameters
+        ----------
+        %(param_adata)s
+        %(param_layer)s
+        %(param_batch_key)s
+        %(param_labels_key)s
+        %(param_size_factor_key)s
+        %(param_cat_cov_keys)s
+        %(param_cont_cov_keys)s
+        is_count_data
+            Insist on counts: non-negative integers, and at least one in every cell. With
+            ``False`` the values only have to be finite (``gene_likelihood="normal"``, or
+            estimated counts that are not integers). ``None`` takes what there is, and warns if
+            it is not counts, as scvi-tools does; its models are loaded so.
+
+        Raises
+        ------
+        lucidvi.errors.DataError
+            If values are not counts, a cell is empty, a column has missing values, or names of
+            genes are duplicated. It names the place and the remedy.
+        lucidvi.errors.MissingKeyError
+            If the layer or a column does not exist.
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        minify_type = adata_minify_type(adata)
+        if is_count_data is None:
+            has_counts = minify_type != ADATA_MINIFY_TYPE.LATENT_POSTERIOR
+            is_count_data = counts_or_warn(adata, layer) if has_counts else True
+            setup_method_args["setup_args"]["is_count_data"] = is_count_data
+        if is_count_data:
+            # Left out, so that scvi-tools can replay the arguments of a saved model.
+            del setup_method_args["setup_args"]["is_count_data"]
+        fields = [
+            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False),
+            CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+            CategoricalObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
+            NumericalObsField(REGISTRY_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
+            CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+            NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+        ]
+        if minify_type is not None:
+            fields += cls._get_fields_for_adata_minification(minify_type)
+        manager = CheckedAnnDataManager(
+            fields=fields, setup_method_args=setup_method_args, is_count_data=is_count_data
+        )
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    @property
+    def adata(self) -> AnnData | None:
+        """The model's data.
+
+        Differs from scvi-tools: what is assigned is brought into the model's order of genes, and
+        posteriors that it stores (see :class:`RefinedPosterior`) are used in place of the
+        encoder's.
+        """
+        return super().adata
+
+    @adata.setter
+    def adata(self, adata: AnnData) -> None:
+        known = adata is None or self.adata is None
+        aligned = adata if known else align_genes(adata, self.get_var_names())
+        BaseMinifiedModeModelClass.adata.fset(self, aligned)
+        module = getattr(self, "module", None)
+        if module is not None:
+            module.minified_data_type = self.minified_data_type
+
+    def _validate_anndata(
+        self, adata: AnnData | None = None, copy_if_view: bool = True
+    ) -> AnnData:
+        """Register an AnnData with this model, its genes in the model's order."""
+        if adata is not None and adata is not self.adata:
+            aligned = align_genes(adata, self.get_var_names())
+            if aligned is not adata:
+                self._forget_aligned()
+                self._aligned = aligned
+            adata = aligned
+        adata = super()._validate_anndata(adata, copy_if_view=copy_if_view)
+        manager = self.get_anndata_manager(adata, required=True)
+        kind = adata_minify_type(adata)
+        if kind is not None and REGISTRY_KEYS.MINIFY_TYPE_KEY not in manager.data_registry:
+            manager.register_new_fields(self._get_fields_for_adata_minification(kind))
+        return adata
+
+    def _forget_aligned(self) -> None:
+        """Drop the reordered copy of an earlier call, which the model would keep alive."""
+        previous, self._aligned = getattr(self, "_aligned", None), None
+        managers = self._per_instance_manager_store.get(self.id, {})
+        for uuid in [uuid for uuid, manager in managers.items() if manager.adata is previous]:
+            del managers[uuid]

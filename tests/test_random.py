@@ -1,0 +1,65 @@
+"""Draws from a seed leave no trace in the generators that all share."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from lucidvi._random import isolated_seed
+
+
+def draws() -> tuple[float, float, float]:
+    return random.random(), np.random.random(), torch.rand(()).item()  # noqa: NPY002
+
+
+@pytest.mark.parametrize("seed", [None, 0, 2**40 + 3])
+def test_generators_go_on_where_they_were(seed: int | None):
+    start = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    expected = draws()
+    random.setstate(start[0])
+    np.random.set_state(start[1])  # noqa: NPY002
+    torch.set_rng_state(start[2])
+    with pytest.raises(ZeroDivisionError), isolated_seed(seed):
+        1 / (sum(draws()) > 3)
+    assert draws() == expected
+
+
+def test_a_seed_gives_the_same_draws():
+    with isolated_seed(7):
+        first = draws()
+    draws()
+    with isolated_seed(7):
+        assert draws() == first
+    with isolated_seed(8):
+        assert draws() != first
+
+
+def test_a_cuda_that_nothing_has_used_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    """``torch.manual_seed`` would queue a seed for when it starts."""
+    queued = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", queued.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    with isolated_seed(0):
+        pass
+    assert queued == []
+
+
+def test_every_cuda_device_is_put_back(monkeypatch: pytest.MonkeyPatch):
+    states = {0: torch.tensor([1]), 1: torch.tensor([2])}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: states[device])
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device: states.update({device: state})
+    )
+
+    def seed_all(seed: int) -> None:
+        states.update({0: torch.tensor([seed]), 1: torch.tensor([seed])})
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seed_all)
+    with isolated_seed(5):
+        assert [int(state) for state in states.values()] == [5, 5]
+    assert [int(state) for state in states.values()] == [1, 2]
