@@ -14,6 +14,7 @@ from scvi.data import AnnDataManager
 from torch import Tensor
 
 from lucidvi.data._dataset import OrderedAnnTorchDataset
+from lucidvi.data._repeats import has_repeats
 
 Minibatch = dict[str, Tensor]
 
@@ -151,18 +152,6 @@ def gather(starts, genes, counts, rows):  # type: ignore[no-untyped-def]
         new_genes[new_starts[i] : new_starts[i + 1]] = genes[starts[row] : starts[row + 1]]
         new_counts[new_starts[i] : new_starts[i + 1]] = counts[starts[row] : starts[row + 1]]
     return new_starts, new_genes, new_counts
-
-
-@njit(cache=True)
-def has_repeats(starts, genes, n_genes):  # type: ignore[no-untyped-def]
-    """Whether a gene is stored twice in a row of a CSR matrix; their sum is meant."""
-    last_row = np.full(n_genes, -1, np.int64)
-    for row in range(starts.shape[0] - 1):
-        for k in range(starts[row], starts[row + 1]):
-            if last_row[genes[k]] == row:
-                return True
-            last_row[genes[k]] = row
-    return False
 
 
 _hear_the_warning()

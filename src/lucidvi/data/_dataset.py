@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from scipy import sparse
+from scvi import REGISTRY_KEYS
 from scvi.data import AnnTorchDataset
+
+from lucidvi.data._snapshot import is_in_memory
 
 
 class OrderedAnnTorchDataset(AnnTorchDataset):
@@ -17,13 +22,32 @@ class OrderedAnnTorchDataset(AnnTorchDataset):
     """
 
     def __getitem__(self, indexes: int | Sequence[int] | np.ndarray | slice) -> dict[str, Any]:
-        """Return the rows of each registered array, by registry key."""
+        """Return the rows of each registered array, by registry key.
+
+        Counts that come from a file are compared with those that were checked.
+        """
+        values = self._read(indexes)
+        x = values.get(REGISTRY_KEYS.X_KEY)
+        manager = self.adata_manager
+        if x is not None and not is_in_memory(self.data[REGISTRY_KEYS.X_KEY]):
+            rows = np.atleast_1d(np.arange(len(self))[indexes])
+            manager.check_values(rows, x if isinstance(x, np.ndarray) else _as_scipy(x))
+        return values
+
+    def _read(self, indexes: int | Sequence[int] | np.ndarray | slice) -> dict[str, Any]:
         if isinstance(indexes, int | np.integer | slice) or not self.adata_manager.adata.isbacked:
             return super().__getitem__(indexes)
         rows, back = np.unique(np.asarray(indexes), return_inverse=True)
         if len(rows) == len(back) and (np.diff(back) > 0).all():
             return super().__getitem__(rows)
         return {key: _reorder(values, back) for key, values in super().__getitem__(rows).items()}
+
+
+def _as_scipy(x: Any) -> sparse.csr_matrix:
+    """Return a sparse tensor, CSR or CSC, as a matrix of scipy."""
+    x = x if x.layout == torch.sparse_csr else x.to_sparse_csr()
+    parts = (x.values(), x.col_indices(), x.crow_indices())
+    return sparse.csr_matrix(tuple(part.numpy() for part in parts), shape=tuple(x.shape))
 
 
 def _reorder(values: Any, order: np.ndarray) -> Any:
