@@ -111,7 +111,7 @@ class CheckedAnnDataManager(AnnDataManager):
             return
         rows = np.arange(self._snapshot.shape[0]) if rows is None else rows
         try:
-            self._snapshot.check(self.adata, self._counts(), rows, self.ignored)
+            self._snapshot.check(self.adata, rows, self.ignored)
         except DataError:
             if not self.renews:
                 raise
@@ -126,10 +126,6 @@ class CheckedAnnDataManager(AnnDataManager):
     def sample(self) -> NDArray[np.integer]:
         """Positions of a few cells, evenly spaced, to look at where none is read."""
         return np.arange(0) if self._snapshot is None else self._snapshot.sample
-
-    def _counts(self) -> Any:
-        """Return the counts as they are stored; None for data without."""
-        return super().get_from_registry(REGISTRY_KEYS.X_KEY)
 
     def _renew(self) -> None:
         adata, snapshot = self.adata, self._snapshot

@@ -71,17 +71,15 @@ class Snapshot:
         return cls(tuple(adata.shape), digests, columns, dict(setup_args))
 
     def check(
-        self, adata: AnnData, matrix: Any, rows: NDArray[np.integer], ignored: tuple[str, ...] = ()
+        self, adata: AnnData, rows: NDArray[np.integer], ignored: tuple[str, ...] = ()
     ) -> None:
         """Raise if some of the cells are no longer what was checked.
 
         Parameters
         ----------
         adata
-            The data as they are.
-        matrix
-            Their counts. Those that are not in memory are compared as they are read, by
-            :meth:`check_values`.
+            The data as they are. Counts that are not in memory are compared as they are read,
+            by :meth:`check_values`.
         rows
             Positions of the cells.
         ignored
@@ -93,8 +91,11 @@ class Snapshot:
             It names what changed, the first cell, and the remedy.
         """
         self._check_shape(adata)
-        if self.digests is not None and is_in_memory(matrix):
-            self._compare(adata, rows, digests_of_rows(matrix, rows), matrix)
+        if self.digests is not None:
+            layer = self.setup_args.get("layer")
+            matrix = adata.X if layer is None else adata.layers[layer]
+            if is_in_memory(matrix):
+                self._compare(adata, rows, digests_of_rows(matrix, rows), matrix)
         for (argument, name), before in self.columns.items():
             if argument not in ignored and name in adata.obs:
                 self._check_column(adata, name, before, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 from anndata import AnnData
@@ -109,6 +110,13 @@ class DataMixin(BaseModelClass):
         module = getattr(self, "module", None)
         if module is not None:
             module.minified_data_type = self.minified_data_type
+
+    @wraps(BaseMinifiedModeModelClass.minify_adata)
+    def minify_adata(self, *args: Any, **kwargs: Any) -> None:
+        manager = self.adata_manager
+        if isinstance(manager, CheckedAnnDataManager):
+            manager.check_unchanged()  # library sizes are read from the counts
+        BaseMinifiedModeModelClass.minify_adata(self, *args, **kwargs)
 
     def _watch_data(self, *, uses_labels: bool) -> None:
         """Raise if the data have changed since they were set up; labels count where used."""
