@@ -24,6 +24,14 @@ from lucidvi.errors import DataError, GeneMismatchError, first_few
 
 logger = logging.getLogger(__name__)
 
+#: Registry keys of a stored posterior.
+POSTERIOR_KEYS = (
+    REGISTRY_KEYS.LATENT_QZM_KEY,
+    REGISTRY_KEYS.LATENT_QZV_KEY,
+    REGISTRY_KEYS.OBSERVED_LIB_SIZE,
+    REGISTRY_KEYS.MINIFY_TYPE_KEY,
+)
+
 
 class CheckedAnnDataManager(AnnDataManager):
     """An AnnData manager that checks all the data before it registers them.
@@ -83,8 +91,9 @@ class CheckedAnnDataManager(AnnDataManager):
             See :meth:`scvi.data.AnnDataManager.transfer_fields`.
         """
         self._assert_anndata_registered()
+        stores_posteriors = adata_minify_type(adata_target) is not None
         manager = type(self)(
-            self.fields,
+            [field for field in self.fields if stores_posteriors or not _is_posterior(field)],
             self._get_setup_method_args(),
             self.validation_checks,
             is_count_data=self.is_count_data,
@@ -142,6 +151,11 @@ class CheckedAnnDataManager(AnnDataManager):
                 "It is faster to store them cell by cell: adata.X = adata.X.tocsr()"
             )
         self._csr_was_suggested = True
+
+
+def _is_posterior(field: BaseAnnDataField) -> bool:
+    """Whether a field is part of a stored posterior, which other data need not have."""
+    return field.registry_key in POSTERIOR_KEYS
 
 
 @contextmanager

@@ -26,9 +26,12 @@ from lucidvi.data import align_genes
 from lucidvi.model._canonical import CanonicalMixin
 from lucidvi.model._convert import check_is_scvi_model, convert
 from lucidvi.model._data import DataMixin
+from lucidvi.model._differential import DifferentialMixin
+from lucidvi.model._expression import ExpressionMixin
 from lucidvi.model._files import SafeFilesMixin
 from lucidvi.model._inference import InferenceMixin
 from lucidvi.model._likelihood import LikelihoodMixin
+from lucidvi.model._queries import QueryMixin
 from lucidvi.model._query import FROZEN_LATENT, latent_can_move
 from lucidvi.model._registry import RegistryMixin
 from lucidvi.model._training import TrainingMixin
@@ -37,8 +40,11 @@ from lucidvi.module import VAE
 
 class SCVI(
     SafeFilesMixin,
-    DataMixin,
+    QueryMixin,
+    ExpressionMixin,
+    DifferentialMixin,
     LikelihoodMixin,
+    DataMixin,
     InferenceMixin,
     CanonicalMixin,
     RegistryMixin,
@@ -174,34 +180,6 @@ class SCVI(
         # A saved model carries the prior among its weights, which are loaded afterwards. Other
         # models cannot be trained so, which the runner says.
         return np.full((1, n_batch), np.nan), np.full((1, n_batch), np.nan)
-
-    @wraps(VAEMixin.differential_abundance, assigned=())
-    def differential_abundance(self, *args: Any, **kwargs: Any) -> Any:
-        """Log probability of each cell under the posteriors of each sample's cells.
-
-        Written to ``adata.obsm["da_log_probs"]``.
-
-        Differs from scvi-tools: ``adata`` may have its genes in another order.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            See :meth:`scvi.model.base.VAEMixin.differential_abundance`.
-        """
-        given = [data for data in (*args, *kwargs.values()) if isinstance(data, AnnData)]
-        aligned = {id(data): self._validate_anndata(data) for data in given}
-        with warnings.catch_warnings():
-            # From 1.5 on scvi-tools warns of arguments that it gives to itself.
-            warnings.filterwarnings("ignore", message="Using .* after custom Dataloader")
-            result = super().differential_abundance(
-                *(aligned.get(id(value), value) for value in args),
-                **{name: aligned.get(id(value), value) for name, value in kwargs.items()},
-            )
-        for data in given:
-            copy = aligned[id(data)]
-            if copy is not data and "da_log_probs" in copy.obsm:
-                data.obsm["da_log_probs"] = copy.obsm["da_log_probs"]
-        return result
 
     @classmethod
     @wraps(ArchesMixin.load_query_data.__func__, assigned=())
