@@ -19,8 +19,9 @@ from torch.utils.data import Dataset, Subset
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.data._counts import check_counts
 from lucidvi.data._dataset import OrderedAnnTorchDataset
+from lucidvi.data._missing_genes import genes_missing
 from lucidvi.data._obs import check_obs, check_unique_genes
-from lucidvi.errors import DataError, GeneMismatchError, first_few
+from lucidvi.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +207,7 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
     check_unique_genes(adata)
     missing = expected[~expected.isin(adata.var_names)]
     if len(missing):
-        raise _genes_missing(adata, expected, missing)
+        raise genes_missing(adata, expected, missing)
     logger.info(
         "Taking the %d genes of the model, in its order, from the %d of adata%s.",
         len(expected),
@@ -215,27 +216,3 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
     )
     aligned = adata[:, expected]
     return aligned.to_memory() if adata.isbacked else aligned.copy()
-
-
-def _genes_missing(adata: AnnData, expected: pd.Index, missing: pd.Index) -> GeneMismatchError:
-    problem = (
-        f"adata lacks {len(missing):,} of the model's {len(expected):,} genes: "
-        f"{first_few(missing)}."
-    )
-    by_lower_case = {str(name).lower(): name for name in adata.var_names}
-    respelled = [name for name in missing if str(name).lower() in by_lower_case]
-    remedy = "fill them in with adata = SCVI.prepare_query_anndata(adata, model, inplace=False)."
-    if respelled:
-        problem += (
-            f" {len(respelled):,} of them differ in upper and lower case only: "
-            f"{by_lower_case[str(respelled[0]).lower()]!r} in adata is {respelled[0]!r} in the "
-            "model."
-        )
-        remedy = f"{_rename(respelled)} Genes that are then still missing: {remedy}"
-    return GeneMismatchError(problem, remedy=remedy)
-
-
-def _rename(respelled: list[str]) -> str:
-    if all(name.isupper() for name in respelled):
-        return "adata.var_names = adata.var_names.str.upper()."
-    return "rename the genes of adata as in the model."

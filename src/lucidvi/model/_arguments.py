@@ -1,4 +1,4 @@
-"""What a query of a model may be asked with: data, cells, genes, batches; checked before it runs."""
+"""What a model may be asked with, checked before it answers: data, cells, genes, batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from mudata import MuData
 from numpy.typing import NDArray
 
-from lucidvi.checks import cell_positions, name_positions, nearest
+from lucidvi.checks import SHORT_LIST, cell_positions, name_positions, nearest
 from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, UnknownGeneError, first_few
 
 
@@ -99,15 +99,35 @@ def _one_batch(name: Any, known: Sequence[Any], argument: str) -> Any:
     matches = [batch for batch in known if name is not None and equal(batch, name)]
     if name is None or matches:
         return matches[0] if matches else None
-    by_name = {str(batch): batch for batch in known}
-    close = [by_name[match] for match in nearest(name, known)]
-    remedy = " or ".join(f"{argument}={plain(batch)!r}" for batch in close)
-    names = ", ".join(repr(plain(batch)) for batch in known[:20])
     raise DataError(
         f'`{argument}` is {plain(name)!r}: "{name}" not a valid batch category. The model has '
-        f"{names}{', ...' if len(known) > 20 else ''}.",
-        remedy=f"did you mean {remedy}?" if close else f"{argument}=None, or one of these.",
+        f"{listed(known)}.",
+        remedy=meant(name, known, argument) or f"{argument}=None, or one of these.",
     )
+
+
+def meant(name: Any, values: Sequence[Any], argument: str) -> str:
+    """Return a remedy that names the values spelled most like a name; empty if there are none.
+
+    Parameters
+    ----------
+    name
+        What is none of the values.
+    values
+        Those that there are, of any type.
+    argument
+        How the argument is called.
+    """
+    by_name = {str(value): value for value in values}
+    names = [str(name)] if str(name) in by_name else nearest(name, list(by_name))
+    code = " or ".join(f"{argument}={plain(by_name[match])!r}" for match in names)
+    return f"did you mean {code}?" if code else ""
+
+
+def listed(values: Sequence[Any]) -> str:
+    """Return the first values as they are written in code."""
+    names = ", ".join(repr(plain(value)) for value in values[:SHORT_LIST])
+    return f"{names}, ..." if len(values) > SHORT_LIST else names
 
 
 def equal(value: Any, other: Any) -> bool:

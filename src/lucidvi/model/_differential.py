@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from numpy.typing import NDArray
 from scvi.model.base import BaseModelClass, RNASeqMixin, VAEMixin
 
-from lucidvi.checks import did_you_mean, nearest
+from lucidvi.checks import did_you_mean
 from lucidvi.errors import DataError, MissingKeyError, first_few
-from lucidvi.model._arguments import cells_of, equal, plain
+from lucidvi.model._arguments import cells_of, equal, listed, meant, plain
 from lucidvi.model._expression import bound
 from lucidvi.model._queries import query
 
@@ -51,7 +50,7 @@ class DifferentialMixin(BaseModelClass):
             If there is no column ``groupby``.
         """
         arguments = bound(RNASeqMixin.differential_expression, self, args, kwargs)
-        if arguments.get("adata") is None and self.adata is None:  # those of a loader
+        if arguments.get("adata") is None and getattr(self, "adata", None) is None:  # of a loader
             return super().differential_expression(**arguments)
         adata = self._validate_anndata(arguments.get("adata"))
         arguments["adata"] = adata
@@ -82,10 +81,8 @@ class DifferentialMixin(BaseModelClass):
             See :meth:`scvi.model.base.VAEMixin.differential_abundance`.
         """
         arguments = bound(VAEMixin.differential_abundance, self, args, kwargs)
-        asked = {
-            name: data for name, data in arguments.items() if isinstance(data, AnnData)
-        }
-        for data in asked.values() or [self.adata]:
+        asked = {name: data for name, data in arguments.items() if isinstance(data, AnnData)}
+        for data in asked.values() or [getattr(self, "adata", None)]:
             if data is not None:
                 _check_samples(data, arguments.get("sample_key"))
         aligned = {name: self._validate_anndata(data) for name, data in asked.items()}
@@ -130,8 +127,8 @@ def _resolve_groups(arguments: dict[str, Any], adata: AnnData) -> None:
             "`idx2` says which cells to compare with, and `idx1` does not say which ones.",
             remedy="give `idx1` too, or `groupby` with `group1` and `group2`.",
         )
-    key = arguments.get("groupby")
-    check_column(adata, "groupby", key)
+    key: str = arguments.get("groupby") or ""
+    check_column(adata, "groupby", arguments.get("groupby"))
     column = adata.obs[key]
     subset = arguments.get("subset_idx")
     column = column if subset is None else column.iloc[subset]
@@ -187,14 +184,10 @@ def one_of(name: Any, values: list[Any], argument: str, key: str) -> Any:
     matches = [value for value in values if equal(value, name)]
     if matches:
         return matches[0]
-    by_name = {str(value): value for value in values}
-    close = [by_name[match] for match in nearest(name, list(by_name))]
-    names = ", ".join(repr(plain(value)) for value in values[:20])
-    remedy = " or ".join(f"{argument}={plain(value)!r}" for value in close)
     raise DataError(
         f'`{argument}` is {plain(name)!r}, which no cell has in adata.obs["{key}"]. There are '
-        f"{names}{', ...' if len(values) > 20 else ''}.",
-        remedy=f"did you mean {remedy}?" if close else f"{argument}=... of one of these.",
+        f"{listed(values)}.",
+        remedy=meant(name, values, argument) or f"{argument}={plain(values[0])!r}, or another.",
     )
 
 
@@ -228,18 +221,14 @@ def _columns_as_before(adata: AnnData, groupby: str | None) -> Iterator[None]:
     A column in which pandas' NA stands for a missing value is one of objects meanwhile, since a
     comparison with NA is NA and no group.
     """
-    adata.obs.drop(columns=CACHE, errors="ignore", inplace=True)  # noqa: PD002 (of the AnnData)
-    column = None if groupby is None else adata.obs.get(groupby)
-    if column is not None and not isinstance(column.dtype, pd.CategoricalDtype):
-        has_na = pd.api.types.is_extension_array_dtype(column.dtype) and column.isna().any()
-        column = column if has_na else None
-    else:
-        column = None
-    if column is not None:
+    adata.obs.drop(columns=CACHE, errors="ignore", inplace=True)
+    column: Any = None if groupby is None else adata.obs.get(groupby)
+    has_na = column is not None and pd.isna(column == 0).any()
+    if has_na:
         adata.obs[groupby] = column.astype(object).where(column.notna(), None)
     try:
         yield
     finally:
-        adata.obs.drop(columns=GROUPS, errors="ignore", inplace=True)  # noqa: PD002
-        if column is not None:
+        adata.obs.drop(columns=GROUPS, errors="ignore", inplace=True)
+        if has_na:
             adata.obs[groupby] = column

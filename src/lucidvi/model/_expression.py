@@ -185,7 +185,7 @@ class ExpressionMixin(BaseModelClass):
         chosen = gene_positions(arguments["gene_list"], genes)
         each = np.unique(chosen)
         if arguments.get("dataloader") is None:
-            order = np.searchsorted(each, chosen)
+            order: np.ndarray = np.searchsorted(each, chosen)
             arguments = arguments | {"gene_list": genes[each]}
         else:
             order, arguments = chosen, arguments | {"gene_list": None}

@@ -100,7 +100,8 @@ class QueryMixin(BaseModelClass):
         adata, loader = arguments.get("adata"), arguments.get("dataloader")
         if adata is not None:
             check_is_anndata(adata, f"model.{name}(")
-        adata = self.adata if adata is None else adata
+        # A model made without cells or registry has no such attribute.
+        adata = getattr(self, "adata", None) if adata is None else adata
         if self.module is None:
             self._check_if_trained(warn=False)
         if loader is not None:
@@ -114,7 +115,7 @@ class QueryMixin(BaseModelClass):
         elif adata is None and "adata" in arguments.keys() | self._parameters(name):
             self._check_has_cells(name)
         if needs_counts:
-            self._check_has_counts(name, adata if loader is None else self.adata)
+            self._check_has_counts(name, adata)
         if arguments.get("indices") is not None and adata is not None:
             arguments["indices"] = cells_of(arguments["indices"], adata, "indices")
         for key in BATCHES:
@@ -127,7 +128,8 @@ class QueryMixin(BaseModelClass):
 
     def _check_has_cells(self, name: str) -> None:
         """Raise where there are neither cells nor minibatches, as scvi-tools does of a loader."""
-        if self.registry.get("setup_method_name") != "setup_datamodule":
+        registry = getattr(self, "registry_", {})
+        if registry.get("setup_method_name") != "setup_datamodule":
             raise DataError(
                 f"The model has no AnnData, so `{name}` has no cells to look at.",
                 remedy=f"model.{name}(adata)",

@@ -15,7 +15,7 @@ from anndata import AnnData
 
 from lucidvi.checks import nearest
 from lucidvi.errors import DataError, LucidVIError, MissingKeyError, first_few
-from lucidvi.model._arguments import equal, plain
+from lucidvi.model._arguments import equal, listed, plain
 
 #: Arguments of the setup that name columns of ``obs``.
 COLUMNS = (
@@ -32,17 +32,20 @@ UNKNOWN_CATEGORY = "not found in source registry"
 
 @contextmanager
 def errors_of_query(
-    adata: AnnData, registry: Callable[[], Mapping[str, Any]]
+    adata: AnnData | None, registry: Callable[[], Mapping[str, Any]]
 ) -> Iterator[None]:
     """Raise what the body raises in terms of the AnnData that a model is asked about.
 
     Parameters
     ----------
     adata
-        The cells.
+        The cells; None, or what is no AnnData, leaves errors as they are.
     registry
         Returns the registry of the model; called if something is raised.
     """
+    if not isinstance(adata, AnnData):
+        yield
+        return
     try:
         yield
     except (KeyError, DataError) as error:
@@ -118,7 +121,6 @@ def unknown_categories(adata: AnnData, registry: Mapping[str, Any]) -> DataError
         values = adata.obs[key].drop_duplicates().tolist()
         unknown = [value for value in values if not any(equal(value, name) for name in known)]
         if unknown:
-            names = ", ".join(repr(plain(value)) for value in unknown[:5])
             place = f'adata.obs["{key}"]'
             remedy = (
                 f"give the cells the known value that comes closest, {place} = "
@@ -131,8 +133,8 @@ def unknown_categories(adata: AnnData, registry: Mapping[str, Any]) -> DataError
                     f"as a batch that the model knows, {place} = {plain(known[0])!r}."
                 )
             return DataError(
-                f"{argument}: {place} has values that the model was not trained on, {names}. It "
-                f"knows {', '.join(repr(plain(name)) for name in known[:20])}. (Category "
+                f"{argument}: {place} has values that the model was not trained on, {listed(unknown)}. It "
+                f"knows {listed(known)}. (Category "
                 f"{UNKNOWN_CATEGORY}.)",
                 remedy=remedy,
             )

@@ -107,8 +107,8 @@ class RefinedPosterior:
             )
         if names.is_unique:
             return names.get_indexer(self.obs_names)
-        positions = self.positions
-        fits = positions is not None and positions.max(initial=-1) < len(names)
+        positions = np.zeros(0, dtype=int) if self.positions is None else self.positions
+        fits = positions.max(initial=-1) < len(names)
         if not fits or not np.array_equal(names[positions], self.obs_names):
             repeated = names[names.duplicated()]
             raise DataError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import wraps
+from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from lucidvi._compat import (
     init_library_size,
 )
 from lucidvi.data import align_genes
+from lucidvi.model._arguments import check_is_anndata
 from lucidvi.model._canonical import CanonicalMixin
 from lucidvi.model._convert import check_is_scvi_model, convert
 from lucidvi.model._data import DataMixin
@@ -33,6 +35,7 @@ from lucidvi.model._inference import InferenceMixin
 from lucidvi.model._likelihood import LikelihoodMixin
 from lucidvi.model._queries import QueryMixin
 from lucidvi.model._query import FROZEN_LATENT, latent_can_move
+from lucidvi.model._query_errors import errors_of_query
 from lucidvi.model._registry import RegistryMixin
 from lucidvi.model._training import TrainingMixin
 from lucidvi.module import VAE
@@ -209,13 +212,16 @@ class SCVI(
         *args, **kwargs
             See :meth:`scvi.model.base.ArchesMixin.load_query_data`.
         """
+        if adata is not None:
+            check_is_anndata(adata, f"{cls.__name__}.load_query_data(")
         in_place = args[1] if len(args) > 1 else kwargs.get("inplace_subset_query_vars", False)
         if isinstance(adata, AnnData) and reference_model is not None and not in_place:
             genes = cls.prepare_query_anndata(
                 adata, reference_model, return_reference_var_names=True
             )
             adata = align_genes(adata, genes)
-        model = super().load_query_data(adata, reference_model, *args, **kwargs)
+        with errors_of_query(adata, lambda: registry_of(reference_model)):
+            model = super().load_query_data(adata, reference_model, *args, **kwargs)
         if model.adata is not None and not latent_can_move(model, model.adata):
             warnings.warn(FROZEN_LATENT, UserWarning, stacklevel=scvi.settings.warnings_stacklevel)
         return model
@@ -257,3 +263,8 @@ class SCVI(
             normal with a diagonal covariance.
         """
         return convert(self, scvi.model.SCVI)
+
+
+def registry_of(model: Any) -> dict[str, Any]:
+    """Return the registry of a model, or of one in a folder."""
+    return SCVI.load_registry(str(model)) if isinstance(model, str | PathLike) else model.registry
