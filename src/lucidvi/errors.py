@@ -51,6 +51,10 @@ class ModelTypeError(LucidVIError, TypeError):
     """A model is of a class that cannot be used here."""
 
 
+class UnknownModeError(LucidVIError, NotImplementedError):
+    """A method has no such mode."""
+
+
 class MissingPackageError(LucidVIError, ImportError):
     """A package that only some functions need is not installed."""
 

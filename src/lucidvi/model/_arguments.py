@@ -24,7 +24,7 @@ def check_is_anndata(adata: Any, call: str = "adata = ") -> None:
     call
         What comes before it in code, such as ``"model.get_elbo("``.
     """
-    end = ")" * call.endswith("(")
+    end = ")" if "(" in call else ""
     if isinstance(adata, MuData):
         raise ModelTypeError(
             f"`adata` is a MuData, with the modalities {first_few(adata.mod)}.",
@@ -169,7 +169,7 @@ def cells_of(
         raise DataError(
             f"`{argument}` is {choice!r}, which is no query of adata.obs: {error}",
             remedy=f'adata.obs.query("...") says what a query is; there are the columns '
-            f"{first_few(adata.obs.columns, 20)}. Names of cells come as a list.",
+            f"{first_few(user_columns(adata), 20)}. Names of cells come as a list.",
         ) from error
     if positions.size == 0:
         raise DataError(
@@ -177,6 +177,11 @@ def cells_of(
             remedy="give a query of adata.obs that some cells fulfil.",
         )
     return positions
+
+
+def user_columns(adata: Any) -> list[str]:
+    """Return the columns of ``obs`` that scvi-tools did not write."""
+    return [str(name) for name in adata.obs.columns if not str(name).startswith("_scvi")]
 
 
 POSITION = "_lucidvi_position"

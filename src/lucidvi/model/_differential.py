@@ -13,12 +13,14 @@ import pandas as pd
 from anndata import AnnData
 from scvi.model.base import BaseModelClass, RNASeqMixin, VAEMixin
 
+from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.checks import did_you_mean
-from lucidvi.errors import DataError, MissingKeyError, first_few
-from lucidvi.model._arguments import cells_of, equal, listed, meant, plain
+from lucidvi.errors import DataError, MissingKeyError, UnknownModeError, first_few
+from lucidvi.model._arguments import cells_of, equal, listed, meant, plain, user_columns
 from lucidvi.model._expression import bound
 from lucidvi.model._queries import query
 
+MODES = ("vanilla", "change")
 #: Columns that scvi-tools writes into ``obs``: groups for as long as it runs, and a cache of
 #: totals, which may be those of other counts.
 GROUPS, CACHE = "_scvi_temp_de", "_scvi_raw_norm_scaling"
@@ -52,8 +54,10 @@ class DifferentialMixin(BaseModelClass):
         arguments = bound(RNASeqMixin.differential_expression, self, args, kwargs)
         if arguments.get("adata") is None and getattr(self, "adata", None) is None:  # of a loader
             return super().differential_expression(**arguments)
+        _check_mode(arguments.get("mode", MODES[0]))
         adata = self._validate_anndata(arguments.get("adata"))
         arguments["adata"] = adata
+        _check_statistics(arguments, adata)
         if arguments.get("subset_idx") is not None:
             arguments["subset_idx"] = cells_of(
                 arguments["subset_idx"], adata, "subset_idx", may_be_query=True
@@ -95,6 +99,29 @@ class DifferentialMixin(BaseModelClass):
             if copy is not data and "da_log_probs" in copy.obsm:
                 data.obsm["da_log_probs"] = copy.obsm["da_log_probs"]
         return result
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in MODES:
+        raise UnknownModeError(
+            f"Mode {mode} not recognized: `mode` is {mode!r}.",
+            remedy=did_you_mean(mode, MODES, f"Use one of {', '.join(map(repr, MODES))}."),
+        )
+
+
+def _check_statistics(arguments: dict[str, Any], adata: AnnData) -> None:
+    """Ask for no statistics of counts that were replaced by latent states."""
+    if adata_minify_type(adata) != ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+        return
+    if arguments.get("mode") == "change" and arguments.get("pseudocounts") is None:
+        raise DataError(
+            "`pseudocounts` are estimated from counts, and the AnnData is minified: they were "
+            "replaced by latent states.",
+            remedy="pseudocounts=1e-6, or the AnnData with the counts, "
+            "model.differential_expression(adata, ...).",
+        )
+    if adata.X is None:
+        arguments["all_stats"] = False
 
 
 def _resolve_cells(arguments: dict[str, Any], adata: AnnData) -> None:
@@ -193,9 +220,9 @@ def one_of(name: Any, values: list[Any], argument: str, key: str) -> Any:
 
 def check_column(adata: AnnData, argument: str, key: Any) -> None:
     """Raise :class:`MissingKeyError` for what is no column of ``obs``."""
-    columns = list(adata.obs.columns)
-    if isinstance(key, str) and key in columns:
+    if isinstance(key, str) and key in adata.obs.columns:
         return
+    columns = user_columns(adata)
     there = f"There are {first_few(columns, 20)}." if columns else "It has no columns."
     raise MissingKeyError(
         f"`{argument}` is {key!r}, which is no column of adata.obs. {there}",

@@ -15,7 +15,7 @@ from anndata import AnnData
 
 from lucidvi.checks import nearest
 from lucidvi.errors import DataError, LucidVIError, MissingKeyError, first_few
-from lucidvi.model._arguments import equal, listed, plain
+from lucidvi.model._arguments import equal, listed, plain, user_columns
 
 #: Arguments of the setup that name columns of ``obs``.
 COLUMNS = (
@@ -27,7 +27,8 @@ COLUMNS = (
 )
 SETUP = re.compile(r'SCVI\.setup_anndata\(adata(?:, layer="(?P<layer>[^"]*)")?[^)]*\)')
 CONTINUOUS = re.compile(r"\s*(?:If the values are meant to be continuous|[^.]*is_count_data).*$")
-UNKNOWN_CATEGORY = "not found in source registry"
+#: How scvi-tools says that a column, and one of several, has a category that a model lacks.
+UNKNOWN_CATEGORY = ("not found in source registry", "categorical failed. Expected categories")
 
 
 @contextmanager
@@ -48,24 +49,17 @@ def errors_of_query(
         return
     try:
         yield
-    except (KeyError, DataError) as error:
+    except (KeyError, ValueError) as error:
         arguments = registry().get("setup_args") or {}
-        missing = _missing(adata, arguments)
-        if missing is not None:
-            raise missing from error
-        if not isinstance(error, LucidVIError):
+        better = _missing(adata, arguments)
+        if better is None and any(text in str(error) for text in UNKNOWN_CATEGORY):
+            better = unknown_categories(adata, registry())
+        if better is None and isinstance(error, LucidVIError):
+            remedy = _remedy(error.remedy, arguments.get("layer"))
+            better = type(error)(error.problem, remedy=remedy) if remedy != error.remedy else None
+        if better is None:
             raise
-        remedy = _remedy(error.remedy, arguments.get("layer"))
-        if remedy == error.remedy:
-            raise
-        raise type(error)(error.problem, remedy=remedy) from error
-    except ValueError as error:
-        if UNKNOWN_CATEGORY not in str(error):
-            raise
-        unknown = unknown_categories(adata, registry())
-        if unknown is None:
-            raise
-        raise unknown from error
+        raise better from error
 
 
 def _missing(adata: AnnData, arguments: Mapping[str, Any]) -> MissingKeyError | None:
@@ -89,13 +83,13 @@ def _missing(adata: AnnData, arguments: Mapping[str, Any]) -> MissingKeyError | 
 
 def _missing_column(adata: AnnData, argument: str, key: str) -> MissingKeyError:
     place = f'adata.obs["{key}"]'
-    close = nearest(key, list(adata.obs.columns))
+    close = nearest(key, user_columns(adata))
     remedy = f"{place} = ...  # a value for each cell, as the model was trained on them"
     if close:
         remedy = " or ".join(f'{place} = adata.obs["{name}"]' for name in close)
     return MissingKeyError(
         f"The model was set up with {argument}, and reads it from {place}, which adata does not "
-        f"have. There are the columns {first_few(adata.obs.columns, 20) or '(none)'}.",
+        f"have. There are the columns {first_few(user_columns(adata), 20) or '(none)'}.",
         remedy=remedy,
     )
 
@@ -133,9 +127,8 @@ def unknown_categories(adata: AnnData, registry: Mapping[str, Any]) -> DataError
                     f"as a batch that the model knows, {place} = {plain(known[0])!r}."
                 )
             return DataError(
-                f"{argument}: {place} has values that the model was not trained on, {listed(unknown)}. It "
-                f"knows {listed(known)}. (Category "
-                f"{UNKNOWN_CATEGORY}.)",
+                f"{argument}: {place} has values that the model was not trained on, "
+                f"{listed(unknown)}. It knows {listed(known)}. (Category {UNKNOWN_CATEGORY[0]}.)",
                 remedy=remedy,
             )
     return None

@@ -213,7 +213,7 @@ class SCVI(
             See :meth:`scvi.model.base.ArchesMixin.load_query_data`.
         """
         if adata is not None:
-            check_is_anndata(adata, f"{cls.__name__}.load_query_data(")
+            check_is_anndata(adata)
         in_place = args[1] if len(args) > 1 else kwargs.get("inplace_subset_query_vars", False)
         if isinstance(adata, AnnData) and reference_model is not None and not in_place:
             genes = cls.prepare_query_anndata(
