@@ -51,7 +51,7 @@ def errors_of_query(
         yield
     except (KeyError, ValueError) as error:
         arguments = registry().get("setup_args") or {}
-        better = _missing(adata, arguments)
+        better: LucidVIError | None = _missing(adata, arguments)
         if better is None and any(text in str(error) for text in UNKNOWN_CATEGORY):
             better = unknown_categories(adata, registry())
         if better is None and isinstance(error, LucidVIError):
