@@ -43,8 +43,16 @@ class GeneMismatchError(DataError):
     """The data lack genes of the model."""
 
 
+class UnknownGeneError(MissingKeyError, DataError):
+    """A list of genes names some that the model does not have."""
+
+
 class ModelTypeError(LucidVIError, TypeError):
     """A model is of a class that cannot be used here."""
+
+
+class UnknownModeError(LucidVIError, NotImplementedError):
+    """A method has no such mode."""
 
 
 class MissingPackageError(LucidVIError, ImportError):

@@ -19,6 +19,7 @@ from scvi.utils import setup_anndata_dsp
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.data import CheckedAnnDataManager, align_genes, counts_or_warn
+from lucidvi.model._arguments import check_is_anndata
 
 
 class DataMixin(BaseModelClass):
@@ -104,6 +105,8 @@ class DataMixin(BaseModelClass):
 
     @adata.setter
     def adata(self, adata: AnnData) -> None:
+        if adata is not None:
+            check_is_anndata(adata, "model.adata = ")
         known = adata is None or self.adata is None
         aligned = adata if known else align_genes(adata, self.get_var_names())
         BaseMinifiedModeModelClass.adata.fset(self, aligned)

@@ -25,6 +25,8 @@ from lucidvi.files import (
     read_saved_files,
     written_whole,
 )
+from lucidvi.model._arguments import check_is_anndata
+from lucidvi.model._query_errors import errors_of_query
 
 
 class SafeFilesMixin:
@@ -157,7 +159,10 @@ class SafeFilesMixin:
         lucidvi.errors.GeneMismatchError
             If ``adata`` lacks genes of the model.
         """
+        if adata is not None and adata is not False:
+            check_is_anndata(adata, f"{cls.__name__}.load({str(dir_path)!r}, adata=")
         found = read_model(dir_path, prefix, backup_url, "cpu", trust, lenient=True)
+        registry = found[0].get("registry_", {})
         if isinstance(adata, AnnData):
             adata = align_genes(adata, found[1])
 
@@ -165,17 +170,18 @@ class SafeFilesMixin:
             return *found, read_adata(dir_path, prefix, *found[:2]) if load_adata else None
 
         load = reading_by(super().load.__func__, given)  # type: ignore[misc]
-        return load(
-            cls,
-            dir_path,
-            adata=adata,
-            accelerator=accelerator,
-            device=device,
-            prefix=prefix,
-            backup_url=backup_url,
-            datamodule=datamodule,
-            allowed_classes_names_list=allowed_classes_names_list,
-        )
+        with errors_of_query(adata, lambda: registry):
+            return load(
+                cls,
+                dir_path,
+                adata=adata,
+                accelerator=accelerator,
+                device=device,
+                prefix=prefix,
+                backup_url=backup_url,
+                datamodule=datamodule,
+                allowed_classes_names_list=allowed_classes_names_list,
+            )
 
     @staticmethod
     def load_registry(
