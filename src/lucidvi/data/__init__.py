@@ -1,9 +1,12 @@
 """AnnData in: what is checked before a model sees it, and how it is then read."""
 
+from lucidvi.data._categories import category_text, category_texts
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch, csr
 from lucidvi.data._counts import check_counts, counts_or_warn
+from lucidvi.data._fields import MatchedJointObsField, MatchedObsField
 from lucidvi.data._loaders import CellLoader, CellSplitter, Groups
 from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
+from lucidvi.data._matching import Column, category_codes, matched_codes
 from lucidvi.data._obs import check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
 from lucidvi.data._stratified import stratified
@@ -13,14 +16,21 @@ __all__ = [
     "CellSplitter",
     "Cells",
     "CheckedAnnDataManager",
+    "Column",
     "DeviceCells",
     "Groups",
+    "MatchedJointObsField",
+    "MatchedObsField",
     "Minibatch",
     "align_genes",
+    "category_codes",
+    "category_text",
+    "category_texts",
     "check_counts",
     "check_obs",
     "counts_or_warn",
     "csr",
+    "matched_codes",
     "pbmc68k",
     "recover_counts",
     "stratified",

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, Subset
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.data._counts import check_counts
 from lucidvi.data._dataset import OrderedAnnTorchDataset
+from lucidvi.data._matching import check_columns_of_query
 from lucidvi.data._obs import check_obs, check_unique_genes
 from lucidvi.errors import DataError, GeneMismatchError, first_few
 
@@ -70,6 +71,8 @@ class CheckedAnnDataManager(AnnDataManager):
             See :func:`~lucidvi.data.check_obs` and :func:`~lucidvi.data.check_counts`. Whatever
             is raised, `adata` is then as it was before.
         """
+        if source_registry is not None:
+            check_columns_of_query(adata.obs, source_registry)
         self._check(adata)
         with unchanged_on_error(adata):
             super().register_fields(adata, source_registry, **transfer_kwargs)
