@@ -145,12 +145,12 @@ class Reference:
         dir_path
             Folder to write.
         overwrite
-            Replace a reference in a folder that exists.
+            Replace a reference in a folder that exists, or a file where the folder shall be.
 
         Raises
         ------
         lucidvi.errors.FileError
-            If the folder exists.
+            If the folder exists or cannot be written.
         """
         write_folder(self, Path(dir_path), overwrite)
 

@@ -209,8 +209,9 @@ def extended(categories: NDArray[Any], new: Iterable[Any]) -> NDArray[Any]:
     if not new:
         return categories.copy()
     old = [plain_category(value) for value in categories]
-    numbers = [spelled_number(value) if isinstance(value, str) else value for value in new]
-    if all(isinstance(value, int | float) for value in (*old, *numbers)):
+    read = (spelled_number(value) if isinstance(value, str) else value for value in new)
+    numbers = [value for value in read if isinstance(value, int | float)]
+    if len(numbers) == len(new) and all(isinstance(value, int | float) for value in old):
         return np.array([*old, *sorted({_whole(number) for number in numbers})])
     if len({type(value) for value in (*old, *new)}) > 1:
         old, new = ([category_text(value) for value in values] for values in (old, new))

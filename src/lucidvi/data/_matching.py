@@ -117,7 +117,9 @@ def category_codes(values: Any, categories: Any, argument: str) -> NDArray[np.in
         If a value equals no category, or several; the nearest are named.
     """
     scalar = np.ndim(values) == 0
-    codes, distinct = distinct_values([values] if scalar else values)
+    if scalar:
+        values = [values[()] if isinstance(values, np.ndarray) else values]
+    codes, distinct = distinct_values(values)
     known = Categories(list(np.asarray(categories)))
     positions = []
     for value in distinct:
