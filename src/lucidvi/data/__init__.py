@@ -1,6 +1,6 @@
 """AnnData in: what is checked before a model sees it, and how it is then read."""
 
-from lucidvi.data._categories import category_text, category_texts
+from lucidvi.data._categories import category_text, category_texts, plain_category
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch, csr
 from lucidvi.data._counts import check_counts, counts_or_warn
 from lucidvi.data._fields import MatchedJointObsField, MatchedObsField
@@ -32,6 +32,7 @@ __all__ = [
     "csr",
     "matched_codes",
     "pbmc68k",
+    "plain_category",
     "recover_counts",
     "stratified",
     "unchanged_on_error",

@@ -56,8 +56,7 @@ def distinct_values(values: Any) -> tuple[NDArray[np.integer], list[Any]]:
 
     ``1`` and ``"1"`` are distinct. What is missing has the code -1.
     """
-    if not isinstance(values, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
-        values = pd.Series(values)
+    values = readable(values)
     if isinstance(values.dtype, pd.CategoricalDtype):
         codes, used = pd.factorize(np.asarray(pd.Categorical(values).codes), use_na_sentinel=False)
         present = used >= 0
@@ -67,10 +66,26 @@ def distinct_values(values: Any) -> tuple[NDArray[np.integer], list[Any]]:
     return codes, _listed(found)
 
 
+def readable(values: Any) -> Any:
+    """Return a column in a dtype that pandas can sort into categories.
+
+    It cannot do so with half precision, nor with the bytes in another order than the machine's.
+    """
+    if not isinstance(values, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        values = pd.Series(values)
+    dtype = values.dtype
+    if not isinstance(dtype, np.dtype):
+        return values
+    if dtype == np.float16:  # 0.1 is not 0.0999755859375
+        return values.astype(str).astype(float)
+    return values if dtype.isnative else values.astype(dtype.newbyteorder("="))
+
+
 def _listed(values: Any) -> list[Any]:
-    """Return the values as scalars; those of NumPy's dtypes keep them."""
+    """Return the values as scalars; numbers of NumPy's keep their precision."""
     values = getattr(values, "array", values)  # an index hands out a float32 as a float64
-    return list(values.to_numpy() if isinstance(values.dtype, np.dtype) else values)
+    is_number = isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf"
+    return list(values.to_numpy() if is_number else values)
 
 
 class AmbiguousError(ValueError):
@@ -238,7 +253,9 @@ def kind_of(values: Iterable[Any]) -> str:
 
 
 def plain_category(value: Any) -> Any:
-    """Return the value as one of Python, where it has such; bytes as text."""
+    """Return the value as one of Python or pandas; bytes as text."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return pd.Series([value]).iloc[0]
     if isinstance(value, bytes | np.bytes_):
         return bytes(value).decode("utf-8", errors="backslashreplace")
     if isinstance(value, str):

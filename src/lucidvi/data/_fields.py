@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scvi.data.fields import CategoricalJointObsField, CategoricalObsField
 
 from lucidvi._compat import make_column_categorical
+from lucidvi.data._categories import readable
 from lucidvi.data._matching import Column, check_distinct, matched_codes
 
 #: Arguments of ``setup_anndata``, by the key of the field that they make.
@@ -25,9 +26,16 @@ class MatchedObsField(CategoricalObsField):
 
     def register_field(self, adata: AnnData) -> dict[str, Any]:
         """Register the column as it is."""
-        if not self.is_default:
-            check_distinct(adata.obs[self._original_attr_key], self._column)
-        return super().register_field(adata)
+        if self.is_default:
+            return super().register_field(adata)
+        self.validate_field(adata)
+        column = adata.obs[self._original_attr_key]
+        check_distinct(column, self._column)
+        adata.obs[self.attr_key], categories = _made_categorical(column, self.attr_key)
+        return {
+            self.CATEGORICAL_MAPPING_KEY: categories,
+            self.ORIGINAL_ATTR_KEY: self._original_attr_key,
+        }
 
     def transfer_field(
         self,
@@ -65,9 +73,12 @@ class MatchedJointObsField(CategoricalJointObsField):
 
     def register_field(self, adata: AnnData) -> dict[str, Any]:
         """Register the columns as they are."""
+        self.validate_field(adata)
+        coded, mappings = {}, {}
         for key in self.attr_keys:
             check_distinct(adata.obs[key], _covariate(key))
-        return super().register_field(adata)
+            coded[key], mappings[key] = _made_categorical(adata.obs[key], key)
+        return self._registered(adata, coded, mappings)
 
     def transfer_field(
         self,
@@ -87,7 +98,13 @@ class MatchedJointObsField(CategoricalJointObsField):
                 extend=extend_categories,
             )
             coded[key] = _coded(codes, mappings[key], key)
-        adata_target.obsm[self.attr_key] = pd.DataFrame(coded, index=adata_target.obs_names)
+        return self._registered(adata_target, coded, mappings)
+
+    def _registered(
+        self, adata: AnnData, coded: dict[str, NDArray[Any]], mappings: dict[str, NDArray[Any]]
+    ) -> dict[str, Any]:
+        """Store the codes, and return what is registered."""
+        adata.obsm[self.attr_key] = pd.DataFrame(coded, index=adata.obs_names)
         return {
             self.MAPPINGS_KEY: mappings,
             self.FIELD_KEYS_KEY: self.attr_keys,
@@ -97,6 +114,13 @@ class MatchedJointObsField(CategoricalJointObsField):
 
 def _covariate(key: str) -> Column:
     return Column(key, "categorical_covariate_keys")
+
+
+def _made_categorical(column: pd.Series, key: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return codes in scvi's dtype and the categories, with its warning of those of few cells."""
+    frame = pd.DataFrame({key: readable(column)})
+    categories = make_column_categorical(frame, key, key)
+    return frame[key].to_numpy(), categories
 
 
 def _coded(codes: NDArray[Any], categories: NDArray[Any], key: str) -> NDArray[Any]:

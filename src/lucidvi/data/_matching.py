@@ -134,8 +134,8 @@ def category_codes(values: Any, categories: Any, argument: str) -> NDArray[np.in
     strange = [value for value, at in zip(distinct, positions, strict=True) if at < 0]
     if strange:
         raise DataError(
-            f"`{argument}` names {_shown(strange)}, but the model has {_shown(known.values)}.",
-            remedy=_did_you_mean(strange[0], known) or f"{argument}=None, or one that it has.",
+            f"`{argument}` is {_shown(strange)}, which the model does not know.",
+            remedy=f"{_did_you_mean(strange[0], known)}It knows {_shown(known.values)}.",
         )
     found = np.array(positions, dtype=np.int64)[codes]
     return found[0] if scalar else found

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from lucidvi.errors import FileError
+from lucidvi.errors import FileError, UnwritableError
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def writable(path: Path) -> Iterator[None]:
             raise
         above = next((parent for parent in path.parents if os.path.lexists(parent)), path.parent)
         why = error.strerror if above.is_dir() else f"{above} is a file"
-        raise FileError(
+        raise UnwritableError(
             f"{path} cannot be written: {why}.",
             remedy="name a place in a folder that you may write to, with space left.",
         ) from error

@@ -25,6 +25,7 @@ from lucidvi.files._values import (
     functions_by_name,
     named_functions,
     plain_frame,
+    plain_registry,
     plain_value,
 )
 
@@ -50,6 +51,7 @@ def contents(
         )
     attributes = {name: value for name, value in model._get_user_attributes() if name[-1] == "_"}
     attributes["init_params_"] = named_functions(attributes["init_params_"])
+    attributes["registry_"] = plain_registry(attributes["registry_"])
     if model.registry.get("setup_method_name") == "setup_datamodule":
         attributes |= _of_datamodule(datamodule)
         arguments = attributes["init_params_"]["non_kwargs"]
