@@ -1,6 +1,6 @@
-"""The same categories in other dtypes: the answer is that of identical dtypes, whatever the way in.
+"""The same categories in other dtypes: the answer is that of identical dtypes, for all ways in.
 
-Every pair of forms of the batches, covariates and labels 0 and 1, in a model's data and in a query.
+Every pair of forms of batches, covariates and labels 0 and 1, in a model's data and in a query.
 """
 
 import ast

@@ -19,7 +19,14 @@ from scvi import REGISTRY_KEYS
 
 from lucidvi.atlas._counts import ModelCounts
 from lucidvi.atlas._genes import MeasuredGenes, measured_genes
-from lucidvi.data import Column, category_text, check_counts, check_obs, matched_codes
+from lucidvi.data import (
+    Column,
+    category_text,
+    check_columns_of_query,
+    check_counts,
+    check_obs,
+    matched_codes,
+)
 from lucidvi.errors import DataError, MissingKeyError, first_few
 
 #: Warnings for whoever trains on a query.
@@ -275,6 +282,8 @@ def _columns(query: AnnData, model: Any, batch_key: str | None) -> tuple[pd.Data
         )
     batch_key = own_key if batch_key is None else batch_key
     labels_key = arguments.get("labels_key") if model.module.dispersion == "gene-label" else None
+    setup = {**arguments, "batch_key": None, "labels_key": labels_key}
+    check_columns_of_query(query.obs, {**model.registry, "setup_args": setup})
     # Of the columns alone: genes that the model does not have need not be unique.
     check_obs(
         AnnData(obs=query.obs),

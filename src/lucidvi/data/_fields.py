@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scvi.data.fields import CategoricalJointObsField, CategoricalObsField
 
 from lucidvi._compat import make_column_categorical
-from lucidvi.data._categories import readable
+from lucidvi.data._equality import readable
 from lucidvi.data._matching import Column, check_distinct, matched_codes
 
 #: Arguments of ``setup_anndata``, by the key of the field that they make.

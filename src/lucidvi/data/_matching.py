@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lucidvi.checks import nearest
-from lucidvi.data._categories import (
+from lucidvi.data._equality import (
     AmbiguousError,
     Categories,
     category_text,
@@ -168,19 +168,19 @@ def check_columns_of_query(obs: Any, registry: Mapping[str, Any]) -> None:
     arguments, fields = registry["setup_args"] or {}, registry["field_registries"]
     for argument, registry_key in (("batch_key", "batch"), ("labels_key", "labels")):
         key = arguments.get(argument)
-        if key is not None and key not in obs:
+        if key is not None and key not in obs.columns:
             state = fields.get(registry_key, {}).get("state_registry", {})
             raise _missing(obs, Column(key, argument), state.get("categorical_mapping"))
     covariates = fields.get("extra_categorical_covs", {}).get("state_registry", {})
     for key in arguments.get("categorical_covariate_keys") or []:
-        if key not in obs:
+        if key not in obs.columns:
             categories = covariates.get("mappings", {}).get(key)
             raise _missing(obs, Column(key, "categorical_covariate_keys"), categories)
     for key in arguments.get("continuous_covariate_keys") or []:
-        if key not in obs:
+        if key not in obs.columns:
             raise _missing(obs, Column(key, "continuous_covariate_keys"), None)
     key = arguments.get("size_factor_key")
-    if key is not None and key not in obs:
+    if key is not None and key not in obs.columns:
         raise _missing(obs, Column(key, "size_factor_key"), None)
 
 
