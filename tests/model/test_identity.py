@@ -5,7 +5,6 @@ Every pair of forms of batches, covariates and labels 0 and 1, in a model's data
 
 import ast
 import re
-import warnings
 from itertools import product
 
 import numpy as np
@@ -53,7 +52,7 @@ FORMS = {
     "categorical": lambda v: pd.Categorical(v),
     "categorical of floats": lambda v: pd.Categorical(v.astype(np.float32)),
     "categorical of booleans": lambda v: pd.Categorical(v.astype(bool)),
-    "categorical of text": lambda v: pd.Categorical(TEXT[v], categories=["x", "1", "0", "2"]),
+    "categorical of text": lambda v: pd.Categorical(TEXT[v]),
     "categorical of strings": lambda v: pd.Categorical(pd.array(TEXT[v], dtype="string")),
 }
 #: Texts are equal only if they are the same text.
@@ -66,8 +65,25 @@ TEXTS = {
     "text of floats": "0.0",
     "text of booleans": "False",
 }
-PAIRS = list(product(FORMS, FORMS))
+#: Those of which every pair is tried; of the others, each with integers.
+MAIN = [
+    "int64",
+    "float64",
+    "float32",
+    "bool",
+    "text",
+    "text of floats",
+    "text of booleans",
+    "bytes",
+    "Int64",
+    "boolean",
+    "string",
+    "categorical",
+    "categorical of booleans",
+    "categorical of text",
+]
 WITH_INTEGERS = [("int64", form) for form in FORMS] + [(form, "int64") for form in FORMS]
+PAIRS = sorted({*product(MAIN, MAIN), *WITH_INTEGERS})
 
 
 def other_texts(first, second):
@@ -131,14 +147,15 @@ def expected(models, cells):
 def test_a_query_is_answered_as_with_identical_dtypes(models, cells, expected, known, asked):
     """The ELBO depends on batch (encoder, decoder), covariate and, by its dispersions, label."""
     query = cells(asked, seed=1)
-    before = query.obs.copy()
+    before = {key: (query.obs[key].dtype, list(query.obs[key])) for key in KEYS}
     if other_texts(known, asked):
         with pytest.raises(DataError, match="seems that the same is meant") as raised:
             elbo(models(known), query)
         assert raised.value.remedy.count("replace({") == 2
     else:
         np.testing.assert_allclose(elbo(models(known), query), expected, rtol=1e-6)
-    pd.testing.assert_frame_equal(query.obs[KEYS], before[KEYS])  # nothing of the user's changed
+    for key in KEYS:  # nothing of the user's has changed
+        assert (query.obs[key].dtype, list(query.obs[key])) == before[key]
 
 
 @pytest.mark.parametrize(("known", "asked"), WITH_INTEGERS)
@@ -186,6 +203,7 @@ def test_mapped(models, cells, known, asked):
     assert (out.obs["lucidvi_label"] == right.obs["lucidvi_label"]).all()
 
 
+@pytest.mark.filterwarnings("ignore:Confidences and p-values of new batches:UserWarning")
 def test_mapped_with_a_new_batch_of_another_dtype(models, cells):
     """It has one name in all of them, and the cells of known batches are where they were."""
     reference = Reference.from_model(models("int64"))
@@ -206,7 +224,11 @@ def batch_only(cells, form):
 @pytest.mark.parametrize("value", [1, 1.0, True, "1", "1.0", "True", np.int8(1), np.float32(1)])
 @pytest.mark.parametrize("known", ["int64", "float32", "bool", "text", "categorical"])
 def test_experiments_in_silico(models, known, value):
-    """A batch and a covariate by any equal value."""
+    """A batch and a covariate by any equal value; two texts have to be the same."""
+    if known == "text" and value in ("1.0", "True"):
+        with pytest.raises(DataError, match="It knows '0', '1'"):
+            simulate.switch(models(known), batch=value)
+        return
     out = simulate.switch(
         models(known), batch=value, covariates={"site": value}, indices=[0, 1], posterior="encoder"
     )
@@ -215,16 +237,22 @@ def test_experiments_in_silico(models, known, value):
     )
     assert (out.X != right.X).nnz == 0
     shares = simulate.sample_cells(models(known), 8, batch={value: 1}, posterior="encoder")
-    assert (shares.obs["batch"].astype(float).astype(int) == 1).all() if known != "text" else True
+    assert set(shares.obs["batch"].map(float)) == {1.0}
 
 
 def pasted(remedy, adata):
-    """Run the code of a remedy on an AnnData, and return what is then called adata."""
-    code = re.search(r"adata(\.obs\[.*?\])? = .*?(\.copy\(\)|\}\)|'\w+')", remedy).group()
-    ast.parse(code)
-    names = {"adata": adata}
-    exec(code, names)
-    return names["adata"]
+    """Run the first line of code of a remedy on an AnnData, and return what is then called so."""
+    start = re.search(r"adata(\.obs\[[^]]*\])? = ", remedy).start()
+    for end in range(len(remedy), start, -1):
+        try:
+            if len(ast.parse(remedy[start:end]).body) > 1:
+                continue
+        except SyntaxError:
+            continue
+        names = {"adata": adata}
+        exec(remedy[start:end], names)
+        return names["adata"]
+    raise AssertionError(remedy)
 
 
 @pytest.mark.parametrize("asked", ["int64", "float64", "text", "categorical", "string"])
@@ -285,9 +313,8 @@ def test_one_batch_only(make_adata):
     SCVI.setup_anndata(adata)
     model = SCVI(adata, n_hidden=8, n_latent=2)
     del query.obs["batch"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert model.get_latent_representation(query).shape == (10, 2)
+    model.is_trained_ = True
+    assert model.get_latent_representation(query).shape == (10, 2)
 
 
 @pytest.mark.parametrize("mixed", [[1, "1"], [True, "True"], [1, "a"]])
@@ -321,6 +348,7 @@ def test_dates_and_intervals(make_adata, tmp_path, values):
         return
     model = SCVI(adata, n_hidden=8, n_latent=2)
     model.is_trained_ = True
+    model.module.eval()
     before = model.get_latent_representation()
     model.save(str(tmp_path / "model"))
     loaded = SCVI.load(str(tmp_path / "model"), adata=adata.copy(), accelerator="cpu")
