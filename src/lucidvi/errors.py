@@ -63,6 +63,10 @@ class FileError(LucidVIError, ValueError):
     """A file cannot be written or read."""
 
 
+class UnwritableError(FileError, OSError):
+    """A place cannot be written to."""
+
+
 class UntrustedFileError(FileError):
     """A file holds more than data, so that reading it could run code."""
 

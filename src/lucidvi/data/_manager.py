@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, Subset
 from lucidvi._compat import ADATA_MINIFY_TYPE, MANAGER_UUID_KEY, adata_minify_type
 from lucidvi.data._counts import check_counts
 from lucidvi.data._dataset import OrderedAnnTorchDataset
+from lucidvi.data._matching import check_columns_of_query
 from lucidvi.data._missing_genes import genes_missing
 from lucidvi.data._obs import check_obs, check_unique_genes
 from lucidvi.data._snapshot import Snapshot
@@ -90,6 +91,8 @@ class CheckedAnnDataManager(AnnDataManager):
             See :func:`~lucidvi.data.check_obs` and :func:`~lucidvi.data.check_counts`. Whatever
             is raised, `adata` is then as it was before.
         """
+        if source_registry is not None:
+            check_columns_of_query(adata.obs, source_registry)
         digests = self._check(adata)
         with unchanged_on_error(adata):
             super().register_fields(adata, source_registry, **transfer_kwargs)

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from lucidvi.data._counts import check_counts
 from lucidvi.data._digest import digests_of_rows, digests_of_values
+from lucidvi.data._equality import category_text
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -248,4 +249,4 @@ def _differ(before: Any, now: Any, rows: NDArray[np.integer]) -> NDArray[np.inte
     old, new = (np.asarray(array.take(rows), dtype=object) for array in (before, now))
     different = np.flatnonzero(old != new)
     # The same number or name may have become text, and text a category.
-    return different[[str(old[i]) != str(new[i]) for i in different]]
+    return different[[category_text(old[i]) != category_text(new[i]) for i in different]]

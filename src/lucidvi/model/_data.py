@@ -8,8 +8,6 @@ from typing import Any
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.data.fields import (
-    CategoricalJointObsField,
-    CategoricalObsField,
     LayerField,
     NumericalJointObsField,
     NumericalObsField,
@@ -18,7 +16,13 @@ from scvi.model.base import BaseMinifiedModeModelClass, BaseModelClass
 from scvi.utils import setup_anndata_dsp
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.data import CheckedAnnDataManager, align_genes, counts_or_warn
+from lucidvi.data import (
+    CheckedAnnDataManager,
+    MatchedJointObsField,
+    MatchedObsField,
+    align_genes,
+    counts_or_warn,
+)
 from lucidvi.model._arguments import check_is_anndata
 
 
@@ -79,10 +83,10 @@ class DataMixin(BaseModelClass):
             del setup_method_args["setup_args"]["is_count_data"]
         fields = [
             LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False),
-            CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
-            CategoricalObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
+            MatchedObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+            MatchedObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
             NumericalObsField(REGISTRY_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
-            CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+            MatchedJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
             NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
         ]
         if minify_type is not None:
