@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scvi
 from anndata import AnnData
 
-from lucidvi.data._diagnosis import explain_values
+from lucidvi.data._diagnosis import explain_no_matrix, explain_values
 from lucidvi.data._obs import check_layer
+from lucidvi.data._remedies import Reader, matrix_of, place_of, taken
 from lucidvi.data._scan import scan
 from lucidvi.errors import DataError, first_few
 
@@ -18,7 +20,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def check_counts(adata: AnnData, layer: str | None = None, is_count_data: bool = True) -> None:
+def check_counts(
+    adata: AnnData,
+    layer: str | None = None,
+    is_count_data: bool = True,
+    *,
+    setup_args: Mapping[str, Any] | None = None,
+    is_bound: bool = False,
+) -> None:
     """Check that every value is a count and that every cell has one.
 
     Parameters
@@ -29,6 +38,11 @@ def check_counts(adata: AnnData, layer: str | None = None, is_count_data: bool =
         Name of the layer that holds the counts; None for ``adata.X``.
     is_count_data
         If False, values are meant to be continuous and need only be finite.
+    setup_args
+        Arguments of ``setup_anndata`` that a remedy repeats.
+    is_bound
+        Whether the layer is that of a model that exists. Remedies then put counts there, in place
+        of naming another layer.
 
     Raises
     ------
@@ -39,16 +53,19 @@ def check_counts(adata: AnnData, layer: str | None = None, is_count_data: bool =
     MissingKeyError
         If there is no such layer.
     """
-    check_layer(adata, layer)
+    check_layer(adata, layer, setup_args)
     if 0 in adata.shape:
         raise _no_data(adata)
+    reader = Reader(setup_args or {}, layer, is_bound)
     place = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    matrix = adata.X if layer is None else adata.layers[layer]
+    matrix = matrix_of(adata, layer)
+    if matrix is None:
+        raise explain_no_matrix(adata, reader, place)
     values_are_valid, cells = scan(matrix, place, is_count_data)
     if not values_are_valid:
-        raise explain_values(adata, layer, place)
+        raise explain_values(adata, reader, place, is_count_data)
     if is_count_data and not cells.all():
-        raise _empty_cells(adata, place, cells)
+        raise _empty_cells(adata, layer, place, cells)
 
 
 def counts_or_warn(adata: AnnData, layer: str | None = None) -> bool:
@@ -78,13 +95,17 @@ def _no_data(adata: AnnData) -> DataError:
     )
 
 
-def _empty_cells(adata: AnnData, place: str, cells: NDArray[np.bool_]) -> DataError:
+def _empty_cells(
+    adata: AnnData, layer: str | None, place: str, cells: NDArray[np.bool_]
+) -> DataError:
     empty = np.flatnonzero(~cells)
     remedy = "sc.pp.filter_cells(adata, min_counts=1)"
-    if place != "adata.X":
-        remedy = f"adata = adata[np.asarray({place}.sum(axis=1)).ravel() > 0].copy()"
+    if layer is not None or adata.isbacked:
+        matrix = "adata.X[:]" if layer is None else place_of(layer)
+        remedy = taken(adata, f"np.asarray({matrix}.sum(axis=1)).ravel() > 0")
     return DataError(
         f"{place} has {empty.size:,} of {adata.n_obs:,} cells without a single count: "
         f"{first_few(adata.obs_names[empty])}. Nothing can be inferred about them.",
         remedy=remedy,
+        code=[remedy],
     )
