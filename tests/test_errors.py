@@ -55,11 +55,8 @@ def test_first_few():
     ],
 )
 def test_values_of_numpy_are_shown_as_python_shows_them(value: Any):
-    shown = value.item()
-    if not isinstance(value, np.floating):
-        expected = repr(shown)
-    else:  # the shortest digits that tell float32 values apart
-        expected = str(value)
+    # Of floating-point numbers the shortest digits that tell values of their type apart.
+    expected = str(value) if isinstance(value, np.floating) else repr(value.item())
     error = DataError(
         f"`x` is {value!r}, of {[value]!r}.", remedy=f"x={value!r}", code=[repr(value)]
     )
@@ -69,6 +66,6 @@ def test_values_of_numpy_are_shown_as_python_shows_them(value: Any):
 
 
 def test_code_is_left_as_it_is():
-    code = "adata.X = adata.X.astype(np.float32); np.isfinite(x); np.float32(adata.X); np.True_division"
+    code = "x = x.astype(np.float32); np.isfinite(x); np.float32(adata.X); np.True_division"
     assert plain(code) == code
     assert plain(repr(np.datetime64("2024-01-02"))) == "'2024-01-02'"

@@ -75,7 +75,7 @@ class UntrustedFileError(FileError):
 
 
 def plain(text: str) -> str:
-    """Return a text with NumPy's single values as Python shows them: ``'A2M'``, ``0.5``, ``True``."""
+    """Return a text with NumPy's values as Python shows them: ``'A2M'``, ``0.5``, ``True``."""
     return NUMPY_VALUE.sub(lambda match: match["value"] or match["boolean"], str(text))
 
 

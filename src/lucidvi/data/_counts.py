@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scvi
@@ -25,8 +24,7 @@ def check_counts(
     layer: str | None = None,
     is_count_data: bool = True,
     *,
-    setup_args: Mapping[str, Any] | None = None,
-    is_bound: bool = False,
+    reader: Reader | None = None,
 ) -> None:
     """Check that every value is a count and that every cell has one.
 
@@ -38,11 +36,8 @@ def check_counts(
         Name of the layer that holds the counts; None for ``adata.X``.
     is_count_data
         If False, values are meant to be continuous and need only be finite.
-    setup_args
-        Arguments of ``setup_anndata`` that a remedy repeats.
-    is_bound
-        Whether the layer is that of a model that exists. Remedies then put counts there, in place
-        of naming another layer.
+    reader
+        Whoever reads the counts, so that remedies are code for it; by default ``setup_anndata``.
 
     Raises
     ------
@@ -53,10 +48,10 @@ def check_counts(
     MissingKeyError
         If there is no such layer.
     """
-    check_layer(adata, layer, setup_args)
+    reader = Reader(layer=layer) if reader is None else reader
+    check_layer(adata, layer, reader)
     if 0 in adata.shape:
         raise _no_data(adata)
-    reader = Reader(setup_args or {}, layer, is_bound)
     place = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     matrix = matrix_of(adata, layer)
     if matrix is None:

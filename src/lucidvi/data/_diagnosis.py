@@ -59,9 +59,7 @@ class Survey:
     """All invalid values of a matrix by kind, and the values of its first cells."""
 
     def __init__(self, matrix: Any, place: str) -> None:
-        self.not_finite, self.negative, self.fractional = (
-            Fault(*matrix.shape) for _ in range(3)
-        )
+        self.not_finite, self.negative, self.fractional = (Fault(*matrix.shape) for _ in range(3))
         self.n_nonzero = 0
         self.parts = [sparse.coo_matrix((SAMPLE, matrix.shape[1]))]
         with np.errstate(invalid="ignore"):

@@ -17,9 +17,13 @@ from scvi.data.fields import BaseAnnDataField
 from torch.utils.data import Dataset, Subset
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi.data._adata import check_is_anndata
+from lucidvi.data._categories import check_categories
 from lucidvi.data._counts import check_counts
 from lucidvi.data._dataset import OrderedAnnTorchDataset
+from lucidvi.data._features import check_one_kind
 from lucidvi.data._obs import check_obs, check_unique_genes
+from lucidvi.data._remedies import Reader
 from lucidvi.errors import DataError, GeneMismatchError, first_few
 
 logger = logging.getLogger(__name__)
@@ -70,7 +74,7 @@ class CheckedAnnDataManager(AnnDataManager):
             See :func:`~lucidvi.data.check_obs` and :func:`~lucidvi.data.check_counts`. Whatever
             is raised, `adata` is then as it was before.
         """
-        self._check(adata)
+        self._check(adata, is_bound=source_registry is not None)
         with unchanged_on_error(adata):
             super().register_fields(adata, source_registry, **transfer_kwargs)
 
@@ -124,16 +128,23 @@ class CheckedAnnDataManager(AnnDataManager):
             return data
         return sparse.csr_matrix(data, copy=False)
 
-    def _check(self, adata: AnnData) -> None:
+    def _check(self, adata: AnnData, is_bound: bool) -> None:
+        """Raise for data that cannot be modelled; ``is_bound``: by a model that exists."""
         if self.validation_checks.check_if_view and adata.is_view:
             raise DataError(
                 "adata is a view of another AnnData, and a model adds columns to its data.",
                 remedy="adata = adata.copy()",
+                code=["adata = adata.copy()"],
             )
         setup_args = self.registry["setup_args"] or {}
         check_obs(adata, setup_args)
+        if not is_bound:
+            check_one_kind(adata)
+            check_categories(adata, setup_args)
         if adata_minify_type(adata) != ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
-            check_counts(adata, setup_args.get("layer"), self.is_count_data)
+            layer = setup_args.get("layer")
+            reader = Reader(setup_args, layer, is_bound)
+            check_counts(adata, layer, self.is_count_data, reader=reader)
 
     def _suggest_csr(self) -> None:
         if not self._csr_was_suggested:
@@ -186,6 +197,7 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
     DataError
         If two genes of `adata` have one name.
     """
+    check_is_anndata(adata)
     expected = pd.Index(var_names)
     if adata.var_names.equals(expected):
         return adata

@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from lucidvi.checks import SHORT_LIST, nearest
+from lucidvi.data._raw import is_raw
 from lucidvi.data._remedies import Reader, quoted, taken
 from lucidvi.data._scan import holds_counts
 from lucidvi.errors import DataError, MissingKeyError, first_few
@@ -40,7 +41,7 @@ def check_obs(adata: AnnData, setup_args: Mapping[str, Any]) -> None:
         is not a positive one.
     """
     check_unique_genes(adata)
-    check_layer(adata, setup_args.get("layer"), setup_args)
+    check_layer(adata, setup_args.get("layer"), Reader(setup_args))
     keys = {name: _one_column(name, setup_args.get(name)) for name in ONE_COLUMN}
     keys |= {name: _column_list(name, setup_args.get(name)) for name in COLUMN_LISTS}
     for argument, columns in keys.items():
@@ -49,34 +50,32 @@ def check_obs(adata: AnnData, setup_args: Mapping[str, Any]) -> None:
             _CHECKS[argument](adata, argument, column)
 
 
-def check_layer(
-    adata: AnnData, layer: str | None, setup_args: Mapping[str, Any] | None = None
-) -> None:
+def check_layer(adata: AnnData, layer: str | None, reader: Reader | None = None) -> None:
     """Raise MissingKeyError unless `layer` is None or the name of a layer.
 
     Parameters
     ----------
     adata, layer
         The cells, and the name.
-    setup_args
-        Arguments of ``setup_anndata`` that a remedy repeats.
+    reader
+        Whoever reads the counts, so that the remedy is code for it.
     """
     if layer is None:
         return
     names = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
-    if layer == "raw" and layer not in names and adata.raw is not None:
-        raise _raw_is_no_layer(adata, setup_args or {})
+    if is_raw(adata, layer):
+        raise _raw_is_no_layer(adata, reader or Reader())
     _check_exists(layer, names, "layer", "layer in adata.layers")
 
 
-def _raw_is_no_layer(adata: AnnData, setup_args: Mapping[str, Any]) -> MissingKeyError:
+def _raw_is_no_layer(adata: AnnData, reader: Reader) -> MissingKeyError:
     problem = "layer='raw': adata.raw is no layer; it has genes of its own."
     if not holds_counts(adata.raw.X):
         return MissingKeyError(
             f"{problem} Nor does it hold counts.",
             remedy="name the layer that does, or load the unprocessed counts.",
         )
-    code = Reader(setup_args).reads_raw(adata)
+    code = reader.reads_raw(adata)
     return MissingKeyError(problem, remedy=code, code=[code])
 
 

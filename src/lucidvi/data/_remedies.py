@@ -41,6 +41,12 @@ def matrix_of(adata: AnnData, layer: str | None) -> Any:
     return adata.X if layer is None else adata.layers[layer]
 
 
+def call(function: str, arguments: Mapping[str, Any]) -> str:
+    """Return code that calls a function of `adata`, with the arguments that are not None."""
+    text = [f"{name}={quoted(value)}" for name, value in arguments.items() if value is not None]
+    return f"{function}({', '.join(['adata', *text])})"
+
+
 @dataclass(frozen=True)
 class Reader:
     """Whoever reads counts, and how it is told where they are.
@@ -69,7 +75,9 @@ class Reader:
     def setup(self, **changes: Any) -> str:
         """Return a call of ``setup_anndata`` with the same arguments, but for some."""
         arguments = {name: self.setup_args.get(name) for name in ARGUMENTS} | changes
-        text = [f"{name}={quoted(value)}" for name, value in arguments.items() if value is not None]
+        text = [
+            f"{name}={quoted(value)}" for name, value in arguments.items() if value is not None
+        ]
         return f"SCVI.setup_anndata({', '.join(['adata', *text])})"
 
     def reads_raw(self, adata: AnnData) -> str:

@@ -17,7 +17,7 @@ from scvi.model.base import BaseMinifiedModeModelClass, BaseModelClass
 from scvi.utils import setup_anndata_dsp
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.data import CheckedAnnDataManager, align_genes, counts_or_warn
+from lucidvi.data import CheckedAnnDataManager, align_genes, check_is_anndata, counts_or_warn
 
 
 class DataMixin(BaseModelClass):
@@ -67,6 +67,7 @@ class DataMixin(BaseModelClass):
             If the layer or a column does not exist.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
+        check_is_anndata(adata)
         minify_type = adata_minify_type(adata)
         if is_count_data is None:
             has_counts = minify_type != ADATA_MINIFY_TYPE.LATENT_POSTERIOR

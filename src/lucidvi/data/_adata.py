@@ -1,0 +1,42 @@
+"""Whether what is given as cells is an AnnData at all."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+from lucidvi.data._features import GENES
+from lucidvi.data._remedies import quoted
+from lucidvi.errors import ModelTypeError
+
+
+def check_is_anndata(adata: Any) -> None:
+    """Raise ModelTypeError unless `adata` has cells and genes as an AnnData has.
+
+    Parameters
+    ----------
+    adata
+        An AnnData, or whatever has its tables, such as a collection of several.
+    """
+    if not hasattr(adata, "mod") and hasattr(adata, "obs") and hasattr(adata, "var_names"):
+        return
+    kind = f"{type(adata).__module__.partition('.')[0]}.{type(adata).__name__}"
+    code = _code(adata)
+    problem = f"adata is a {kind}, not an AnnData."
+    if hasattr(adata, "mod"):
+        problem += f" It has the modalities {', '.join(map(repr, adata.mod))}."
+    raise ModelTypeError(problem, remedy=code, code=[code])
+
+
+def _code(adata: Any) -> str:
+    """Return code that makes an AnnData of it."""
+    if hasattr(adata, "mod"):
+        return f"adata = adata.mod[{quoted(_of_genes(list(adata.mod)))}].copy()"
+    if isinstance(adata, str | PathLike):
+        return "adata = anndata.read_h5ad(adata)"
+    return "adata = anndata.AnnData(adata)"
+
+
+def _of_genes(modalities: list[str]) -> str:
+    """Return the modality that the genes are probably in."""
+    return next((name for name in modalities if name.lower() in GENES), modalities[0])
