@@ -5,6 +5,8 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
+from mudata import MuData
+
 from lucidvi.data._features import GENES
 from lucidvi.data._remedies import quoted
 from lucidvi.errors import ModelTypeError
@@ -18,19 +20,19 @@ def check_is_anndata(adata: Any) -> None:
     adata
         An AnnData, or whatever has its tables, such as a collection of several.
     """
-    if not hasattr(adata, "mod") and hasattr(adata, "obs") and hasattr(adata, "var_names"):
+    if not isinstance(adata, MuData) and hasattr(adata, "obs") and hasattr(adata, "var_names"):
         return
     kind = f"{type(adata).__module__.partition('.')[0]}.{type(adata).__name__}"
     code = _code(adata)
     problem = f"adata is a {kind}, not an AnnData."
-    if hasattr(adata, "mod"):
+    if isinstance(adata, MuData):
         problem += f" It has the modalities {', '.join(map(repr, adata.mod))}."
     raise ModelTypeError(problem, remedy=code, code=[code])
 
 
 def _code(adata: Any) -> str:
     """Return code that makes an AnnData of it."""
-    if hasattr(adata, "mod"):
+    if isinstance(adata, MuData):
         return f"adata = adata.mod[{quoted(_of_genes(list(adata.mod)))}].copy()"
     if isinstance(adata, str | PathLike):
         return "adata = anndata.read_h5ad(adata)"
