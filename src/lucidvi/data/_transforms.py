@@ -13,6 +13,7 @@ from scipy import sparse
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Test = Callable[[sparse.csr_matrix, sparse.csr_matrix], str | None]
 Undo = Callable[["NDArray[Any]"], "NDArray[Any]"]
 
 #: Largest exponent: e ** 30 is more than any sum of counts.
@@ -77,6 +78,7 @@ OF_COUNTS: dict[str, Undo] = {
     "log2(counts + 1)": partial(_power, 2),
     "log10(counts + 1)": partial(_power, 10),
     "sqrt(counts)": np.square,
+    "cbrt(counts)": lambda x: x**3,
     "sqrt(counts + 3/8)": lambda x: x**2 - 0.375,
     "2 sqrt(counts + 3/8) (Anscombe)": lambda x: (x / 2) ** 2 - 0.375,
     "sqrt(counts) + sqrt(counts + 1) (Freeman-Tukey)": _freeman_tukey,
@@ -90,15 +92,15 @@ OF_COUNTS: dict[str, Undo] = {
     ),
 }
 
-#: Functions of normalised values, and what undoes them.
-OF_NORMALISED: dict[str, tuple[str, Undo]] = {
-    "identity": ("normalised: ", _identity),
-    "natural logarithm": ("log-normalised: expm1 of ", np.expm1),
-    "log2": ("log-normalised: 2 ** x - 1 of ", partial(_power, 2)),
-    "log10": ("log-normalised: 10 ** x - 1 of ", partial(_power, 10)),
-    "square root": ("square roots of normalised values: the square of ", np.square),
-    "arcsinh": ("arcsinh of normalised values: sinh of ", partial(_sinh, 1)),
-}
+#: What functions of normalised values look like, and what undoes them.
+OF_NORMALISED: tuple[tuple[str, Undo], ...] = (
+    ("log-normalised: expm1 of ", np.expm1),
+    ("log-normalised: 2 ** x - 1 of ", partial(_power, 2)),
+    ("log-normalised: 10 ** x - 1 of ", partial(_power, 10)),
+    ("normalised: ", _identity),
+    ("square roots of normalised values: the square of ", np.square),
+    ("arcsinh of normalised values: sinh of ", partial(_sinh, 1)),
+)
 
 
 def likely_cause(sample: sparse.csr_matrix, fractional_share: float) -> Cause:
@@ -111,7 +113,7 @@ def likely_cause(sample: sparse.csr_matrix, fractional_share: float) -> Cause:
     fractional_share
         Share of the non-zero values that are not integers.
     """
-    for guess in (_function_of_counts, _estimate, _normalised, _fitted_function, _corrected):
+    for guess in GUESSES:
         cause = guess(sample, fractional_share)
         if cause is not None:
             return cause
@@ -143,26 +145,24 @@ def _estimate(cells: sparse.csr_matrix, fractional_share: float) -> Cause | None
     return None
 
 
-def _normalised(cells: sparse.csr_matrix, _: float) -> Cause | None:
+def _normalised(cells: sparse.csr_matrix, test: Test, what: str) -> Cause | None:
+    """Name the function of normalised values that passes a test once it is undone."""
     if cells.nnz == 0 or cells.data.min() < 0:
         return None
-    undone = {
-        key: _undone(cells, undo)
-        for key, (_, undo) in OF_NORMALISED.items()
-        if key in ("identity", "square root") or cells.data.max() < LARGEST
-    }
-    tests: tuple[tuple[str, Callable[..., str | None]], ...] = (
-        ("each cell", _common_total),
-        ("each value", _whole_multiples),
-    )
-    first = ("natural logarithm", "log2", "log10", "identity", "square root", "arcsinh")
-    for what, test in tests:
-        for key in (key for key in first if key in undone):
-            finding = test(undone[key], cells)
+    for label, undo in OF_NORMALISED:
+        if cells.data.max() < LARGEST or undo in (_identity, np.square):
+            finding = test(_undone(cells, undo), cells)
             if finding is not None:
-                label, undo = OF_NORMALISED[key]
                 return Cause(f"They look {label}{what} {finding}.", undo=undo)
     return None
+
+
+def _with_one_total(cells: sparse.csr_matrix, _: float) -> Cause | None:
+    return _normalised(cells, _common_total, "each cell")
+
+
+def _of_whole_multiples(cells: sparse.csr_matrix, _: float) -> Cause | None:
+    return _normalised(cells, _whole_multiples, "each value")
 
 
 def _fitted_function(cells: sparse.csr_matrix, _: float) -> Cause | None:
@@ -179,14 +179,17 @@ def _fitted_function(cells: sparse.csr_matrix, _: float) -> Cause | None:
                 undo,
                 offset,
             )
-    if cells.data.min() > 0 and cells.nnz >= 200:
-        distinct = np.unique(np.float32(cells.data)).size
-        if distinct < 0.05 * cells.nnz:
-            return Cause(
-                f"They look like a function of counts: {cells.nnz:,} values are "
-                f"{distinct:,} different ones.",
-            )
     return None
+
+
+def _of_few_values(cells: sparse.csr_matrix, _: float) -> Cause | None:
+    distinct = np.unique(np.float32(cells.data)).size
+    if cells.nnz < 200 or distinct >= 0.05 * cells.nnz:
+        return None
+    return Cause(
+        f"They look like a function of counts: {cells.nnz:,} values are {distinct:,} different "
+        "ones."
+    )
 
 
 def _fitted(smallest: float) -> Iterator[tuple[str, Undo, float]]:
@@ -226,6 +229,18 @@ def _corrected(cells: sparse.csr_matrix, _: float) -> Cause | None:
         "counts of an aligner); these can be rounded, or used as they are.",
         True,
     )
+
+
+#: In this order: what is certain comes first.
+GUESSES = (
+    _function_of_counts,
+    _estimate,
+    _with_one_total,
+    _fitted_function,
+    _of_whole_multiples,
+    _of_few_values,
+    _corrected,
+)
 
 
 def _unknown(cells: sparse.csr_matrix) -> Cause:
