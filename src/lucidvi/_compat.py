@@ -7,11 +7,13 @@ sees one interface.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import update_wrapper
 from inspect import cleandoc
 from types import FunctionType
 from typing import Any
 
+import anndata
 import rich.pretty  # noqa: F401  (scvi-tools before 1.5 uses it without importing it)
 from anndata import AnnData
 from scvi.data._constants import _ADATA_MINIFY_TYPE_UNS_KEY as MINIFY_TYPE_UNS_KEY
@@ -54,7 +56,18 @@ def adata_minify_type(adata: AnnData) -> str | None:
 
 
 def write_adata(adata: Any, path: str, **kwargs: Any) -> None:
-    """Write an AnnData or MuData as scvi-tools does."""
+    """Write an AnnData or MuData as scvi-tools does.
+
+    Text of a type that can be missing, which anndata from 0.13 on reads and pandas from 3 on
+    makes, is written as it is; anndata 0.12 asks for a setting first.
+    """
+    setting = "allow_write_nullable_strings"
+    is_there = hasattr(anndata.settings, setting)
+    with anndata.settings.override(**{setting: True}) if is_there else nullcontext():
+        _write_adata(adata, path, **kwargs)
+
+
+def _write_adata(adata: Any, path: str, **kwargs: Any) -> None:
     if hasattr(_base_model, "_write_adata"):  # from 1.5 on
         _base_model._write_adata(adata, path, **kwargs)
     else:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import partial
 from itertools import islice
+
+#: How NumPy shows one value, such as ``np.str_('A2M')``, ``np.float32(0.5)`` and ``np.True_``.
+NUMPY_VALUE = re.compile(
+    r"\bnp\.(?:str_|bytes_|u?int\d+|u?longlong|float\d+|longdouble|complex\d+|c?longdouble|"
+    r"datetime64|timedelta64)\((?P<value>b?'(?:[^'\\]|\\.)*'|b?\"(?:[^\"\\]|\\.)*\"|"
+    r"[+-]?(?:\d[\w.+-]*|nan|inf))"
+    r"(?:,'\w+')?\)"
+    r"|\bnp\.(?P<boolean>True|False)_\b"
+)
 
 
 class LucidVIError(Exception):
@@ -16,19 +26,24 @@ class LucidVIError(Exception):
         The argument, the value found and the place, in whole sentences.
     remedy
         What to do about it, where possible as a line of code to paste.
+    code
+        The lines of code in the remedy, each of which works when it is pasted alone: code that
+        mends the data, or arguments to give in place of those that were given.
     """
 
-    def __init__(self, problem: str, *, remedy: str) -> None:
+    def __init__(self, problem: str, *, remedy: str, code: Iterable[str] = ()) -> None:
+        problem, remedy = plain(problem), plain(remedy)
         super().__init__(problem)
         self.problem = problem
         self.remedy = remedy
+        self.code = tuple(plain(line) for line in code)
 
     def __str__(self) -> str:
         return f"{self.problem}\nRemedy: {self.remedy}"
 
     def __reduce__(self) -> tuple[partial[LucidVIError], tuple[()]]:
         # Exceptions pickle their positional arguments alone; worker processes send them pickled.
-        return partial(type(self), self.problem, remedy=self.remedy), ()
+        return partial(type(self), self.problem, remedy=self.remedy, code=self.code), ()
 
 
 class DataError(LucidVIError, ValueError):
@@ -69,6 +84,11 @@ class UnwritableError(FileError, OSError):
 
 class UntrustedFileError(FileError):
     """A file holds more than data, so that reading it could run code."""
+
+
+def plain(text: str) -> str:
+    """Return a text with NumPy's values as Python shows them: ``'A2M'``, ``0.5``, ``True``."""
+    return NUMPY_VALUE.sub(lambda match: match["value"] or match["boolean"], str(text))
 
 
 def first_few(names: Iterable[object], limit: int = 5) -> str:

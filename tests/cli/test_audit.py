@@ -173,3 +173,26 @@ def test_a_file_that_cannot_be_written(saved, tmp_path, suffix):
 def test_help_states_the_exit_codes():
     text = " ".join(run("--help").stdout.split())
     assert "Exit code: 0 for ok and warn, 1 for fail, 2 for an error." in text
+
+
+def test_counts_elsewhere(saved, tmp_path):
+    """Counts in raw, in another layer, and the option that the error names."""
+    cells = read_h5ad(saved / "cells.h5ad")
+    cells.raw = cells
+    cells.layers["umi"] = cells.X.copy()
+    cells.X = np.log1p(cells.X.toarray())
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    refused(saved / "model", tmp_path / "cells.h5ad", says="--layer umi or --layer raw")
+    told = []
+    for place, layer in (
+        (saved / "cells.h5ad", ()),
+        (tmp_path / "cells.h5ad", ("--layer", "raw")),
+        (tmp_path / "cells.h5ad", ("--layer", "umi")),
+    ):
+        numbers = tmp_path / "report.json"
+        result = run(saved / "model", place, "--json", numbers, *layer)
+        assert result.exit_code in (0, 1), result.output
+        told.append(json.loads(numbers.read_text())["findings"])
+    assert told[0] == told[1] == told[2]
+    other = ("--layer", "nothing")
+    refused(saved / "model", tmp_path / "cells.h5ad", *other, says="layer='nothing'")

@@ -3,10 +3,13 @@
 import re
 
 import anndata
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from lucidvi._compat import write_adata
 from lucidvi.atlas import Reference
 from lucidvi.cli import app
 from lucidvi.model import SCVI
@@ -185,3 +188,116 @@ def test_a_file_that_cannot_be_written(saved, tmp_path):
         says="cannot be written",
     )
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# -- real files: counts elsewhere, layouts of old, text of newer versions -------------------------
+
+
+def log_normalised(x):
+    x = x.toarray()
+    return np.log1p(1e4 * x / x.sum(axis=1, keepdims=True))
+
+
+@pytest.fixture
+def with_raw(cells):
+    """Return cells as CELLxGENE asks: logarithms of some genes in X, counts of all in raw."""
+    query = cells.copy()
+    query.raw = cells
+    query = query[:, :20].copy()
+    query.X = log_normalised(query.X)
+    return query
+
+
+def mapped(saved, out, query, *options):
+    result = run("map", query, "--reference", saved / "atlas", "-o", out, *options)
+    assert result.exit_code == 0, result.output
+    return anndata.read_h5ad(out)
+
+
+def test_map_names_raw_and_reads_it(saved, cells, with_raw, tmp_path):
+    with_raw.write_h5ad(tmp_path / "query.h5ad")
+    out = ("--reference", saved / "atlas", "-o", tmp_path / "out.h5ad")
+    refused(
+        *("map", tmp_path / "query.h5ad", *out),
+        says=r"Remedy: The counts are elsewhere: --layer raw\.$",
+    )
+    written = mapped(saved, tmp_path / "out.h5ad", tmp_path / "query.h5ad", "--layer", "raw")
+    expected = Reference.load(saved / "atlas").map(cells)
+    np.testing.assert_array_equal(written.obsm["X_lucidvi"], expected.obsm["X_lucidvi"])
+    assert written.uns["lucidvi"]["n_genes_measured"] == 25
+    in_memory = Reference.load(saved / "atlas").map(with_raw, layer="raw")
+    np.testing.assert_array_equal(in_memory.obsm["X_lucidvi"], expected.obsm["X_lucidvi"])
+    backed = anndata.read_h5ad(tmp_path / "query.h5ad", backed="r")
+    on_disk = Reference.load(saved / "atlas").map(backed, layer="raw")
+    np.testing.assert_array_equal(on_disk.obsm["X_lucidvi"], expected.obsm["X_lucidvi"])
+
+
+def test_raw_without_counts_is_refused(saved, with_raw, tmp_path):
+    with_raw.raw = with_raw
+    with_raw.write_h5ad(tmp_path / "query.h5ad")
+    out = ("--reference", saved / "atlas", "-o", tmp_path / "out.h5ad")
+    refused(
+        "map", tmp_path / "query.h5ad", *out, "--layer", "raw", says="query.raw.X does not hold"
+    )
+
+
+def test_map_names_the_layer_and_x(saved, cells, tmp_path):
+    query = cells.copy()
+    query.layers["my counts"], query.X = query.X, log_normalised(query.X)
+    query.layers["log"] = query.X
+    query.write_h5ad(tmp_path / "query.h5ad")
+    out = ("--reference", saved / "atlas", "-o", tmp_path / "out.h5ad")
+    refused("map", tmp_path / "query.h5ad", *out, says=r"elsewhere: --layer 'my counts'\.$")
+    query.X = query.layers.pop("my counts")
+    query.write_h5ad(tmp_path / "query.h5ad")
+    refused("map", tmp_path / "query.h5ad", *out, "--layer", "log", says=r"--layer X\.$")
+    written = mapped(saved, tmp_path / "out.h5ad", tmp_path / "query.h5ad", "--layer", "X")
+    expected = Reference.load(saved / "atlas").map(cells)
+    np.testing.assert_array_equal(written.obsm["X_lucidvi"], expected.obsm["X_lucidvi"])
+
+
+def test_build_reads_counts_where_they_are(saved, with_raw, tmp_path):
+    with_raw.write_h5ad(tmp_path / "cells.h5ad")
+    given = ("build", saved / "model", tmp_path / "cells.h5ad", "--labels-key", "label", "-o")
+    refused(*given, tmp_path / "atlas", says="lacks 5 of the model's 25 genes")
+    result = run(*given, tmp_path / "atlas", "--layer", "raw")
+    assert result.exit_code == 0, result.output
+    built, expected = (Reference.load(path / "atlas") for path in (tmp_path, saved))
+    np.testing.assert_allclose(built.loc, expected.loc, atol=1e-6)
+
+
+def write_as_of_old(cells, path):
+    """Write a file as anndata before 0.7 did, its tables in one data set each."""
+    codes = cells.obs["batch"].cat.codes.to_numpy()
+    with h5py.File(path, "w") as file:
+        file["X"] = cells.X.toarray()
+        obs = list(zip(cells.obs_names.str.encode("utf-8"), codes, strict=True))
+        file["obs"] = np.array(obs, dtype=[("index", "S12"), ("batch", "i1")])
+        file["var"] = np.array(
+            [(name.encode(),) for name in cells.var_names], dtype=[("index", "S12")]
+        )
+        file["uns/batch_categories"] = np.array(list(cells.obs["batch"].cat.categories), "S2")
+
+
+@pytest.mark.filterwarnings("ignore:Element .* was written without encoding metadata")
+def test_a_file_in_a_layout_of_old(saved, cells, tmp_path):
+    write_as_of_old(cells, tmp_path / "old.h5ad")
+    written = mapped(saved, tmp_path / "out.h5ad", tmp_path / "old.h5ad")
+    expected = Reference.load(saved / "atlas").map(cells)
+    np.testing.assert_array_equal(written.obsm["X_lucidvi"], expected.obsm["X_lucidvi"])
+
+
+def test_text_that_can_be_missing_is_written(saved, cells, tmp_path):
+    """As anndata 0.13 writes text, and reads it under any version."""
+    query = cells.copy()
+    query.obs["note"] = pd.array(["a", None, *map(str, range(78))], dtype="string")
+    query.var["note"] = pd.array([None, *map(str, range(24))], dtype="string")
+    query.uns["nothing"] = None
+    write_adata(query, str(tmp_path / "query.h5ad"))
+    written = mapped(saved, tmp_path / "out.h5ad", tmp_path / "query.h5ad")
+    assert list(written.obs["note"].isna()) == [False, True, *[False] * 78]
+    assert written.var["note"].tolist()[1:] == [str(i) for i in range(24)]
+    again = anndata.read_h5ad(tmp_path / "query.h5ad")
+    SCVI.setup_anndata(again, batch_key="batch")
+    SCVI(again, n_latent=2).save(str(tmp_path / "model"), save_anndata=True)
+    assert SCVI.load(str(tmp_path / "model")).adata.obs["note"].isna().sum() == 1

@@ -19,13 +19,16 @@ from scvi import REGISTRY_KEYS
 
 from lucidvi.atlas._counts import ModelCounts
 from lucidvi.atlas._genes import MeasuredGenes, measured_genes
+from lucidvi.atlas._query_reader import QueryReader
 from lucidvi.data import (
     Column,
     category_text,
     check_columns_of_query,
     check_counts,
     check_obs,
+    is_raw,
     matched_codes,
+    of_raw,
 )
 from lucidvi.errors import DataError, MissingKeyError, first_few
 
@@ -38,6 +41,11 @@ PART, MULTIPLE = 2**25, 1_024
 #: Parts' worth of cells that new batches are learned from.
 N_SAMPLED = 4
 SEED = 0
+#: What to do where ``query.raw`` is at fault, of which no value can be changed.
+NOT_IN_RAW = (
+    "name the layer that holds the counts, layer=..., or, if cells are empty, leave them out: "
+    "query = query[np.asarray(query.raw.X[:].sum(axis=1)).ravel() > 0].to_memory()"
+)
 #: How many times as deep as the reference a batch has to be to be thinned, by its median cell; and
 #: counts of a cell that are left at least.
 DEEPER, FEWEST = 3.0, 100
@@ -188,8 +196,8 @@ def read_query(
     batch_key
         Column of ``query.obs`` with the batches, by default the one of the reference.
     layer
-        Layer with the counts; by default the one of the reference where the query has it, else
-        ``query.X``.
+        Layer with the counts, or ``"raw"`` for ``query.raw``; by default the one of the reference
+        where the query has it, else ``query.X``.
     gene_key
         Column of ``query.var`` with names of genes; by default the one, or ``var_names``, that
         finds most of the model's.
@@ -207,11 +215,19 @@ def read_query(
     is_count_data = arguments.get("is_count_data", True) is not False
     names = pd.Index(model.get_var_names()).astype(str)
     var = pd.DataFrame(index=names) if var is None else var
+    use_raw = is_raw(query, layer)
+    query, layer = (of_raw(query), None) if use_raw else (query, layer)
+    reader = QueryReader(
+        layer=layer,
+        arguments={"batch_key": batch_key, "gene_key": gene_key},
+        own_layer=own_layer if own_layer in query.layers else None,
+    )
     with errors_of_query():
         if 0 not in query.shape:  # what is quick comes first: of counts every value is looked at
             obs, new_batches = _columns(query, model, batch_key)
             measured = measured_genes(query.var, var, gene_key)
-        check_counts(query, layer, is_count_data)
+    with errors_of_query("query.raw" if use_raw else "query"):
+        check_counts(query, layer, is_count_data, reader=reader)
     found = Query(
         obs=obs,
         counts=ModelCounts(query.X if layer is None else query.layers[layer], measured.selection),
@@ -236,15 +252,16 @@ def nothing_is_trained() -> Iterator[None]:
 
 
 @contextmanager
-def errors_of_query() -> Iterator[None]:
-    """Turn what is said of data to train on into what helps with a query."""
+def errors_of_query(name: str = "query") -> Iterator[None]:
+    """Say what is wrong with an AnnData as a query's, by the name that it has."""
     try:
         yield
     except (DataError, MissingKeyError) as error:
-        remedy = error.remedy.partition(" If the values are meant to be continuous")[0]
-        remedy = remedy.replace("SCVI.setup_anndata(adata", "reference.map(query")
-        problem, remedy = (re.sub(r"\badata\b", "query", text) for text in (error.problem, remedy))
-        raise type(error)(problem, remedy=remedy) from error
+        texts = (error.problem, error.remedy, *error.code)
+        problem, remedy, *code = (re.sub(r"\badata\b", name, text) for text in texts)
+        if name != "query":
+            remedy, code = NOT_IN_RAW, []
+        raise type(error)(problem, remedy=remedy, code=code) from error
 
 
 def with_tables_in_memory(query: AnnData) -> AnnData:

@@ -206,8 +206,8 @@ class Reference:
             With several levels of labels, the probability from which on a call is finer than the
             coarsest level.
         layer
-            Layer with the counts; by default that of the reference where the query has it, else
-            ``query.X``.
+            Layer with the counts, or ``"raw"`` for those of ``query.raw``, with its genes; by
+            default that of the reference where the query has it, else ``query.X``.
         gene_key
             Column of ``query.var`` with the names of the genes, such as symbols beside Ensembl
             ids. By default the one that finds most of the model's genes, ``var_names`` among

@@ -26,6 +26,9 @@ def audit(
     labels_key: Annotated[
         str | None, typer.Option(help="Column of obs, if not the model's.")
     ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Where the counts are, if not the model's: a layer, raw, X.")
+    ] = None,
     max_cells: Annotated[int, typer.Option(min=2, help="Most cells to look at.")] = 5000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     trust: Annotated[
@@ -45,7 +48,8 @@ def audit(
         for path, suffix in ((html, ".html"), (json, ".json")):
             if path is not None:
                 check_suffix(path, suffix)  # now, not after minutes
-        model = load_model(model_dir, read_cells(data), RUN_BY_SCVI, trust, "audited")
+        cells = read_cells(data)
+        model = load_model(model_dir, cells, RUN_BY_SCVI, trust, "audited", layer)
         report = run(
             model, seed=seed, batch_key=batch_key, labels_key=labels_key, max_cells=max_cells
         )

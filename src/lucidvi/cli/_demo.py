@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lucidvi.cli._console import errors_end_it
+
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("lucidvi-demo"),
@@ -23,7 +25,8 @@ def demo(
 
     console = Console()
     console.print("Training SCVI on 700 PBMC (10x Genomics, ten known cell types) ...")
-    result = run_demo(output, max_epochs=max_epochs, seed=seed)
+    with errors_end_it():
+        result = run_demo(output, max_epochs=max_epochs, seed=seed)
 
     table = Table(title="SCVI on PBMC", title_justify="left", show_header=False)
     table.add_row("Cells x genes", f"{result.n_cells} x {result.n_genes}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import h5py
     from anndata import AnnData
     from scvi.model.base import BaseModelClass
 
@@ -25,10 +26,11 @@ def read_cells(path: Path) -> AnnData:
 
 @contextmanager
 def opened_cells(path: Path) -> Iterator[AnnData]:
-    """Open an .h5ad file with its counts left on disk, X and layers; raise if that is none."""
+    """Open an .h5ad file with its counts left on disk: X, layers and raw; raise if that is none.
+
+    A file in a layout of old, before anndata 0.7, is read into memory.
+    """
     import h5py
-    from anndata import AnnData
-    from anndata.io import read_elem
 
     _check_is_file(path)
     try:
@@ -37,26 +39,58 @@ def opened_cells(path: Path) -> Iterator[AnnData]:
         raise _no_cells(path) from error
     with file:
         try:
-            # Backed AnnData would read the layers, graphs and embeddings into memory.
-            cells = AnnData(
-                _on_disk(file["X"]) if "X" in file else None,
-                obs=read_elem(file["obs"]),
-                var=read_elem(file["var"]),
-                layers={name: _on_disk(layer) for name, layer in file.get("layers", {}).items()},
-            )
-        except Exception as error:
-            raise _no_cells(path) from error
-        yield cells
+            cells = _left_on_disk(file)
+        except Exception:  # of many kinds, for elements that are stored in another way
+            cells = None
+        yield read_cells(path) if cells is None else cells
+
+
+def with_counts_of(cells: AnnData, layer: str | None, own_layer: str | None) -> AnnData:
+    """Return cells with the counts of a layer where a model reads them.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    layer
+        Where the counts are: a layer, ``"raw"`` for ``cells.raw`` with its genes, or ``"X"``;
+        None if they are where the model reads them.
+    own_layer
+        Layer that the model reads; None for ``X``.
+    """
+    from lucidvi.data import check_layer, is_raw, of_raw
+
+    if layer is None:
+        return cells
+    if is_raw(cells, layer):
+        cells, layer = of_raw(cells), None
+    elif is_x(cells, layer):
+        layer = None
+    check_layer(cells, layer)
+    if layer == own_layer:
+        return cells
+    matrix = cells.X if layer is None else cells.layers[layer]
+    if own_layer is None:
+        cells.X = matrix
+    else:
+        cells.layers[own_layer] = matrix
+    return cells
+
+
+def is_x(cells: AnnData, layer: str | None) -> bool:
+    """Return whether a layer means ``X``: it is called so, and no layer is."""
+    return layer == "X" and layer not in cells.layers
 
 
 def write_cells(cells: AnnData, path: Path) -> None:
     """Write an .h5ad file whole or not at all."""
+    from lucidvi._compat import write_adata
     from lucidvi.errors import FileError
     from lucidvi.files import written_whole
 
     try:
         with written_whole(path.parent, path.name) as folder:
-            cells.write_h5ad(folder / path.name)
+            write_adata(cells, str(folder / path.name))
     except OSError as error:
         raise FileError(
             f"{path} cannot be written: {error.strerror or error}.",
@@ -88,7 +122,12 @@ def check_output(
 
 
 def load_model(
-    folder: Path, adata: AnnData, run_by_scvi: tuple[str, ...], trust: bool, what_for: str
+    folder: Path,
+    adata: AnnData,
+    run_by_scvi: tuple[str, ...],
+    trust: bool,
+    what_for: str,
+    layer: str | None = None,
 ) -> BaseModelClass:
     """Load a model with these cells; raise if it is another or of other cells.
 
@@ -104,6 +143,8 @@ def load_model(
         Whether they are.
     what_for
         What shall be done with the model, as in "cannot be audited".
+    layer
+        Where the counts are, if not where the model reads them; see :func:`with_counts_of`.
     """
     import scvi
 
@@ -112,7 +153,8 @@ def load_model(
 
     if not folder.is_dir():
         raise FileError(f"There is no folder {folder}.", remedy="Give one that `save` wrote.")
-    name = SCVI.load_registry(str(folder))["model_name"]
+    registry = SCVI.load_registry(str(folder))
+    name = registry["model_name"]
     if name in run_by_scvi and not trust:
         raise ModelTypeError(
             f"{folder} holds a {name}, which scvi-tools reads by running what its files hold.",
@@ -124,6 +166,7 @@ def load_model(
             remedy=f"Give one of {first_few(['SCVI', *run_by_scvi])}.",
         )
     loader: Any = SCVI if name == "SCVI" else getattr(scvi.model, name)
+    adata = with_counts_of(adata, layer, registry["setup_args"].get("layer"))
     try:
         return loader.load(str(folder), adata=adata)
     except LucidVIError:
@@ -131,6 +174,23 @@ def load_model(
     except ValueError as error:  # of scvi-tools, such as for batches that the model lacks
         remedy = "Give the cells that the model was trained on, or others of the same batches."
         raise DataError(f"The cells do not suit the model: {error}", remedy=remedy) from error
+
+
+def _left_on_disk(file: h5py.File) -> AnnData:
+    """Return the cells of an open file; a backed AnnData would read layers and embeddings too."""
+    from anndata import AnnData
+    from anndata.io import read_elem
+
+    cells = AnnData(
+        _on_disk(file["X"]) if "X" in file else None,
+        obs=read_elem(file["obs"]),
+        var=read_elem(file["var"]),
+        layers={name: _on_disk(layer) for name, layer in file.get("layers", {}).items()},
+    )
+    if "raw" in file and "X" in file["raw"]:
+        raw = AnnData(_on_disk(file["raw"]["X"]), obs=cells.obs, var=read_elem(file["raw"]["var"]))
+        cells.raw = raw
+    return cells
 
 
 def _on_disk(element: Any) -> Any:

@@ -10,7 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from lucidvi.cli._console import at_work, errors_end_it
-from lucidvi.cli._files import check_output, load_model, opened_cells, read_cells, write_cells
+from lucidvi.cli._files import (
+    check_output,
+    is_x,
+    load_model,
+    opened_cells,
+    read_cells,
+    with_counts_of,
+    write_cells,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -27,6 +35,9 @@ def build(
     data: Annotated[Path, typer.Argument(help="The cells it was trained on, as .h5ad.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     labels_key: Annotated[str, typer.Option(help="Column of obs with the labels.")] = "cell_type",
+    layer: Annotated[
+        str | None, typer.Option(help="Where the counts are, if not the model's: a layer, raw, X.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Make a reference of a trained model and its cells.
@@ -39,7 +50,8 @@ def build(
     with errors_end_it():
         check_output(output, overwrite, {"folder of the model": model_dir})
         with at_work():
-            model = load_model(model_dir, read_cells(data), (), False, "made a reference of")
+            cells = read_cells(data)
+            model = load_model(model_dir, cells, (), False, "made a reference of", layer)
             reference = Reference.from_model(model, labels_key)
             reference.save(output, overwrite=overwrite)
     console = Console()
@@ -63,7 +75,10 @@ def map_cells(
         str | None, typer.Option(help="Column of obs with batches, if not the reference's.")
     ] = None,
     layer: Annotated[
-        str | None, typer.Option(help="Layer with the counts, if not the reference's or X.")
+        str | None,
+        typer.Option(
+            help="Where the counts are, if not the reference's layer or X: a layer, raw."
+        ),
     ] = None,
     gene_key: Annotated[
         str | None, typer.Option(help="Column of var with the genes' names, if not the best one.")
@@ -86,6 +101,9 @@ def map_cells(
         check_output(check_suffix(output, ".h5ad"), overwrite, {"query": query}, is_file=True)
         with at_work(), opened_cells(query) as cells:
             known = Reference.load(reference)
+            if is_x(cells, layer):
+                own_layer = known.model.registry["setup_args"].get("layer")
+                cells, layer = with_counts_of(cells, layer, own_layer), None
             out = known.map(cells, batch_key, novelty_rate, layer=layer, gene_key=gene_key)
             write_cells(out, output)
     console = Console()

@@ -1,5 +1,6 @@
 """AnnData in: what is checked before a model sees it, and how it is then read."""
 
+from lucidvi.data._adata import check_is_anndata
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch, csr
 from lucidvi.data._counts import check_counts, counts_or_warn
 from lucidvi.data._equality import category_text, category_texts, plain_category
@@ -7,8 +8,10 @@ from lucidvi.data._fields import MatchedJointObsField, MatchedObsField
 from lucidvi.data._loaders import CellLoader, CellSplitter, Groups
 from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
 from lucidvi.data._matching import Column, category_codes, check_columns_of_query, matched_codes
-from lucidvi.data._obs import check_obs
+from lucidvi.data._obs import check_layer, check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
+from lucidvi.data._raw import is_raw, of_raw
+from lucidvi.data._remedies import Reader, call, place_of
 from lucidvi.data._stratified import stratified
 
 __all__ = [
@@ -22,17 +25,24 @@ __all__ = [
     "MatchedJointObsField",
     "MatchedObsField",
     "Minibatch",
+    "Reader",
     "align_genes",
+    "call",
     "category_codes",
     "category_text",
     "category_texts",
     "check_columns_of_query",
     "check_counts",
+    "check_is_anndata",
+    "check_layer",
     "check_obs",
     "counts_or_warn",
     "csr",
+    "is_raw",
     "matched_codes",
+    "of_raw",
     "pbmc68k",
+    "place_of",
     "plain_category",
     "recover_counts",
     "stratified",

@@ -9,9 +9,10 @@ import numpy as np
 import scvi
 from anndata import AnnData
 
-from lucidvi.data._diagnosis import explain_values
+from lucidvi.data._diagnosis import explain_no_matrix, explain_values
 from lucidvi.data._digest import CellDigests
 from lucidvi.data._obs import check_layer
+from lucidvi.data._remedies import Reader, matrix_of, place_of, taken
 from lucidvi.data._scan import scan
 from lucidvi.errors import DataError, first_few
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def check_counts(
-    adata: AnnData, layer: str | None = None, is_count_data: bool = True
+    adata: AnnData,
+    layer: str | None = None,
+    is_count_data: bool = True,
+    *,
+    reader: Reader | None = None,
 ) -> NDArray[np.uint64]:
     """Check that every value is a count and that every cell has one.
 
@@ -32,6 +37,8 @@ def check_counts(
         Name of the layer that holds the counts; None for ``adata.X``.
     is_count_data
         If False, values are meant to be continuous and need only be finite.
+    reader
+        Whoever reads the counts, so that remedies are code for it; by default ``setup_anndata``.
 
     Returns
     -------
@@ -46,17 +53,20 @@ def check_counts(
     MissingKeyError
         If there is no such layer.
     """
-    check_layer(adata, layer)
+    reader = Reader(layer=layer) if reader is None else reader
+    check_layer(adata, layer, reader)
     if 0 in adata.shape:
         raise _no_data(adata)
     place = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    matrix = adata.X if layer is None else adata.layers[layer]
+    matrix = matrix_of(adata, layer)
+    if matrix is None:
+        raise explain_no_matrix(adata, reader, place)
     digests = CellDigests(*adata.shape)
     values_are_valid, cells = scan(matrix, place, is_count_data, digests)
     if not values_are_valid:
-        raise explain_values(adata, layer, place)
+        raise explain_values(adata, reader, place, is_count_data)
     if is_count_data and not cells.all():
-        raise _empty_cells(adata, place, cells)
+        raise _empty_cells(adata, layer, place, cells)
     return digests.values
 
 
@@ -87,13 +97,17 @@ def _no_data(adata: AnnData) -> DataError:
     )
 
 
-def _empty_cells(adata: AnnData, place: str, cells: NDArray[np.bool_]) -> DataError:
+def _empty_cells(
+    adata: AnnData, layer: str | None, place: str, cells: NDArray[np.bool_]
+) -> DataError:
     empty = np.flatnonzero(~cells)
     remedy = "sc.pp.filter_cells(adata, min_counts=1)"
-    if place != "adata.X":
-        remedy = f"adata = adata[np.asarray({place}.sum(axis=1)).ravel() > 0].copy()"
+    if layer is not None or adata.isbacked:
+        matrix = "adata.X[:]" if layer is None else place_of(layer)
+        remedy = taken(adata, f"np.asarray({matrix}.sum(axis=1)).ravel() > 0")
     return DataError(
         f"{place} has {empty.size:,} of {adata.n_obs:,} cells without a single count: "
         f"{first_few(adata.obs_names[empty])}. Nothing can be inferred about them.",
         remedy=remedy,
+        code=[remedy],
     )

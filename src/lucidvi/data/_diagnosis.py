@@ -5,7 +5,6 @@ Runs only once a value is known to be invalid: it looks at all of them again, sl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,22 +12,22 @@ from anndata import AnnData
 from scipy import sparse
 
 from lucidvi.data._blocks import Block, blocks
-from lucidvi.data._scan import holds_counts
+from lucidvi.data._remedies import Reader, matrix_of, taken
+from lucidvi.data._sources import SAMPLE, sources
+from lucidvi.data._transforms import INTEGER_SHARE, Cause, likely_cause
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SAMPLE = 256
-"""Cells, the first ones, from which the likely cause is read."""
-
 
 class Fault:
     """The values of one wrong kind: how many, in which cells, and the first one."""
 
-    def __init__(self, n_cells: int) -> None:
+    def __init__(self, n_cells: int, n_genes: int) -> None:
         self.n_values = 0
         self.cells = np.zeros(n_cells, dtype=bool)
+        self.genes = np.zeros(n_genes, dtype=bool)
         self.first: tuple[int, int, np.number[Any]] | None = None
 
     def add(self, block: Block, wrong: NDArray[np.bool_]) -> None:
@@ -39,6 +38,7 @@ class Fault:
         cells, genes = block.locate(positions)
         self.n_values += positions.size
         self.cells[cells] = True
+        self.genes[genes] = True
         in_first_cell = np.flatnonzero(cells == cells.min())
         k = in_first_cell[genes[in_first_cell].argmin()]
         found = (int(cells[k]), int(genes[k]), block.values[positions[k]])
@@ -59,9 +59,7 @@ class Survey:
     """All invalid values of a matrix by kind, and the values of its first cells."""
 
     def __init__(self, matrix: Any, place: str) -> None:
-        self.not_finite, self.negative, self.fractional = (
-            Fault(matrix.shape[0]) for _ in range(3)
-        )
+        self.not_finite, self.negative, self.fractional = (Fault(*matrix.shape) for _ in range(3))
         self.n_nonzero = 0
         self.parts = [sparse.coo_matrix((SAMPLE, matrix.shape[1]))]
         with np.errstate(invalid="ignore"):
@@ -82,122 +80,144 @@ class Survey:
             entries = values[positions[kept]].astype(float), (cells[kept], genes[kept])
             self.parts.append(sparse.coo_matrix(entries, self.parts[0].shape))
 
-    def cause(self) -> str:
-        """Guess how the values came about."""
-        sample = sparse.csr_matrix(sum(part.tocsr() for part in self.parts))
-        return likely_cause(sample, self.fractional.n_values / max(1, self.n_nonzero))
+    @property
+    def sample(self) -> sparse.csr_matrix:
+        """Values of the first cells, ``(n_cells, n_genes)``."""
+        first = min(SAMPLE, len(self.fractional.cells))
+        return sparse.csr_matrix(sum(part.tocsr() for part in self.parts)[:first])
+
+    def cause(self) -> Cause:
+        """Guess how the values that are finite came about."""
+        sample = self.sample
+        sample.data[~np.isfinite(sample.data)] = 0
+        sample.eliminate_zeros()
+        if self.negative.n_values and not self.fractional.n_values:
+            return Cause(
+                "They are integers: something was subtracted, or a small integer type overflowed."
+            )
+        share = self.fractional.n_values / max(1, self.n_nonzero)
+        if self.negative.n_values and share < INTEGER_SHARE:
+            return Cause("They look scaled or centred (z-scores, residuals).")
+        return likely_cause(sample, share)
 
 
 def explain_values(
-    adata: AnnData,
-    layer: str | None,
-    place: str,
+    adata: AnnData, reader: Reader, place: str, is_count_data: bool = True
 ) -> DataError:
-    """Return the error for a matrix that holds invalid values: the worst kind of them."""
-    survey = Survey(adata.X if layer is None else adata.layers[layer], place)
-    not_finite, negative, fractional = survey.not_finite, survey.negative, survey.fractional
-    if not_finite.n_values:
-        return DataError(
-            f"{place} holds {_values(not_finite)} NaN or infinite, {not_finite.describe(adata)}",
-            remedy="drop these cells or genes, or set the values to 0 where they mean no counts.",
-        )
-    others = " ".join(_where_counts_are(adata, layer))
-    named_layer = "" if layer is None else f'layer="{layer}", '
-    continuous = (
-        "If the values are meant to be continuous: "
-        f"SCVI.setup_anndata(adata, {named_layer}is_count_data=False)."
-    )
-    if negative.n_values:
-        return DataError(
-            f"{place} holds {_values(negative)} negative, {negative.describe(adata)} "
-            f"{_negative_cause(survey)}",
-            remedy=f"{others} {continuous}",
-        )
-    share = 100 * fractional.n_values / survey.n_nonzero
-    return DataError(
-        f"{place} does not hold counts: {fractional.n_values:,} of {survey.n_nonzero:,} non-zero "
-        f"values ({share:.3g} %) are not integers, {fractional.describe(adata)} "
-        f"{survey.cause()}",
-        remedy=f"{others} {continuous}",
-    )
-
-
-def likely_cause(sample: sparse.csr_matrix, fractional_share: float) -> str:
-    """Guess from some cells how values that are not integers came about.
+    """Return the error for a matrix that holds invalid values: the worst kind of them.
 
     Parameters
     ----------
-    sample
-        Non-negative values, ``(n_cells, n_genes)``.
-    fractional_share
-        Share of the non-zero values that are not integers.
+    adata
+        The cells.
+    reader
+        Whoever reads the matrix.
+    place
+        How the matrix is called in the message.
+    is_count_data
+        Whether the values had to be counts, or only finite.
     """
-    if fractional_share < 0.05:
-        return "The other values are integers: these look like errors, or corrected counts."
-    if sample.nnz and sample.data.max() < 30:  # expm1(30) = 1e13, more than any sum of counts
-        unlogged = sample.expm1()
-        total = _common_total(unlogged)
-        if total is not None:
-            return f"They look log-normalised: expm1 of each cell sums to {total:,.6g}."
-        if _is_multiple_of_smallest(unlogged):
-            return (
-                "They look log-normalised: expm1 of each value is a whole multiple of its "
-                "cell's smallest one."
-            )
-    total = _common_total(sample)
-    if total is not None:
-        return f"They look normalised: each cell sums to {total:,.6g}."
-    if _is_multiple_of_smallest(sample):
-        return "They look normalised: each value is a whole multiple of its cell's smallest one."
-    return (
-        "They look like corrected or estimated counts (after removal of ambient RNA, or expected "
-        "counts of an aligner); these can be rounded, or used as they are."
-    )
-
-
-def _negative_cause(survey: Survey) -> str:
-    if survey.fractional.n_values:
-        return "They look scaled or centred (z-scores, residuals)."
-    return "They are integers: something was subtracted, or a small integer type overflowed."
-
-
-def _common_total(cells: sparse.csr_matrix) -> float | None:
-    """Return what every cell sums to, if it is one number within 0.1 %."""
-    totals = np.asarray(cells.sum(axis=1)).ravel()
-    totals = totals[totals > 0]
-    if totals.size < 2 or totals.std() > 1e-3 * totals.mean():
-        return None
-    return float(totals.mean())
-
-
-def _is_multiple_of_smallest(cells: sparse.csr_matrix) -> bool:
-    starts = cells.indptr[:-1][np.diff(cells.indptr) > 0]
-    smallest = np.minimum.reduceat(cells.data, starts)
-    ratios = cells.data / np.repeat(smallest, np.diff([*starts, cells.nnz]))
-    ratios = ratios[ratios > 1.5]
-    return ratios.size >= 20 and float(np.mean(abs(ratios - np.rint(ratios)) < 0.05)) > 0.95
-
-
-def _where_counts_are(adata: AnnData, layer: str | None) -> Iterator[str]:
-    """Yield a remedy for every other matrix of `adata` that does hold counts."""
-    found = False
-    for name in [None, *(key for key in adata.layers if key is not None)]:
-        if name != layer and holds_counts(adata.X if name is None else adata.layers[name]):
-            found = True
-            place, argument = f'adata.layers["{name}"]', f', layer="{name}"'
-            if name is None:
-                place, argument = "adata.X", ""
-            yield f"{place} holds counts: SCVI.setup_anndata(adata{argument})."
-    raw = adata.raw
-    if raw is not None and adata.var_names.isin(raw.var_names).all() and holds_counts(raw.X):
-        found = True
-        yield (
-            "adata.raw holds counts: "
-            'adata.layers["counts"] = adata.raw[:, adata.var_names].X; '
-            'SCVI.setup_anndata(adata, layer="counts").'
+    survey = Survey(matrix_of(adata, reader.layer), place)
+    if survey.not_finite.n_values:
+        return _not_finite(adata, reader, place, survey, is_count_data)
+    cause = survey.cause()
+    text, code = remedies(adata, reader, survey.sample, cause)
+    if survey.negative.n_values:
+        negative = survey.negative
+        problem = f"{place} holds {_values(negative)} negative, {negative.describe(adata)}"
+    else:
+        fractional = survey.fractional
+        share = 100 * fractional.n_values / survey.n_nonzero
+        problem = (
+            f"{place} does not hold counts: {fractional.n_values:,} of {survey.n_nonzero:,} "
+            f"non-zero values ({share:.3g} %) are not integers, {fractional.describe(adata)}"
         )
-    if not found:
-        yield "no layer of adata, nor adata.raw, holds counts: load the unprocessed counts."
+    return DataError(f"{problem} {cause.sentence}", remedy=text, code=code)
+
+
+def explain_no_matrix(adata: AnnData, reader: Reader, place: str) -> DataError:
+    """Return the error for an AnnData without a matrix where one is read."""
+    text, code = remedies(adata, reader)
+    if not code:
+        text = f'name the layer that holds the counts, e.g. layer="counts"; {text}'
+    return DataError(f"{place} is None; a model reads counts there.", remedy=text, code=code)
+
+
+def remedies(
+    adata: AnnData,
+    reader: Reader,
+    values: sparse.csr_matrix | None = None,
+    cause: Cause | None = None,
+) -> tuple[str, list[str]]:
+    """Return what to do about values that are not counts, as text and as lines of code.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    reader
+        Whoever reads the matrix.
+    values
+        Its first cells, ``(n_cells, n_genes)``; None if there is no matrix.
+    cause
+        How the values came about.
+    """
+    whole, parts = sources(adata, reader, values, cause)
+    text = [f"{source.place} holds counts: {source.code}." for source in whole]
+    code = [source.code for source in whole]
+    if not whole and not parts:
+        text.append("no layer of adata, nor adata.raw, holds counts: load the unprocessed counts.")
+    elif not whole:
+        others = ", ".join(f"{source.place}: {source.why_not}" for source in parts)
+        text.append(
+            "no layer of adata, nor adata.raw, holds all counts: load the unprocessed counts "
+            f"({others})."
+        )
+    if cause is not None and cause.is_estimate:
+        code.append(reader.rounds(adata, cause.offset))
+        text.append(f"To round the values: {code[-1]}.")
+    if values is not None and not reader.is_bound:
+        code.append(reader.setup(layer=reader.layer, is_count_data=False))
+        text.append(f"If the values are meant to be continuous: {code[-1]}.")
+    return " ".join(text), code
+
+
+def _not_finite(
+    adata: AnnData, reader: Reader, place: str, survey: Survey, is_count_data: bool
+) -> DataError:
+    """Return the error for values that are NaN or infinite."""
+    fault = survey.not_finite
+    problem = f"{place} holds {_values(fault)} NaN or infinite, {fault.describe(adata)}"
+    text, code = [], []
+    are_counts = not (survey.negative.n_values or survey.fractional.n_values)
+    if is_count_data:
+        cause = None if are_counts else survey.cause()
+        whole, _ = sources(adata, reader, survey.sample, cause)
+        text = [f"{source.place} holds counts: {source.code}." for source in whole]
+        code = [source.code for source in whole]
+        if cause is not None:
+            problem += f" The finite values are no counts either. {cause.sentence}"
+    if are_counts or not is_count_data:
+        code += _dropped(adata, place, fault)
+        text.append(f"Drop what is not finite: {', or '.join(_dropped(adata, place, fault))}.")
+    if are_counts and is_count_data:
+        text.append("Where they mean no counts, set the values to 0.")
+    elif not text:
+        text.append("no layer of adata, nor adata.raw, holds counts: load the unprocessed counts.")
+    return DataError(problem, remedy=" ".join(text), code=code)
+
+
+def _dropped(adata: AnnData, place: str, fault: Fault) -> list[str]:
+    """Return code that drops the genes, and code that drops the cells, with such values."""
+    load = f"{place}[:]" if adata.isbacked and place == "adata.X" else place
+    code = []
+    if not fault.genes.all():
+        kept = f"np.isfinite(np.asarray({load}.sum(axis=0)).ravel())"
+        code.append(taken(adata, f":, {kept}"))
+    if not fault.cells.all():
+        kept = f"np.isfinite(np.asarray({load}.sum(axis=1)).ravel())"
+        code.append(taken(adata, kept))
+    return code
 
 
 def _values(fault: Fault) -> str:

@@ -18,11 +18,15 @@ from scvi.data.fields import BaseAnnDataField
 from torch.utils.data import Dataset, Subset
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, MANAGER_UUID_KEY, adata_minify_type
+from lucidvi.data._adata import check_is_anndata
+from lucidvi.data._categories import check_categories
 from lucidvi.data._counts import check_counts
 from lucidvi.data._dataset import OrderedAnnTorchDataset
+from lucidvi.data._features import check_one_kind
 from lucidvi.data._matching import check_columns_of_query
 from lucidvi.data._missing_genes import genes_missing
 from lucidvi.data._obs import check_obs, check_unique_genes
+from lucidvi.data._remedies import Reader
 from lucidvi.data._snapshot import Snapshot
 from lucidvi.errors import DataError
 
@@ -93,7 +97,7 @@ class CheckedAnnDataManager(AnnDataManager):
         """
         if source_registry is not None:
             check_columns_of_query(adata.obs, source_registry)
-        digests = self._check(adata)
+        digests = self._check(adata, is_bound=source_registry is not None)
         with unchanged_on_error(adata):
             super().register_fields(adata, source_registry, **transfer_kwargs)
         self._snapshot = Snapshot.of(adata, self.registry["setup_args"] or {}, digests)
@@ -205,18 +209,24 @@ class CheckedAnnDataManager(AnnDataManager):
             return data
         return sparse.csr_matrix(data, copy=False)
 
-    def _check(self, adata: AnnData) -> NDArray[np.uint64] | None:
-        """Check the data, and return the digests of their counts, if they have any."""
+    def _check(self, adata: AnnData, is_bound: bool) -> NDArray[np.uint64] | None:
+        """Check data, and return the digests of their counts; ``is_bound``: of a model's."""
         if self.validation_checks.check_if_view and adata.is_view:
             raise DataError(
                 "adata is a view of another AnnData, and a model adds columns to its data.",
                 remedy="adata = adata.copy()",
+                code=["adata = adata.copy()"],
             )
         setup_args = self.registry["setup_args"] or {}
         check_obs(adata, setup_args)
+        if not is_bound:
+            check_one_kind(adata)
+            check_categories(adata, setup_args)
         if adata_minify_type(adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
             return None
-        return check_counts(adata, setup_args.get("layer"), self.is_count_data)
+        layer = setup_args.get("layer")
+        reader = Reader(setup_args, layer, is_bound)
+        return check_counts(adata, layer, self.is_count_data, reader=reader)
 
     def _suggest_csr(self) -> None:
         if not self._csr_was_suggested:
@@ -274,6 +284,7 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
     DataError
         If two genes of `adata` have one name.
     """
+    check_is_anndata(adata)
     expected = pd.Index(var_names)
     if adata.var_names.equals(expected):
         return adata

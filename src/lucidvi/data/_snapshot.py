@@ -14,6 +14,7 @@ from scipy import sparse
 from lucidvi.data._counts import check_counts
 from lucidvi.data._digest import digests_of_rows, digests_of_values
 from lucidvi.data._equality import category_text
+from lucidvi.data._remedies import Reader, matrix_of, place_of
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ class Snapshot:
         """
         self._check_shape(adata)
         if self.digests is not None:
-            layer = self.setup_args.get("layer")
-            matrix = adata.X if layer is None else adata.layers[layer]
+            matrix = matrix_of(adata, self.setup_args.get("layer"))
             if is_in_memory(matrix):
                 self._compare(adata, rows, digests_of_rows(matrix, rows), matrix)
         for (argument, name), before in self.columns.items():
@@ -121,10 +121,8 @@ class Snapshot:
         return np.linspace(0, n_cells - 1, min(n_cells, N_SAMPLED)).astype(np.int64)
 
     @property
-    def place(self) -> str:
-        """Where the counts are."""
-        layer = self.setup_args.get("layer")
-        return "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    def _place(self) -> str:
+        return place_of(self.setup_args.get("layer"))
 
     def _check_shape(self, adata: AnnData) -> None:
         for what, before, now in zip(("cells", "genes"), self.shape, adata.shape, strict=True):
@@ -155,14 +153,15 @@ class Snapshot:
             )
         cause = self._cause(adata)
         raise DataError(
-            f"{self.place} has changed since it was set up: {len(changed):,} of {len(rows):,} "
+            f"{self._place} has changed since it was set up: {len(changed):,} of {len(rows):,} "
             f"cells have other values, the first is {where}. {cause}".rstrip(),
             remedy=self._restore(adata, rows) or (KEEP_COUNTS if cause else self._again),
         )
 
     @property
     def _again(self) -> str:
-        return f"set up again and make a new model: {setup_call(self.setup_args)}"
+        setup = Reader(self.setup_args).setup()
+        return f"set up again and make a new model: {setup}; model = SCVI(adata)"
 
     def _cause(self, adata: AnnData) -> str:
         """Say what the values look like, if they are no counts any more."""
@@ -181,7 +180,7 @@ class Snapshot:
             if name != layer and is_in_memory(matrix) and tuple(matrix.shape) == self.shape:
                 some = rows[:N_SAMPLED]
                 if (digests_of_rows(matrix, some) == self.digests[some]).all():
-                    return f"{self.place} = {code}.copy()"
+                    return f"{self._place} = {code}.copy()"
         return ""
 
     def _check_column(
@@ -212,19 +211,6 @@ def named_columns(setup_args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield argument, setup_args[argument]
     for argument in COLUMN_LISTS:
         yield from ((argument, name) for name in setup_args.get(argument) or [])
-
-
-def setup_call(setup_args: Mapping[str, Any]) -> str:
-    """Return the code that sets data up with these arguments.
-
-    Parameters
-    ----------
-    setup_args
-        Arguments of ``setup_anndata``; those that are None are left out.
-    """
-    arguments = {name: value for name, value in setup_args.items() if value is not None}
-    text = "".join(f", {name}={value!r}" for name, value in arguments.items())
-    return f"SCVI.setup_anndata(adata{text}); model = SCVI(adata)"
 
 
 def _matrices(adata: AnnData) -> Iterator[tuple[str | None, str, Any]]:

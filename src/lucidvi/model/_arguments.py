@@ -7,38 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from mudata import MuData
 from numpy.typing import NDArray
 
 from lucidvi.checks import SHORT_LIST, cell_positions, name_positions, nearest
-from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, UnknownGeneError, first_few
-
-
-def check_is_anndata(adata: Any, call: str = "adata = ") -> None:
-    """Raise :class:`ModelTypeError` for what is no AnnData, nor looks like one.
-
-    Parameters
-    ----------
-    adata
-        What was given as the cells.
-    call
-        What comes before it in code, such as ``"model.get_elbo("``.
-    """
-    end = ")" if "(" in call else ""
-    if isinstance(adata, MuData):
-        raise ModelTypeError(
-            f"`adata` is a MuData, with the modalities {first_few(adata.mod)}.",
-            remedy=f'{call}adata.mod["{next(iter(adata.mod), "rna")}"]{end}',
-        )
-    if not all(hasattr(adata, name) for name in ("obs", "obs_names", "uns")):
-        is_path = isinstance(adata, str) or hasattr(adata, "__fspath__")
-        path = repr(str(adata)) if is_path else "path"
-        raise ModelTypeError(
-            f"`adata` is {adata!r}, a path and not the cells in it."
-            if is_path
-            else f"`adata` is a {type(adata).__module__}.{type(adata).__name__}, not an AnnData.",
-            remedy=f"{call}anndata.read_h5ad({path}){end}",
-        )
+from lucidvi.errors import DataError, MissingKeyError, UnknownGeneError, first_few
 
 
 def gene_positions(gene_list: Any, names: pd.Index) -> NDArray[np.integer]:

@@ -21,9 +21,9 @@ from lucidvi.data import (
     MatchedJointObsField,
     MatchedObsField,
     align_genes,
+    check_is_anndata,
     counts_or_warn,
 )
-from lucidvi.model._arguments import check_is_anndata
 
 
 class DataMixin(BaseModelClass):
@@ -73,6 +73,7 @@ class DataMixin(BaseModelClass):
             If the layer or a column does not exist.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
+        check_is_anndata(adata)
         minify_type = adata_minify_type(adata)
         if is_count_data is None:
             has_counts = minify_type != ADATA_MINIFY_TYPE.LATENT_POSTERIOR

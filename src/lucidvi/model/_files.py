@@ -15,7 +15,7 @@ from scvi.data import AnnDataManager
 from scvi.model.base import ArchesMixin
 
 from lucidvi._compat import SAVE_KEYS, reading_by, write_adata
-from lucidvi.data import align_genes
+from lucidvi.data import align_genes, check_is_anndata
 from lucidvi.errors import UntrustedFileError
 from lucidvi.files import (
     check_free,
@@ -27,7 +27,6 @@ from lucidvi.files import (
     writable,
     written_whole,
 )
-from lucidvi.model._arguments import check_is_anndata
 from lucidvi.model._query_errors import errors_of_query
 
 

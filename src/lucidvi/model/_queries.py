@@ -20,8 +20,9 @@ from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass, EmbeddingMixin, RNASeqMixin, VAEMixin
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi.data import check_is_anndata
 from lucidvi.errors import DataError, TrainingError
-from lucidvi.model._arguments import batch_categories, cells_of, check_is_anndata
+from lucidvi.model._arguments import batch_categories, cells_of
 from lucidvi.model._query_errors import errors_of_query
 
 logger = logging.getLogger(__name__)

@@ -21,10 +21,8 @@ from scvi.model.base import (
 
 from lucidvi._compat import (
     ADATA_MINIFY_TYPE,
-    init_library_size,
 )
-from lucidvi.data import align_genes
-from lucidvi.model._arguments import check_is_anndata
+from lucidvi.data import align_genes, check_is_anndata
 from lucidvi.model._canonical import CanonicalMixin
 from lucidvi.model._convert import check_is_scvi_model, convert
 from lucidvi.model._data import DataMixin
@@ -32,6 +30,7 @@ from lucidvi.model._differential import DifferentialMixin
 from lucidvi.model._expression import ExpressionMixin
 from lucidvi.model._files import SafeFilesMixin
 from lucidvi.model._inference import InferenceMixin
+from lucidvi.model._library import library_prior
 from lucidvi.model._likelihood import LikelihoodMixin
 from lucidvi.model._queries import QueryMixin
 from lucidvi.model._query import FROZEN_LATENT, latent_can_move
@@ -180,7 +179,7 @@ class SCVI(
         has_counts = self.minified_data_type != ADATA_MINIFY_TYPE.LATENT_POSTERIOR
         # Of one cell there is no variance, and scvi-tools cannot tell its batch.
         if self.adata_manager is not None and has_counts and self.summary_stats.n_cells > 1:
-            return init_library_size(self.adata_manager, n_batch)
+            return library_prior(self.adata_manager, n_batch)
         # A saved model carries the prior among its weights, which are loaded afterwards. Other
         # models cannot be trained so, which the runner says.
         return np.full((1, n_batch), np.nan), np.full((1, n_batch), np.nan)

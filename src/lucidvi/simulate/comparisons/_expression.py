@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from lucidvi.checks import check_choice
-from lucidvi.data import check_counts
+from lucidvi.data import Reader, check_counts
 from lucidvi.simulate.comparisons._comparison import TESTS, Comparison, adjusted
 from lucidvi.simulate.comparisons._groups import samples_of
 
@@ -70,7 +70,7 @@ def differential_expression(
     test = test or ("cells" if donor_key is None else "pseudobulk")
     check_choice("test", test, TESTS)
     samples = samples_of(adata, condition_key, groups, donor_key, test)
-    check_counts(adata, layer)
+    check_counts(adata, layer, reader=Reader(layer=layer, is_bound=True))
     counts = adata.X if layer is None else adata.layers[layer]
     change, p = TESTS[test](Comparison(counts, *samples))
     table = {"log2_fold_change": change, "p_value": p, "fdr": adjusted(p)}
