@@ -22,6 +22,7 @@ from lucidvi.audit._agreement import (
 )
 from lucidvi.audit._agreement_criteria import criteria_of
 from lucidvi.audit._collapse import BURDA
+from lucidvi.audit._cures import Cures
 from lucidvi.audit._finding import Finding
 from lucidvi.audit._report import as_text, section
 
@@ -200,7 +201,12 @@ class Stability(Finding):
 
 
 def across_runs(
-    runs: Sequence[Run], names: Sequence[str], groups: Sequence[str] = (), *, seed: int = 0
+    runs: Sequence[Run],
+    names: Sequence[str],
+    groups: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    cures: Cures | None = None,
 ) -> Stability:
     """Compare several runs, all pairs.
 
@@ -214,6 +220,8 @@ def across_runs(
         Names of the two groups of the fold changes.
     seed
         Of the permutations of the cells that tell what chance would give.
+    cures
+        What to do in the terms of a model; by default in those of a SCVI.
     """
     rng = np.random.default_rng(seed)
     pairs = np.array(list(combinations(range(len(runs)), 2)))
@@ -235,7 +243,7 @@ def across_runs(
     used = np.array([run.n_used for run in runs])
     n_latent = runs[0].loc.shape[1]
     return Stability(
-        criteria=criteria_of(values, chance, used, n_latent, groups),
+        criteria=criteria_of(values, chance, used, n_latent, groups, cures or Cures()),
         runs=tuple(names),
         pairs=pairs,
         n_cells=n_cells,

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from lucidvi.audit._making import merged
+
 Verdict = Literal["ok", "warn", "fail", "skipped"]
 
 #: From best to worst. What was skipped says nothing, so it never decides.
@@ -130,8 +132,7 @@ class Finding:
     @property
     def cure(self) -> str:
         """Code to paste, of all problems; empty where there are none."""
-        cures = dict.fromkeys(c.cure for c in self.problems if c.cure)
-        return "\n\n".join(cures)
+        return merged(c.cure for c in self.problems if c.cure)
 
     @property
     def numbers(self) -> dict[str, float]:
