@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
@@ -24,14 +24,14 @@ from lucidvi.audit._agreement_criteria import criteria_of
 from lucidvi.audit._collapse import BURDA
 from lucidvi.audit._cures import Cures
 from lucidvi.audit._finding import Finding
-from lucidvi.audit._report import as_text, section
+from lucidvi.audit._outline import Outlined
 
 #: Most neighbours of a cell, and most genes with the largest fold changes.
 N_NEIGHBOURS, N_TOP = 30, 100
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class Run(Outlined):
     """One trained model's view of some cells, the same for all runs.
 
     Parameters
@@ -192,12 +192,6 @@ class Stability(Finding):
     fold_changes: np.ndarray
     top_genes: np.ndarray
     chance: dict[str, float]
-
-    def __rich__(self) -> Any:
-        return section(self)
-
-    def __str__(self) -> str:
-        return as_text(self)
 
 
 def across_runs(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from lucidvi.audit._outline import Outlined
 from lucidvi.audit._subject import Subject, to_numpy
 from lucidvi.distributions import (
     CountLikelihood,
@@ -28,7 +29,7 @@ N_DRAWS = 4
 
 
 @dataclass(frozen=True)
-class Cells:
+class Cells(Outlined):
     """Counts and the model's means of some cells.
 
     Parameters
@@ -141,7 +142,7 @@ def tried(family: str, fit: Cells, evaluate: Cells) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Outlined):
     """Log likelihoods of the same cells under several likelihoods, nats.
 
     Parameters

@@ -235,7 +235,9 @@ def longer(
     "give\n# encoder and decoder more weights.",
 ) -> str:
     """Train the model further."""
-    return Cure(f"# {why}\nmodel.train(max_epochs={cures.making.epochs})")
+    cure = Cure(f"# {why}\nmodel.train(max_epochs={cures.making.epochs})")
+    cure.trains_further = True
+    return cure
 
 
 def likelihood(cures: Cures, *, name: str) -> str:

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from lucidvi.audit._making import merged
+from lucidvi.audit._outline import Outlined, listed, outline, wrapped
+from lucidvi.audit._text import as_text, fragment, section
 
 Verdict = Literal["ok", "warn", "fail", "skipped"]
 
@@ -20,7 +22,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Criterion:
+class Criterion(Outlined):
     """One number of a finding, held against its thresholds.
 
     Parameters
@@ -56,6 +58,15 @@ class Criterion:
         """Return a criterion that does not apply, and why."""
         return cls(name, "skipped", reason)
 
+    def __repr__(self) -> str:
+        levels = "".join(
+            f", {level} from {value:g}"
+            for level, value in (("warn", self.warn), ("fail", self.fail))
+            if value is not None
+        )
+        said = f"Criterion {self.name}: {self.verdict} (value {self.value:.4g}{levels}). "
+        return wrapped(said + self.statement)
+
 
 def judge(
     name: str,
@@ -84,7 +95,7 @@ def judge(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Finding(Outlined):
     """What one check found. Subclasses add the numbers and arrays, as typed fields.
 
     Parameters
@@ -120,8 +131,12 @@ class Finding:
         """One sentence: the worst problem or, without any, what the first criterion says."""
         if self.problems:
             return self.problems[0].statement
-        spoken = [c for c in self.criteria if c.verdict == "ok"] or list(self.criteria)
-        return spoken[0].statement
+        return self.spoken[0].statement
+
+    @property
+    def spoken(self) -> tuple[Criterion, ...]:
+        """The criteria that are ``ok``; without any, all."""
+        return tuple(c for c in self.criteria if c.verdict == "ok") or self.criteria
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -150,8 +165,35 @@ class Finding:
             | {"criteria": data.pop("criteria"), "data": data}
         )
 
+    def __rich__(self) -> Any:
+        return section(self)
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def __repr__(self) -> str:
+        numbers = [f"{name} {outline(value)}" for name, value in self.numbers.items()]
+        others = {field.name for field in fields(self)} - {"criteria", *TEXTS, *self.numbers}
+        lines = [
+            wrapped(f"{type(self).__name__} ({self.name}): {self.verdict}. {self.summary}"),
+            listed("criteria", [f"{c.name} {c.verdict}" for c in self.criteria]),
+            listed("numbers", numbers),
+            listed("arrays and others", sorted(others)),
+            f"    {HINT}",
+        ]
+        return "\n".join(line for line in lines if line)
+
+    def _repr_html_(self) -> str:
+        rows = [(c.verdict, c.name, c.statement) for c in self.criteria]
+        cures = {self.name: self.cure} if self.cure else {}
+        return fragment(f"{self.title} {self.verdict}", rows, cures)
+
 
 LEVELS = ("warn", "fail")
+#: Fields that are texts of the check and not what it found.
+TEXTS = ("name", "title", "explanation", "reference")
+#: What else can be asked.
+HINT = "print(finding) adds what each criterion says and what to do."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,7 +119,8 @@ class Making:
         history = getattr(model, "history_", None) or {}
         n_epochs = next((len(history[key]) for key in EPOCHS if key in history), 0)
         n_cells = adata.n_obs if model.adata is None else model.adata.n_obs
-        preset = preset_of(history) if is_lucid else "scvi"
+        trained = getattr(model, "_trained_with", {})
+        preset = trained.get("preset") or preset_of(history) if is_lucid else "scvi"
         default_epochs = PRESETS[preset].max_epochs(n_cells)
         init = {
             name: _written(value, place)
@@ -131,9 +132,8 @@ class Making:
             for name, value in registry["setup_args"].items()
         }
         # By then `model` is another one, so what has no text is left out.
-        train = {k: _written(v, None) for k, v in getattr(model, "_trained_with", {}).items()}
-        if is_lucid and preset != "lucid":
-            train["preset"] = preset
+        train = {name: _written(value, None) for name, value in trained.items()}
+        train |= {"preset": preset} if is_lucid else {}
         if n_epochs > default_epochs:
             train["max_epochs"] = n_epochs
         return cls(
@@ -141,7 +141,7 @@ class Making:
             imported=_import_of(kind),
             setup=_unusual(arguments, _defaults(setup)),
             init=_unusual(init, defaults),
-            train=_unusual(train, {}),
+            train=_unusual(train, _defaults(kind.train)),
             defaults=defaults,
             setup_takes=tuple(inspect.signature(setup).parameters),
             default_epochs=default_epochs,
@@ -266,6 +266,8 @@ class Cure(str):
     """
 
     remake: Remake | None = None
+    #: Whether it trains the model further, which is in vain where it is made again.
+    trains_further = False
 
     @classmethod
     def of(cls, remake: Remake) -> Cure:
@@ -293,7 +295,8 @@ def merged(cures: Iterable[str]) -> str:
             whole = whole.joined(remake)
     if whole is not None:
         texts[place] = whole.text
-    return "\n\n".join(text for text in texts if text)
+        texts = [text for text in texts if not getattr(text, "trains_further", False)]
+    return "\n\n".join(texts)
 
 
 def _import_of(kind: type) -> str:
@@ -340,6 +343,9 @@ def _call(first: list[str], arguments: Mapping[str, Any]) -> str:
 def _written(value: Any, place: str | None) -> Any:
     """Return a value whose text is code: itself, or its place; None without either."""
     value = _plain(value)
+    if isinstance(value, dict) and place is None:
+        written = {key: _written(item, None) for key, item in value.items()}
+        return {key: item for key, item in written.items() if item is not None}
     try:
         if ast.literal_eval(repr(value)) == value:
             return value

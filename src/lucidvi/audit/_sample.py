@@ -12,6 +12,7 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi.audit._outline import Outlined
 from lucidvi.data import stratified
 
 #: Share of the sample that is held-out cells, where there are enough of them.
@@ -34,7 +35,7 @@ SPLITS = {
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(Outlined):
     """Cells that are looked at.
 
     Parameters

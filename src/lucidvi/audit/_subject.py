@@ -17,6 +17,7 @@ from lucidvi import kernels
 from lucidvi._random import isolated_seed
 from lucidvi.audit._cures import Cures
 from lucidvi.audit._directions import direction_losses, predicted_from_preceding
+from lucidvi.audit._outline import Outlined
 from lucidvi.audit._priors import CellPriors, inapplicable
 from lucidvi.audit._sample import Sample
 from lucidvi.data import stratified
@@ -176,7 +177,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Latent:
+class Latent(Outlined):
     """The encoder's posteriors of several cells.
 
     Parameters
@@ -201,7 +202,7 @@ class Latent:
 
 
 @dataclass(frozen=True)
-class Refinement:
+class Refinement(Outlined):
     """Refined posteriors of some cells.
 
     Parameters
