@@ -217,10 +217,11 @@ def canonical_axes(cures: Cures) -> str:
 def encoder_is_off(cures: Cures) -> str:
     """Find each cell's own posterior or, of a model that cannot, let the encoder catch up."""
     if cures.making.can_refine:
+        cells = "adata.to_memory()" if cures.making.is_backed else "adata"
         return Cure(
             "# Find each cell's own posterior, with the decoder fixed; what follows uses it.\n"
             "refined = model.refine_posterior(adata)\n"
-            "model.adata = refined.to_adata(adata)"
+            f"model.adata = refined.to_adata({cells})"
         )
     return longer(cures, why="Train for longer, so that the encoder catches up.")
 

@@ -149,7 +149,9 @@ class Making:
             is_linear=hasattr(model.module.decoder, "factor_regressor"),
             is_lucid=is_lucid,
             can_refine=hasattr(model, "refine_posterior"),
-            can_turn=hasattr(model, "canonicalize") and can_be_turned(model.module),
+            can_turn=hasattr(model, "canonicalize")
+            and can_be_turned(model.module)
+            and model.minified_data_type is None,
             is_backed=bool(adata.isbacked),
         )
 
