@@ -24,14 +24,13 @@ from lucidvi.audit._agreement_criteria import criteria_of
 from lucidvi.audit._collapse import BURDA
 from lucidvi.audit._cures import Cures
 from lucidvi.audit._finding import Finding
-from lucidvi.audit._outline import Outlined
 
 #: Most neighbours of a cell, and most genes with the largest fold changes.
 N_NEIGHBOURS, N_TOP = 30, 100
 
 
 @dataclass(frozen=True, eq=False)
-class Run(Outlined):
+class Run:
     """One trained model's view of some cells, the same for all runs.
 
     Parameters

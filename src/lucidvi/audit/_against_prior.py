@@ -62,7 +62,7 @@ def against_prior(
     """
     priors = CellPriors.standard_normal(*loc.shape) if priors is None else priors
     axis_scale = marginal_scale(scale)
-    axis_entropy = 0.5 * np.log(2 * np.pi * np.e) + np.log(axis_scale)
+    axis_entropy = 0.5 * (1 + np.log(2 * np.pi)) + np.log(axis_scale)
     kl = -axis_entropy - priors.expected_log_marginals(loc, axis_scale)
     rng = np.random.default_rng((seed, 2))
     total = -entropy(scale) - priors.expected_log_prob(loc, scale, rng)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from lucidvi.audit._outline import Outlined
 from lucidvi.audit._subject import Subject, to_numpy
 from lucidvi.distributions import (
     CountLikelihood,
@@ -29,7 +28,7 @@ N_DRAWS = 4
 
 
 @dataclass(frozen=True)
-class Cells(Outlined):
+class Cells:
     """Counts and the model's means of some cells.
 
     Parameters
@@ -142,7 +141,7 @@ def tried(family: str, fit: Cells, evaluate: Cells) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class Comparison(Outlined):
+class Comparison:
     """Log likelihoods of the same cells under several likelihoods, nats.
 
     Parameters

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from lucidvi.audit._making import merged
-from lucidvi.audit._outline import Outlined, listed, outline, wrapped
+from lucidvi.audit._outline import listed, outline, wrapped
 from lucidvi.audit._text import as_text, fragment, section
 
 Verdict = Literal["ok", "warn", "fail", "skipped"]
@@ -22,7 +22,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Criterion(Outlined):
+class Criterion:
     """One number of a finding, held against its thresholds.
 
     Parameters
@@ -95,7 +95,7 @@ def judge(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding(Outlined):
+class Finding:
     """What one check found. Subclasses add the numbers and arrays, as typed fields.
 
     Parameters
@@ -164,6 +164,11 @@ class Finding(Outlined):
             | {"thresholds": self.thresholds, "numbers": self.numbers}
             | {"criteria": data.pop("criteria"), "data": data}
         )
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Of the class itself, so that `dataclass` does not put one of thousands of numbers here.
+        cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
 
     def __rich__(self) -> Any:
         return section(self)

@@ -120,7 +120,8 @@ class Making:
         n_epochs = next((len(history[key]) for key in EPOCHS if key in history), 0)
         n_cells = adata.n_obs if model.adata is None else model.adata.n_obs
         trained = getattr(model, "_trained_with", {})
-        preset = trained.get("preset") or preset_of(history) if is_lucid else "scvi"
+        told = trained.get("preset") or getattr(model, "preset_", None) or preset_of(history)
+        preset = told if is_lucid else "scvi"
         default_epochs = PRESETS[preset].max_epochs(n_cells)
         init = {
             name: _written(value, place)
@@ -167,17 +168,26 @@ class Making:
     @property
     def nonlinear(self) -> Making:
         """The same as a SCVI, whose decoder is not linear."""
-        names = ("n_hidden", "n_latent", "n_layers", "dropout_rate", "dispersion")
-        names += ("gene_likelihood", "use_observed_lib_size", "latent_distribution")
         return replace(
             self,
             class_name="SCVI",
             imported="from scvi.model import SCVI",
-            init={name: self.argument(name) for name in names if name in self.defaults},
+            init={name: self.argument(name) for name in SHARED if name in self.defaults},
             is_linear=False,
         )
 
 
+#: Arguments that models with a linear decoder and others have in common.
+SHARED = (
+    "n_hidden",
+    "n_latent",
+    "n_layers",
+    "dropout_rate",
+    "dispersion",
+    "gene_likelihood",
+    "use_observed_lib_size",
+    "latent_distribution",
+)
 #: Epochs of scvi-tools' KL warm-up, by which its preset is recognised.
 SCVI_WARMUP = 400
 #: Columns of a history that have a row an epoch.

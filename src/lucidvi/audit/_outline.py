@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,20 +12,6 @@ import numpy as np
 WIDTH, N_VALUES, N_LETTERS = 88, 4, 60
 #: Columns of a list, of which the rest is left out.
 N_LISTED = 3 * WIDTH
-
-
-class Outlined:
-    """Gives dataclasses a ``repr`` that says what one holds; a subclass may define its own."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # Of the class itself, so that the decorator does not put its own in this place.
-        cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
-
-    def __repr__(self) -> str:
-        values = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
-        inside = ", ".join(f"{name}={outline(value)}" for name, value in values)
-        return wrapped(f"{type(self).__name__}({inside})")
 
 
 def outline(value: Any) -> str:

@@ -10,7 +10,6 @@ from scipy import sparse
 from torch import Tensor
 
 from lucidvi import kernels
-from lucidvi.audit._outline import Outlined
 from lucidvi.audit._predictive import BOUNDS, quantile_residuals
 from lucidvi.audit._subject import Subject, to_numpy
 from lucidvi.distributions import CountLikelihood, Normal
@@ -22,7 +21,7 @@ N_CORRELATED = 50
 
 
 @dataclass(frozen=True)
-class Predictions(Outlined):
+class Predictions:
     """Counts of cells against the model's predictions at one draw of each posterior.
 
     Parameters

@@ -109,7 +109,7 @@ class Report(Mapping[str, Finding]):
                 mark = Text(criterion.verdict, style=STYLES[criterion.verdict])
                 table.add_row(mark, "", escape(criterion.statement))
         cures = [part for finding in self.values() for part in what_to_do(finding)]
-        return Group(self._heading(), Text(), table, *cures)
+        return Group(self._heading(), self._warning(), table, *cures)
 
     def _heading(self) -> Text:
         heading = Text("Audit: ")
@@ -118,6 +118,12 @@ class Report(Mapping[str, Finding]):
             said = "  {model}, {n_cells:,} of {n_obs:,} cells x {n_genes:,} genes"
             heading.append(said.format_map(self.about))
         return heading
+
+    def _warning(self) -> Text:
+        """Say why what is told is not of cells that were held out, if it is not."""
+        held_out = str(self.about.get("held_out", ""))
+        is_none = held_out.startswith("none")
+        return Text(f"Held out of training: {held_out}." if is_none else "", style="yellow")
 
     def __str__(self) -> str:
         return as_text(self)

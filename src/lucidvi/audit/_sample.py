@@ -12,7 +12,6 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.audit._outline import Outlined
 from lucidvi.data import stratified
 
 #: Share of the sample that is held-out cells, where there are enough of them.
@@ -35,7 +34,7 @@ SPLITS = {
 
 
 @dataclass(frozen=True)
-class Sample(Outlined):
+class Sample:
     """Cells that are looked at.
 
     Parameters

@@ -94,9 +94,9 @@ def stability(
     """
     check_model(model)
     chosen = check_seeds(n_seeds, seeds)
-    train = training_of(model, train_kwargs or {})
     adata = cells_of(model, adata)
     check_cells(adata, max_cells, batch_key=batch_key, labels_key=labels_key)
+    train = training_of(model, train_kwargs or {})
     rng = np.random.default_rng((seed, 0))
     sample = draw_sample(model, adata, batch_key, labels_key, max_cells, rng)
     if len(sample.cells) < N_CELLS_MIN:

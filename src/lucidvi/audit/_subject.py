@@ -17,7 +17,6 @@ from lucidvi import kernels
 from lucidvi._random import isolated_seed
 from lucidvi.audit._cures import Cures
 from lucidvi.audit._directions import direction_losses, predicted_from_preceding
-from lucidvi.audit._outline import Outlined
 from lucidvi.audit._priors import CellPriors, inapplicable
 from lucidvi.audit._sample import Sample
 from lucidvi.data import stratified
@@ -177,7 +176,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Latent(Outlined):
+class Latent:
     """The encoder's posteriors of several cells.
 
     Parameters
@@ -202,7 +201,7 @@ class Latent(Outlined):
 
 
 @dataclass(frozen=True)
-class Refinement(Outlined):
+class Refinement:
     """Refined posteriors of some cells.
 
     Parameters
