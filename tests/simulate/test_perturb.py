@@ -124,6 +124,21 @@ def test_record(two_programs, tmp_path):
     record = out.uns["lucidvi_simulation"]
     assert record["request"]["genes"] == {"A0": 0.5}
     assert "associations and not causes" in record["assumptions"][0]
+    assert any("`lucidvi_effect_sd` is how much" in said for said in record["assumptions"])
+
+
+def test_the_standard_deviation_is_of_the_mean_over_the_cells(two_programs):
+    """Each cell four times, with draws of its own: half of it, and the effect stays."""
+    chosen = np.flatnonzero(np.asarray(two_programs.adata[:, "A0"].X.todense()).ravel() > 0)[:20]
+    once, often = (
+        perturb(two_programs, genes={"A0": 0.0}, indices=np.tile(chosen, times), n_samples=60).var
+        for times in (1, 4)
+    )
+    ratio = np.median(often["lucidvi_effect_sd"] / once["lucidvi_effect_sd"])
+    assert ratio == pytest.approx(0.5, abs=0.1)
+    np.testing.assert_allclose(
+        often["lucidvi_effect"], once["lucidvi_effect"], atol=4 * once["lucidvi_effect_sd"].max()
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
@@ -22,8 +22,8 @@ from lucidvi.audit._agreement import (
 )
 from lucidvi.audit._agreement_criteria import criteria_of
 from lucidvi.audit._collapse import BURDA
+from lucidvi.audit._cures import Cures
 from lucidvi.audit._finding import Finding
-from lucidvi.audit._report import as_text, section
 
 #: Most neighbours of a cell, and most genes with the largest fold changes.
 N_NEIGHBOURS, N_TOP = 30, 100
@@ -192,15 +192,14 @@ class Stability(Finding):
     top_genes: np.ndarray
     chance: dict[str, float]
 
-    def __rich__(self) -> Any:
-        return section(self)
-
-    def __str__(self) -> str:
-        return as_text(self)
-
 
 def across_runs(
-    runs: Sequence[Run], names: Sequence[str], groups: Sequence[str] = (), *, seed: int = 0
+    runs: Sequence[Run],
+    names: Sequence[str],
+    groups: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    cures: Cures | None = None,
 ) -> Stability:
     """Compare several runs, all pairs.
 
@@ -214,6 +213,8 @@ def across_runs(
         Names of the two groups of the fold changes.
     seed
         Of the permutations of the cells that tell what chance would give.
+    cures
+        What to do in the terms of a model; by default in those of a SCVI.
     """
     rng = np.random.default_rng(seed)
     pairs = np.array(list(combinations(range(len(runs)), 2)))
@@ -235,7 +236,7 @@ def across_runs(
     used = np.array([run.n_used for run in runs])
     n_latent = runs[0].loc.shape[1]
     return Stability(
-        criteria=criteria_of(values, chance, used, n_latent, groups),
+        criteria=criteria_of(values, chance, used, n_latent, groups, cures or Cures()),
         runs=tuple(names),
         pairs=pairs,
         n_cells=n_cells,

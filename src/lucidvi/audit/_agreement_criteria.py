@@ -8,37 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from lucidvi.audit._collapse import SPARE
+from lucidvi.audit._cures import Cures
 from lucidvi.audit._finding import Criterion, judge
-from lucidvi.audit._identifiability import READ_TOGETHER
 
 #: Agreement by chance above which the cells are too few to compare directions.
 CHANCE_MAX = 0.5
 #: Measures that need two groups of cells.
 OF_GROUPS = ("fold_changes", "top_genes")
-
-TRAIN_LONGER = (
-    "# Train longer, then see whether trainings agree.\n"
-    "n_epochs = 2 * len(model.history['elbo_train'])\n"
-    "print(audit.stability(model, train_kwargs={'max_epochs': n_epochs}))"
-)
-FEWER_DIMENSIONS = (
-    "# Dimensions that are not needed are filled by chance: train with fewer.\n"
-    "model = SCVI(adata, n_latent={suggested})\n"
-    "model.train()\n"
-    "print(audit.stability(model))"
-)
-FEWER_CLUSTERS = (
-    "# Fewer clusters are found again by more trainings: lower the resolution.\n"
-    "adata.obsm['X_scVI'] = model.get_latent_representation()\n"
-    "sc.pp.neighbors(adata, use_rep='X_scVI')\n"
-    "sc.tl.leiden(adata, resolution=0.5, flavor='igraph', n_iterations=-1)"
-)
-CERTAIN_GENES = (
-    "# Report only genes whose change the counts themselves show too.\n"
-    "sc.pp.normalize_total(adata)\n"
-    "sc.pp.log1p(adata)\n"
-    "sc.tl.rank_genes_groups(adata, groupby='leiden', method='wilcoxon')"
-)
 
 
 @dataclass(frozen=True)
@@ -53,7 +29,7 @@ class Threshold:
     warn, fail
         Thresholds of the mean on a scale on which chance is 0 and full agreement 1.
     cure
-        Code to paste, with a place for ``{suggested}``, a smaller dimension.
+        Name of what to do, see :data:`lucidvi.audit._cures.CURES`.
     """
 
     statement: str
@@ -73,42 +49,42 @@ THRESHOLDS: dict[str, Threshold] = {
         "{least:.0%}; by chance {chance:.1%}).",
         0.2,
         0.1,
-        TRAIN_LONGER,
+        "unstable",
     ),
     "clusters": Threshold(
         "Clusters of two trainings agree with an adjusted Rand index of {mean:.2f} (at least "
         "{least:.2f}; by chance 0).",
         0.6,
         0.3,
-        FEWER_CLUSTERS,
+        "fewer_clusters",
     ),
     "subspace": Threshold(
         "The directions in use span the same space with a canonical correlation of {mean:.2f} (at "
         "least {least:.2f}; by chance {chance:.2f}).",
         0.6,
         0.3,
-        FEWER_DIMENSIONS,
+        "unstable_dimensions",
     ),
     "canonical_axes": Threshold(
         "Single axes match with a correlation of {raw:.2f} as they are, and of {mean:.2f} as "
         "canonical directions (at least {least:.2f}; by chance {chance:.2f}).",
         0.6,
         None,
-        READ_TOGETHER,
+        "read_together",
     ),
     "fold_changes": Threshold(
         "Fold changes of all genes between {groups} have a rank correlation of {mean:.2f} (at "
         "least {least:.2f}; by chance 0).",
         0.8,
         0.5,
-        CERTAIN_GENES,
+        "certain_genes",
     ),
     "top_genes": Threshold(
         "The genes that differ most between {groups} are the same for {mean:.0%} (at least "
         "{least:.0%}; by chance {chance:.0%}).",
         0.6,
         0.3,
-        CERTAIN_GENES,
+        "certain_genes",
     ),
 }
 
@@ -119,6 +95,7 @@ def criteria_of(
     used: np.ndarray,
     n_latent: int,
     groups: Sequence[str],
+    cures: Cures,
 ) -> tuple[Criterion, ...]:
     """Judge means over pairs of runs.
 
@@ -134,15 +111,27 @@ def criteria_of(
         Dimension of the latent space.
     groups
         Names of the two groups of cells, or none.
+    cures
+        What to do in the terms of a model.
     """
     texts = {
         "raw": np.mean(values["raw_axes"]),
         "groups": " and ".join(map(repr, groups)),
-        "suggested": int(np.median(used)) + SPARE,
     }
-    fewer = texts["suggested"] < n_latent
+    suggested = int(np.median(used)) + SPARE
+    advice = {
+        "unstable": cures.of("unstable"),
+        "fewer_clusters": cures.of("fewer_clusters"),
+        "read_together": cures.of("read_together"),
+        "certain_genes": cures.of("certain_genes", groups=tuple(groups)),
+    }
+    advice["unstable_dimensions"] = (
+        cures.of("unstable_dimensions", n_latent=suggested)
+        if suggested < n_latent
+        else advice["unstable"]
+    )
     return tuple(
-        _criterion(name, threshold, values[name], chance[name], texts, fewer)
+        _criterion(name, threshold, values[name], chance[name], texts, advice)
         for name, threshold in THRESHOLDS.items()
     )
 
@@ -153,21 +142,18 @@ def _criterion(
     values: np.ndarray,
     chance: float,
     texts: Mapping[str, object],
-    fewer: bool,
+    advice: Mapping[str, str],
 ) -> Criterion:
     if name in OF_GROUPS and not texts["groups"]:
         return Criterion.skipped(name, "There are no two groups of cells to compare.")
     if np.isnan(values).any():
         statement = "In some training no latent direction is in use, so there are none to compare."
         warn, fail = threshold.warn, threshold.fail
-        return judge(name, np.nan, statement, warn=warn, fail=fail, cure=TRAIN_LONGER)
+        return judge(name, np.nan, statement, warn=warn, fail=fail, cure=advice["unstable"])
     if chance > CHANCE_MAX:
         reason = f"The cells are too few: chance alone would give {chance:.2f}."
         return Criterion.skipped(name, reason)
     mean = float(values.mean())
-    cure = threshold.cure if fewer or threshold.cure != FEWER_DIMENSIONS else TRAIN_LONGER
-    if cure == FEWER_DIMENSIONS:
-        cure = cure.format(**texts)
     return judge(
         name,
         (mean - chance) / (1 - chance),
@@ -175,5 +161,5 @@ def _criterion(
         warn=threshold.warn,
         fail=threshold.fail,
         worse="lower",
-        cure=cure,
+        cure=advice[threshold.cure],
     )

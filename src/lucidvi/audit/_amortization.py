@@ -8,7 +8,9 @@ from typing import ClassVar
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from lucidvi.audit._cures import Cures
 from lucidvi.audit._finding import Criterion, Finding, judge
+from lucidvi.audit._sample import MISSING
 
 #: Share of what can be explained that the encoder misses.
 MISSED_WARN, MISSED_FAIL = 0.1, 0.3
@@ -23,14 +25,6 @@ DETERMINED_MIN = 0.5
 NEIGHBOURS_WARN = 0.05
 #: Neighbours of a cell that are compared.
 N_NEIGHBOURS = 15
-
-REFINE = (
-    "# Find each cell's own posterior, with the decoder fixed; what follows then uses it.\n"
-    "refined = model.refine_posterior()  # of a scvi-tools SCVI: SCVI.from_scvi_model(model)\n"
-    "model.adata = refined.to_adata(adata)\n"
-    "# Or train for longer, so that the encoder catches up.\n"
-    "model.train(max_epochs=100)"
-)
 
 
 @dataclass(frozen=True)
@@ -127,7 +121,9 @@ def amortization(
     cell: np.ndarray,
     label: np.ndarray,
     batch: np.ndarray,
+    prior_variance: np.ndarray | float = 1.0,
     seed: int = 0,
+    cures: Cures | None = None,
 ) -> Amortization:
     r"""Judge the encoder by its gap to refined posteriors.
 
@@ -135,9 +131,10 @@ def amortization(
     loses :math:`\gamma / 2` nats, so that a gap corresponds to an error of
 
     .. math::
-        \sqrt{2 \cdot \mathrm{gap} / \gamma}, \quad \gamma = \sum_k 1 - \sigma_k^2
+        \sqrt{2 \cdot \mathrm{gap} / \gamma}, \quad \gamma = \sum_k 1 - \sigma_k^2 / s_k^2
 
-    standard deviations, with the number :math:`\gamma` of axes that the counts determine.
+    standard deviations, with the number :math:`\gamma` of axes that the counts determine, where
+    :math:`s_k^2` is the variance under the prior.
 
     Parameters
     ----------
@@ -152,14 +149,20 @@ def amortization(
         Standard deviations of the latter, shape ``(n_cells, n_latent)``.
     cell, label, batch
         Name, label and batch of each cell, shape ``(n_cells,)``.
+    prior_variance
+        Variance of each number of the latent state under each cell's prior, shape
+        ``(n_cells, n_latent)``.
     seed
         Of the draws with which neighbours by chance are found.
+    cures
+        What to do in the terms of a model; by default in those of a SCVI.
 
     References
     ----------
     MacKay, Neural Computation 4 (1992), Bayesian interpolation (the well-determined parameters).
     """
-    determined = (1 - refined_scale**2).clip(min=0).sum(axis=1)
+    cure = (cures or Cures()).of("encoder_is_off")
+    determined = (1 - refined_scale**2 / prior_variance).clip(min=0).sum(axis=1)
     rng = np.random.default_rng((seed, 1))
     draw = refined_loc + refined_scale * rng.normal(size=refined_loc.shape)
     refined = neighbours(refined_loc)
@@ -176,10 +179,10 @@ def amortization(
     missed = gap / most if most > gap else float(most > 0)
     return Amortization(
         criteria=(
-            _missed(missed, gap),
-            _error(error),
-            _worst_group(groups, error),
-            _neighbours(float(changed.mean()), float(by_chance.mean())),
+            _missed(missed, gap, cure),
+            _error(error, cure),
+            _worst_group(groups, error, cure),
+            _neighbours(float(changed.mean()), float(by_chance.mean()), cure),
         ),
         mean_amortization_gap=gap,
         mean_approximation_gap=float(approximation_gap.mean()),
@@ -237,7 +240,7 @@ def _groups(
     return [gap_of(group) for group in np.unique(of_cell)]
 
 
-def _missed(missed: float, gap: float) -> Criterion:
+def _missed(missed: float, gap: float, cure: str) -> Criterion:
     return judge(
         "missed",
         missed,
@@ -245,11 +248,11 @@ def _missed(missed: float, gap: float) -> Criterion:
         f"counts ({gap:.1f} nats).",
         warn=MISSED_WARN,
         fail=MISSED_FAIL,
-        cure=REFINE,
+        cure=cure,
     )
 
 
-def _error(error: float) -> Criterion:
+def _error(error: float, cure: str) -> Criterion:
     if np.isnan(error):
         return Criterion.skipped("error", "The counts determine none of the latent axes.")
     return judge(
@@ -258,12 +261,18 @@ def _error(error: float) -> Criterion:
         f"The encoder's guesses are off by {error:.2f} standard deviations of the posterior, so "
         f"the uncertainty that it states is {1 / np.hypot(1, error):.0%} of what it is.",
         warn=ERROR_WARN,
-        cure=REFINE,
+        cure=cure,
     )
 
 
-def _worst_group(groups: list[GroupGap], error: float) -> Criterion:
-    large = [g for g in groups if g.n_cells >= GROUP_MIN and not np.isnan(g.error_in_sd)]
+def _worst_group(groups: list[GroupGap], error: float, cure: str) -> Criterion:
+    large = [
+        group
+        for group in groups
+        if group.n_cells >= GROUP_MIN
+        and not np.isnan(group.error_in_sd)
+        and group.group != MISSING
+    ]
     if not large:
         return Criterion.skipped("group", "There are no batches or labels to compare.")
     most = max(large, key=lambda group: group.error_in_sd)
@@ -273,16 +282,16 @@ def _worst_group(groups: list[GroupGap], error: float) -> Criterion:
         f"The {most.by} {most.group!r} is encoded worst: off by {most.error_in_sd:.2f} standard "
         f"deviations, {most.amortization_gap:.1f} nats a cell (all cells: {error:.2f}).",
         warn=GROUP_WARN,
-        cure=REFINE,
+        cure=cure,
     )
 
 
-def _neighbours(changed: float, by_chance: float) -> Criterion:
+def _neighbours(changed: float, by_chance: float, cure: str) -> Criterion:
     return judge(
         "neighbours",
         changed - by_chance,
         f"{changed:.0%} of nearest neighbours change when each cell gets its own best posterior; "
         f"{by_chance:.0%} change within the posterior's own uncertainty.",
         warn=NEIGHBOURS_WARN,
-        cure=REFINE,
+        cure=cure,
     )

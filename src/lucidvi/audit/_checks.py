@@ -12,8 +12,14 @@ from lucidvi.audit._collapse import Collapse, active_directions, collapse
 from lucidvi.audit._confounding import Confounding, confounding
 from lucidvi.audit._finding import Finding, Skipped
 from lucidvi.audit._fit import Fit, fit
-from lucidvi.audit._identifiability import Identifiability, identifiability, turning_cure
+from lucidvi.audit._identifiability import (
+    Identifiability,
+    identifiability,
+    turning_cure,
+    why_not_turned,
+)
 from lucidvi.audit._predictions import predictions
+from lucidvi.audit._priors import inapplicable
 from lucidvi.audit._subject import Subject
 from lucidvi.inference import canonical
 
@@ -23,7 +29,15 @@ def check_collapse(subject: Subject) -> Collapse:
     latent, metric = subject.latent, subject.metric.mean(axis=0)
     directions = canonical(subject.metric)[1]
     return collapse(
-        latent.loc, latent.scale, metric, directions, *subject.losses, seed=subject.seed
+        latent.loc,
+        latent.factor,
+        metric,
+        directions,
+        *subject.losses,
+        priors=subject.priors,
+        without_prior=inapplicable(subject.model.module),
+        seed=subject.seed,
+        cures=subject.cures,
     )
 
 
@@ -31,10 +45,16 @@ def check_identifiability(subject: Subject) -> Finding:
     """Which axes mean something."""
     if subject.n_latent < 2:
         return Skipped.of(Identifiability, "One latent dimension has nothing to rotate.")
-    covariances = subject.refined.covariance
-    turning = turning_cure(subject.model.module)
+    refined = subject.refined
     return identifiability(
-        subject.metric, covariances, n_used(subject), seed=subject.seed, turning=turning
+        subject.metric,
+        refined.covariance,
+        n_used(subject),
+        prior_variance=subject.prior_variance[refined.positions],
+        seed=subject.seed,
+        turning=turning_cure(subject.model.module, subject.cures),
+        not_turned=why_not_turned(subject.model.module),
+        cures=subject.cures,
     )
 
 
@@ -51,7 +71,9 @@ def check_amortization(subject: Subject) -> Amortization:
         cell=np.asarray(subject.adata.obs_names)[sample.cells[refined.positions]],
         label=sample.label[refined.positions],
         batch=sample.batch[refined.positions],
+        prior_variance=subject.prior_variance[refined.positions],
         seed=subject.seed,
+        cures=subject.cures,
     )
 
 
@@ -69,6 +91,7 @@ def check_fit(subject: Subject) -> Fit:
         subject.sample.split,
         n_latent=subject.n_latent,
         n_used=n_used(subject),
+        cures=subject.cures,
     )
 
 
@@ -81,14 +104,22 @@ def check_confounding(subject: Subject) -> Confounding:
     """Ask whether batch and depth show."""
     sample, latent = subject.sample, subject.latent
     log_total = np.log(latent.total.clip(min=1))
-    return confounding(latent.loc, sample.batch, log_total, sample.label, seed=subject.seed)
+    return confounding(
+        latent.loc,
+        sample.batch,
+        log_total,
+        sample.label,
+        seed=subject.seed,
+        cures=subject.cures,
+    )
 
 
-#: The values of ``checks``: what a check makes of a model, in the order of the report.
-CHECKS: dict[str, Callable[[Subject], Finding]] = {
-    "collapse": check_collapse,
-    "identifiability": check_identifiability,
-    "amortization": check_amortization,
-    "fit": check_fit,
-    "confounding": check_confounding,
+#: The values of ``checks``: what a check makes of a model, and the kind of its finding, in the
+#: order of the report.
+CHECKS: dict[str, tuple[Callable[[Subject], Finding], type[Finding]]] = {
+    "collapse": (check_collapse, Collapse),
+    "identifiability": (check_identifiability, Identifiability),
+    "amortization": (check_amortization, Amortization),
+    "fit": (check_fit, Fit),
+    "confounding": (check_confounding, Confounding),
 }

@@ -7,8 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from lucidvi.audit._aggregate import aggregate
+from lucidvi.audit._against_prior import AgainstPrior, against_prior
+from lucidvi.audit._cures import Cures
 from lucidvi.audit._finding import Criterion, Finding, judge
+from lucidvi.audit._priors import CellPriors
 
 #: A direction counts if at least this share of what all directions are worth is its own. In
 #: simulations with 2, 4, 5 and 10 dimensions (linear and not, of equal and unequal strength, 10,
@@ -46,8 +48,14 @@ class Collapse(Finding):
         Dimension to train with next.
     variance_units
         Axes whose posterior mean has a variance above 0.01 (Burda et al.).
+    prior
+        Kind of the model's prior, to which all that follows is.
     kl
-        KL of each axis' posterior to the prior, nats a cell, shape ``(n_latent,)``.
+        KL of each axis' posterior to the prior of that axis, nats a cell, shape ``(n_latent,)``;
+        NaN, as all that is about the prior, where the density of the prior is not known.
+    total_kl
+        KL of the whole posterior to the prior, nats a cell. It is the sum of the above where the
+        axes are independent in both.
     mean_variance
         Variance over the cells of each axis' posterior mean, shape ``(n_latent,)``.
     sensitivity
@@ -70,7 +78,7 @@ class Collapse(Finding):
         variance, of each direction, shape ``(n_latent,)``.
     mutual_information, mutual_information_upper
         Bounds of the encoder's I(x; z), nats: the lower one is never above the log of the number
-        of cells.
+        of cells. With a prior that depends on covariates, of cells whose covariates are equal.
     aggregate_kl_lower, aggregate_kl
         Bounds of the KL of the aggregate posterior to the prior, nats: the mean KL less the
         above.
@@ -104,7 +112,9 @@ class Collapse(Finding):
     used_units: int
     suggested_n_latent: int
     variance_units: int
+    prior: str
     kl: np.ndarray
+    total_kl: float
     mean_variance: np.ndarray
     sensitivity: np.ndarray
     directions: np.ndarray
@@ -129,14 +139,20 @@ def collapse(
     losses: np.ndarray,
     own_losses: np.ndarray,
     *,
+    priors: CellPriors | None = None,
+    without_prior: str = "",
     seed: int = 0,
+    cures: Cures | None = None,
 ) -> Collapse:
     r"""Count the dimensions that are in use.
 
     Parameters
     ----------
-    loc, scale
-        Means and standard deviations of the cells' posteriors, shape ``(n_cells, n_latent)``.
+    loc
+        Means of the cells' posteriors, shape ``(n_cells, n_latent)``.
+    scale
+        Their standard deviations, of the same shape, or factors of their covariances, lower
+        triangular, shape ``(n_cells, n_latent, n_latent)``.
     metric
         Fisher information of the counts about :math:`z`, mean over cells, shape
         ``(n_latent, n_latent)``; see :func:`lucidvi.audit.information_metric`.
@@ -147,27 +163,44 @@ def collapse(
         cells' mean, shape ``(n_held_out, n_latent)``.
     own_losses
         The same when each is set to what the directions before it tell.
+    priors
+        The model's priors of the cells; by default the standard normal.
+    without_prior
+        Why nothing is held against the prior; empty if it is.
     seed
         Of the draws for mutual information and holes.
+    cures
+        What to do in the terms of a model; by default in those of a SCVI.
     """
     n_latent = loc.shape[1]
+    cures = cures or Cures()
     worth = losses.mean(axis=0)
     error = losses.std(axis=0) / np.sqrt(len(losses))
-    kl = (0.5 * (loc**2 + scale**2 - 1) - np.log(scale)).mean(axis=0)
     variance = np.einsum("ik,ij,jk->k", directions, metric, directions)
     variance = variance * (loc @ directions).var(axis=0)
-    whole = aggregate(loc, scale, seed)
     used, active = (int(active_directions(lost).sum()) for lost in (losses, own_losses))
     active = min(active, used)
     suggested = suggest_n_latent(used, n_latent)
+    fewer = cures.of("fewer_dimensions", n_latent=suggested)
+    collapsed = cures.of("collapsed")
+    if without_prior:
+        against = AgainstPrior.unknown(n_latent, without_prior)
+    else:
+        against = against_prior(loc, scale, priors, seed)
     return Collapse(
-        criteria=(_used(used, active, n_latent, suggested), _worth(worth)),
+        criteria=(
+            _used(used, active, n_latent, fewer if used else collapsed),
+            _worth(worth, collapsed),
+            against.criterion,
+        ),
         n_latent=n_latent,
         active_units=active,
         used_units=used,
         suggested_n_latent=suggested,
-        variance_units=int((loc.var(axis=0) > BURDA).sum()),
-        kl=kl,
+        variance_units=int((loc.var(axis=0) > BURDA * against.spread).sum()),
+        prior=against.name,
+        kl=against.kl,
+        total_kl=against.total_kl,
         mean_variance=loc.var(axis=0),
         sensitivity=np.diag(metric),
         directions=directions,
@@ -177,11 +210,11 @@ def collapse(
         least_worth=least_worth(worth),
         least_own_worth=least_worth(own_losses.mean(axis=0)),
         variance_share=variance / max(variance.sum(), np.finfo(float).tiny),
-        mutual_information=float(kl.sum()) - whole.kl_upper,
-        mutual_information_upper=float(kl.sum()) - whole.kl_lower,
-        aggregate_kl_lower=whole.kl_lower,
-        aggregate_kl=whole.kl_upper,
-        holes=whole.holes,
+        mutual_information=against.mutual_information,
+        mutual_information_upper=against.mutual_information_upper,
+        aggregate_kl_lower=against.aggregate_kl_lower,
+        aggregate_kl=against.aggregate_kl,
+        holes=against.holes,
     )
 
 
@@ -203,7 +236,7 @@ def suggest_n_latent(n_used: int, n_latent: int) -> int:
     return min(n_latent, n_used + SPARE)
 
 
-def _used(n_used: int, n_active: int, n_latent: int, suggested: int) -> Criterion:
+def _used(n_used: int, n_active: int, n_latent: int, cure: str) -> Criterion:
     return judge(
         "used",
         n_used / n_latent,
@@ -212,11 +245,11 @@ def _used(n_used: int, n_active: int, n_latent: int, suggested: int) -> Criterio
         warn=USED_MIN,
         fail=0.0,
         worse="lower",
-        cure=CURES[n_used == 0].format(suggested=suggested),
+        cure=cure,
     )
 
 
-def _worth(worth: np.ndarray) -> Criterion:
+def _worth(worth: np.ndarray, cure: str) -> Criterion:
     total = float(worth.sum())
     return judge(
         "worth",
@@ -224,22 +257,5 @@ def _worth(worth: np.ndarray) -> Criterion:
         f"The latent dimensions explain {total:.1f} nats of a cell's counts, one by one.",
         fail=WORTH_MIN,
         worse="lower",
-        cure=CURES[True].format(),
+        cure=cure,
     )
-
-
-#: What to do where some dimensions are in use, and where none is.
-CURES = {
-    False: (
-        "# Fewer dimensions say as much and are easier to read.\n"
-        "model = SCVI(adata, n_latent={suggested})\n"
-        "model.train()"
-    ),
-    True: (
-        "# The decoder ignores the latent space: let the KL term's weight rise more slowly, and\n"
-        "# each dimension say a little for nothing. Check that adata holds counts of more than\n"
-        "# one kind of cell.\n"
-        "model = SCVI(adata)\n"
-        "model.train(plan_kwargs={{'kl_warmup': 0.5, 'free_bits': 0.5}})"
-    ),
-}

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from lucidvi.audit._cures import Cures
 from lucidvi.audit._finding import Criterion, Finding, judge
 
 N_NEIGHBOURS, N_PERMUTATIONS = 30, 200
@@ -21,23 +22,6 @@ LIBRARY_WARN = 0.5
 #: Share of the latent space's variance that depth explains: from the second on it is what places
 #: cells, more than one of five equal dimensions would.
 SHARE_WARN, SHARE_FAIL = 0.1, 0.2
-
-CURES = {
-    "batch": (
-        "# Tell encoder and decoder the batch.\n"
-        "SCVI.setup_anndata(adata, batch_key='batch')\n"
-        "model = SCVI(adata, n_layers=2, encode_covariates=True)\n"
-        "model.train()"
-    ),
-    "library": (
-        "# Let the decoder take sequencing depth from the cell's total counts, not from z, and\n"
-        "# leave out cells with few counts, whose place is mostly the prior's.\n"
-        "adata = adata[np.ravel(adata.X.sum(axis=1)) >= 200].copy()\n"
-        "SCVI.setup_anndata(adata)\n"
-        "model = SCVI(adata, use_observed_lib_size=True)\n"
-        "model.train()"
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +95,7 @@ def confounding(
     label: np.ndarray,
     *,
     seed: int = 0,
+    cures: Cures | None = None,
 ) -> Confounding:
     """Tell batch and library size from each cell's nearest neighbours, against permutations.
 
@@ -127,7 +112,10 @@ def confounding(
         Log of the total counts, shape ``(n_cells,)``.
     seed
         Of the permutations.
+    cures
+        What to do in the terms of a model; by default in those of a SCVI.
     """
+    cures = cures or Cures()
     k = max(1, min(N_NEIGHBOURS, (len(z) - 1) // 10))
     near = NearestNeighbors(n_neighbors=k).fit(z).kneighbors(return_distance=False)
     names, codes = np.unique(batch, return_inverse=True)
@@ -143,9 +131,9 @@ def confounding(
     share = latent_share(z, log_total, label)
     return Confounding(
         criteria=(
-            _batch(of_batch, len(names)),
-            _library(of_library, with_labels),
-            _share(share, with_labels),
+            _batch(of_batch, len(names), cures.of("batch_shows")),
+            _library(of_library, with_labels, cures.of("depth_shows")),
+            _share(share, with_labels, cures.of("depth_shows")),
         ),
         batch_accuracy=of_batch.value if len(names) > 1 else np.nan,
         batch_chance=of_batch.chance if len(names) > 1 else np.nan,
@@ -221,7 +209,7 @@ def latent_share(z: np.ndarray, value: np.ndarray, label: np.ndarray) -> float:
     return float(np.square(value @ z).sum() / (total * square)) if total * square > 0 else 0.0
 
 
-def _batch(score: Excess, n_batches: int) -> Criterion:
+def _batch(score: Excess, n_batches: int, cure: str) -> Criterion:
     if n_batches < 2:
         return Criterion.skipped("batch", "The model knows of one batch only.")
     return judge(
@@ -231,11 +219,11 @@ def _batch(score: Excess, n_batches: int) -> Criterion:
         f"{score.value:.2f}; chance is {score.chance:.2f} (p = {score.p:.3f}).",
         warn=BATCH_WARN,
         fail=BATCH_FAIL,
-        cure=CURES["batch"],
+        cure=cure,
     )
 
 
-def _library(score: Excess, with_labels: bool) -> Criterion:
+def _library(score: Excess, with_labels: bool, cure: str) -> Criterion:
     chance = "permuted within cell types" if with_labels else "permuted"
     return judge(
         "library",
@@ -243,11 +231,11 @@ def _library(score: Excess, with_labels: bool) -> Criterion:
         f"Neighbours explain {max(0, score.value):.0%} of the variance of sequencing depth; "
         f"{max(0, score.chance):.0%} when {chance} (p = {score.p:.3f}).",
         warn=LIBRARY_WARN,
-        cure=CURES["library"],
+        cure=cure,
     )
 
 
-def _share(share: float, with_labels: bool) -> Criterion:
+def _share(share: float, with_labels: bool, cure: str) -> Criterion:
     place = " within cell types" if with_labels else ""
     return judge(
         "library_share",
@@ -255,5 +243,5 @@ def _share(share: float, with_labels: bool) -> Criterion:
         f"Sequencing depth explains {share:.0%} of the variance of the latent space{place}.",
         warn=SHARE_WARN,
         fail=SHARE_FAIL,
-        cure=CURES["library"],
+        cure=cure,
     )

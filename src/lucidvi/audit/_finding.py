@@ -9,6 +9,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from lucidvi.audit._making import merged
+from lucidvi.audit._outline import listed, outline, wrapped
+from lucidvi.audit._text import as_text, fragment, section
+
 Verdict = Literal["ok", "warn", "fail", "skipped"]
 
 #: From best to worst. What was skipped says nothing, so it never decides.
@@ -53,6 +57,15 @@ class Criterion:
     def skipped(cls, name: str, reason: str) -> Criterion:
         """Return a criterion that does not apply, and why."""
         return cls(name, "skipped", reason)
+
+    def __repr__(self) -> str:
+        levels = "".join(
+            f", {level} from {value:g}"
+            for level, value in (("warn", self.warn), ("fail", self.fail))
+            if value is not None
+        )
+        said = f"Criterion {self.name}: {self.verdict} (value {self.value:.4g}{levels}). "
+        return wrapped(said + self.statement)
 
 
 def judge(
@@ -118,8 +131,12 @@ class Finding:
         """One sentence: the worst problem or, without any, what the first criterion says."""
         if self.problems:
             return self.problems[0].statement
-        spoken = [c for c in self.criteria if c.verdict == "ok"] or list(self.criteria)
-        return spoken[0].statement
+        return self.spoken[0].statement
+
+    @property
+    def spoken(self) -> tuple[Criterion, ...]:
+        """The criteria that are ``ok``; without any, all."""
+        return tuple(c for c in self.criteria if c.verdict == "ok") or self.criteria
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -130,8 +147,7 @@ class Finding:
     @property
     def cure(self) -> str:
         """Code to paste, of all problems; empty where there are none."""
-        cures = dict.fromkeys(c.cure for c in self.problems if c.cure)
-        return "\n\n".join(cures)
+        return merged(c.cure for c in self.problems if c.cure)
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -149,8 +165,40 @@ class Finding:
             | {"criteria": data.pop("criteria"), "data": data}
         )
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Of the class itself, so that `dataclass` does not put one of thousands of numbers here.
+        cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
+
+    def __rich__(self) -> Any:
+        return section(self)
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def __repr__(self) -> str:
+        numbers = [f"{name} {outline(value)}" for name, value in self.numbers.items()]
+        others = {field.name for field in fields(self)} - {"criteria", *TEXTS, *self.numbers}
+        lines = [
+            wrapped(f"{type(self).__name__} ({self.name}): {self.verdict}. {self.summary}"),
+            listed("criteria", [f"{c.name} {c.verdict}" for c in self.criteria]),
+            listed("numbers", numbers),
+            listed("arrays and others", sorted(others)),
+            f"    {HINT}",
+        ]
+        return "\n".join(line for line in lines if line)
+
+    def _repr_html_(self) -> str:
+        rows = [(c.verdict, c.name, c.statement) for c in self.criteria]
+        cures = {self.name: self.cure} if self.cure else {}
+        return fragment(f"{self.title} {self.verdict}", rows, cures)
+
 
 LEVELS = ("warn", "fail")
+#: Fields that are texts of the check and not what it found.
+TEXTS = ("name", "title", "explanation", "reference")
+#: What else can be asked.
+HINT = "print(finding) adds what each criterion says and what to do."
 
 
 @dataclass(frozen=True, kw_only=True)

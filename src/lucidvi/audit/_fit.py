@@ -8,6 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from lucidvi.audit._alternatives import Comparison
+from lucidvi.audit._collapse import SPARE
+from lucidvi.audit._cures import Cures
 from lucidvi.audit._finding import Criterion, Finding, judge
 from lucidvi.audit._likelihoods import (
     Alternative,
@@ -39,23 +41,14 @@ ZEROS_WARN, ZEROS_FAIL = 0.02, 0.05
 CORRELATION_WARN, CORRELATION_FAIL = 0.05, 0.15
 OVER_WARN, OVER_FAIL = 0.2, 0.5
 
-OVERFITTING = (
-    "# Fewer weights, and stop where held-out cells no longer gain.\n"
-    "model = SCVI(adata, n_hidden=64, n_latent=5, dropout_rate=0.2)\n"
-    "model.train(early_stopping=True)"
-)
-#: By whether all latent dimensions are in use.
-CAPACITY = {
-    True: (
-        "# All latent dimensions are in use: more of them may explain what genes still share.\n"
-        "model = SCVI(adata, n_latent={n_latent})\n"
-        "model.train()"
-    ),
-    False: (
-        "# More latent dimensions would not be used: give encoder and decoder more weights.\n"
-        "model = SCVI(adata, n_latent={n_latent}, n_layers=2, n_hidden=256)\n"
-        "model.train()"
-    ),
+
+#: Where the evaluated cells were held out of training.
+HELD_OUT = ("known", "new")
+#: Why training cells are not compared with held-out ones.
+NOT_COMPARED = {
+    "unknown": "Held-out cells of the training are not known.",
+    "few": "Too few cells were held out of training.",
+    "new": "There are no training cells among those that were looked at.",
 }
 
 
@@ -178,6 +171,7 @@ def fit(
     *,
     n_latent: int,
     n_used: int,
+    cures: Cures | None = None,
 ) -> Fit:
     """Judge predictions against counts.
 
@@ -191,10 +185,13 @@ def fit(
         Name of the model's own, ``"nb"``, ``"zinb"`` or ``"poisson"``, with ``" by batch"`` if
         each batch has a dispersion of its own.
     split
-        What is known of held-out cells: ``"known"``, ``"new"`` or ``"unknown"``.
+        What is known of held-out cells: ``"known"``, ``"new"``, ``"unknown"`` or ``"few"``.
     n_latent, n_used
         Latent dimensions, and those of them that are in use, which decide what to do.
+    cures
+        What to do in the terms of a model; by default in those of a SCVI.
     """
+    cures = cures or Cures()
     distance, p = ks_uniform(predicted.residuals)
     q = false_discovery(p)
     expressed = predicted.zeros_observed <= 1 - EXPRESSED_MIN
@@ -207,17 +204,21 @@ def fit(
     zeros = zeros_off(predicted)
     over = overfitting(compared) if compared and split == "known" else Overfitting()
     found = alternatives(compared)
-    cure = likelihood_cure(found, likelihood)
+    cure = likelihood_cure(found, likelihood, cures)
+    if n_used < n_latent:
+        room = cures.of("more_weights", n_latent=n_latent)
+    else:
+        room = cures.of("more_dimensions", n_latent=2 * n_latent)
     return Fit(
         criteria=(
             _residuals(misfit_genes, cure),
             _coverage(covered[LEVELS.tolist().index(0.9)], cure),
             _zeros(zeros, cure),
-            _correlation(correlation, n_latent, n_used),
-            *compare_likelihoods(compared, likelihood),
-            _overfitting(over, split),
+            _correlation(correlation, room),
+            *compare_likelihoods(compared, likelihood, cures),
+            _overfitting(over, split, cures.of("fewer_weights", n_latent=n_used + SPARE)),
         ),
-        held_out=split != "unknown",
+        held_out=split in HELD_OUT,
         n_cells=len(predicted.residuals),
         misfit_genes=misfit_genes,
         coverage_90=float(covered[LEVELS.tolist().index(0.9)]),
@@ -303,8 +304,9 @@ def _zeros(off: float, cure: str) -> Criterion:
     )
 
 
-def _correlation(correlation: float, n_latent: int, n_used: int) -> Criterion:
-    full = n_used >= n_latent
+def _correlation(correlation: float, cure: str) -> Criterion:
+    if np.isnan(correlation):
+        return Criterion.skipped("correlation", "There are no two expressed genes.")
     return judge(
         "correlation",
         correlation,
@@ -312,13 +314,13 @@ def _correlation(correlation: float, n_latent: int, n_used: int) -> Criterion:
         "typical pair; the latent state should explain what they share.",
         warn=CORRELATION_WARN,
         fail=CORRELATION_FAIL,
-        cure=CAPACITY[full].format(n_latent=2 * n_latent if full else n_latent),
+        cure=cure,
     )
 
 
-def _overfitting(over: Overfitting, split: str) -> Criterion:
+def _overfitting(over: Overfitting, split: str, cure: str) -> Criterion:
     if split != "known":
-        return Criterion.skipped("overfitting", "Held-out cells of the training are not known.")
+        return Criterion.skipped("overfitting", NOT_COMPARED[split])
     if np.isnan(over.share):
         return Criterion.skipped("overfitting", "The latent state explains nothing in training.")
     sure = over.share > 2 * over.error
@@ -328,7 +330,7 @@ def _overfitting(over: Overfitting, split: str) -> Criterion:
         _carried_over(over),
         warn=OVER_WARN,
         fail=OVER_FAIL,
-        cure=OVERFITTING,
+        cure=cure,
     )
 
 

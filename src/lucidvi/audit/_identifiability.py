@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.stats import ortho_group
 
+from lucidvi.audit._cures import Cures
 from lucidvi.audit._finding import Criterion, Finding, judge
+from lucidvi.audit._making import Making, can_be_turned
 from lucidvi.inference import canonical
-from lucidvi.nn import StandardNormal
 
 N_ROTATIONS, N_RESAMPLED = 200, 100
 #: A direction is distinct if resampled cells give it again, with this absolute cosine, and if it
@@ -24,23 +25,10 @@ ROTATION_WARN = 0.05
 #: Mean posterior variance below which the counts determine an axis.
 DETERMINED = 0.5
 
-READ_TOGETHER = (
-    "# Read directions that move like amounts together, not one by one: use what no rotation\n"
-    "# changes, such as neighbours, clusters and distances.\n"
-    "adata.obsm['X_scVI'] = model.get_latent_representation()\n"
-    "sc.pp.neighbors(adata, use_rep='X_scVI')"
-)
-CANONICAL_AXES = (
-    "# Turn latent states to the directions that are well defined, those that move most first.\n"
-    "directions = report['identifiability'].directions\n"
-    "adata.obsm['X_scVI'] = model.get_latent_representation() @ directions"
-)
-
-CANONICALIZE = (
-    "# Turn the latent space to the axes that are well defined, those along which expression\n"
-    "# varies most first; the ELBO does not change.\n"
-    "model.canonicalize()\n"
-    "adata.obsm['X_scVI'] = model.get_latent_representation()"
+#: Why the axes are not compared with random rotations.
+OTHER_PRIOR = (
+    "The prior, {prior}, prefers some axes itself, so that it is not the posteriors alone that a "
+    "rotation makes worse."
 )
 
 
@@ -118,8 +106,11 @@ def identifiability(
     covariances: np.ndarray,
     n_active: int,
     *,
+    prior_variance: np.ndarray | float = 1.0,
     seed: int = 0,
-    turning: str | None = CANONICAL_AXES,
+    turning: str | None = "",
+    not_turned: str = "",
+    cures: Cures | None = None,
 ) -> Identifiability:
     r"""Say how well the axes of a latent space are defined.
 
@@ -140,12 +131,20 @@ def identifiability(
         Full posterior covariances of cells, shape ``(n_cells, n_latent, n_latent)``.
     n_active
         Directions in use.
+    prior_variance
+        Variance of each number of the latent state under each cell's prior, shape
+        ``(n_cells, n_latent)``.
     seed
         Of rotations and resampling.
     turning
         Code that turns the latent states to canonical axes; None if these are the model's, so
         that there is nothing to warn of.
+    not_turned
+        Why the model's axes are not compared with random rotations; empty if they are.
+    cures
+        What to do in the terms of a model; by default in those of a SCVI.
     """
+    cures = cures or Cures(Making(can_turn=False))
     rng = np.random.default_rng((seed, 1))
     n_latent = metrics.shape[-1]
     eigenvalues, directions = canonical(metrics)
@@ -159,11 +158,14 @@ def identifiability(
     distinct = (stability >= STABLE) & apart[:-1] & apart[1:]
     n_distinct = int(distinct[:n_active].sum())
     correlation = typical_correlation(covariances)
-    in_use = np.diagonal(covariances, axis1=1, axis2=2).mean(axis=0) < DETERMINED
+    left = np.diagonal(covariances, axis1=1, axis2=2) / prior_variance
+    in_use = left.mean(axis=0) < DETERMINED
     pairs = correlation[np.ix_(in_use, in_use)][np.triu_indices(in_use.sum(), 1)]
-    criteria = [_axes(n_distinct, n_active)]
-    if turning is not None:
-        criteria.append(_rotation(losses, turning))
+    criteria = [_axes(n_distinct, n_active, cures.of("read_together"))]
+    if not_turned:
+        criteria.append(Criterion.skipped("rotation", not_turned))
+    elif turning is not None:
+        criteria.append(_rotation(losses, turning or cures.of("canonical_axes")))
     return Identifiability(
         criteria=tuple(criteria),
         rotation_loss=float(losses.mean()),
@@ -181,12 +183,20 @@ def identifiability(
     )
 
 
-def turning_cure(module: Any) -> str | None:
+def turning_cure(module: Any, cures: Cures | None = None) -> str | None:
     """Return how to turn the latent space of a module, see :func:`identifiability`."""
     if getattr(module, "rotation", None) is not None:
         return None
-    standard = isinstance(getattr(module, "prior", None), StandardNormal)
-    return CANONICALIZE if standard and module.latent_distribution == "normal" else CANONICAL_AXES
+    cures = cures or Cures(Making(can_turn=can_be_turned(module)))
+    return cures.of("canonical_axes")
+
+
+def why_not_turned(module: Any) -> str:
+    """Say why a module's axes are not compared with random rotations; empty if they can be."""
+    prior = getattr(module, "prior", None)  # scvi-tools' modules have no name for theirs
+    if getattr(prior, "is_rotation_invariant", True):
+        return ""
+    return OTHER_PRIOR.format(prior=type(prior).__name__)
 
 
 def diagonal_loss(precisions: np.ndarray, rotation: np.ndarray) -> float:
@@ -213,7 +223,7 @@ def typical_correlation(covariances: np.ndarray) -> np.ndarray:
     return np.sqrt((correlations**2).mean(axis=0))
 
 
-def _axes(n_distinct: int, n_active: int) -> Criterion:
+def _axes(n_distinct: int, n_active: int, cure: str) -> Criterion:
     share = n_distinct / n_active if n_active else 1.0
     return judge(
         "axes",
@@ -222,7 +232,7 @@ def _axes(n_distinct: int, n_active: int) -> Criterion:
         + ("." if n_distinct == n_active else "; the others could be any mixture of each other."),
         warn=DISTINCT_MIN,
         worse="lower",
-        cure=READ_TOGETHER,
+        cure=cure,
     )
 
 

@@ -7,26 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from lucidvi.audit._alternatives import Comparison
+from lucidvi.audit._cures import Cures
 from lucidvi.audit._finding import Criterion, judge
 
 #: Gain in proportion to what counts cost.
 GAIN_WARN, GAIN_FAIL = 0.01, 0.05
-
-#: What to do where a likelihood fits better than the model's own.
-CURES = {
-    "poisson": "model = SCVI(adata, gene_likelihood='poisson')\nmodel.train()",
-    "nb": "model = SCVI(adata, gene_likelihood='nb')\nmodel.train()",
-    "zinb": "model = SCVI(adata, gene_likelihood='zinb')\nmodel.train()",
-    "nb by batch": (
-        "model = SCVI(adata, gene_likelihood='nb', dispersion='gene-batch')\nmodel.train()"
-    ),
-}
-LONGER = (
-    "# No other likelihood would fit better: train for longer, and if that does not help, give\n"
-    "# encoder and decoder more weights.\n"
-    "model.train(max_epochs=200)\n"
-    "# model = SCVI(adata, n_layers=2, n_hidden=256)"
-)
 
 
 @dataclass(frozen=True)
@@ -63,23 +48,27 @@ def alternatives(compared: Comparison | None) -> tuple[Alternative, ...]:
     return tuple(sorted(found, key=lambda alternative: -alternative.gain))
 
 
-def likelihood_cure(found: tuple[Alternative, ...], likelihood: str) -> str:
+def likelihood_cure(found: tuple[Alternative, ...], likelihood: str, cures: Cures) -> str:
     """Return what to do where counts are not distributed as predicted.
 
     It is the likelihood that gains most, if that is another than the model's own and its gain is
     beyond chance. The model's own, fitted anew, may gain too: then the training was too short.
     """
     sure = [a for a in found if a.gain > 2 * a.error]
-    return CURES[sure[0].name] if sure and sure[0].name != likelihood else LONGER
+    if sure and sure[0].name != likelihood:
+        return cures.of("likelihood", name=sure[0].name)
+    return cures.of("longer")
 
 
-def compare_likelihoods(compared: Comparison | None, likelihood: str) -> list[Criterion]:
+def compare_likelihoods(
+    compared: Comparison | None, likelihood: str, cures: Cures
+) -> list[Criterion]:
     """Ask which other likelihood is needed."""
     if compared is None or likelihood not in QUESTIONS:
         reason = "There is no other likelihood to compare with."
         return [Criterion.skipped("likelihood", reason)]
     asked = [q for q in QUESTIONS[likelihood] if q.better in compared.evaluated]
-    return [_asked(compared, question) for question in asked]
+    return [_asked(compared, question, cures.of(question.cure)) for question in asked]
 
 
 @dataclass(frozen=True)
@@ -90,9 +79,10 @@ class Question:
     better: str
     than: str
     what: str
+    cure: str
 
 
-def _asked(compared: Comparison, question: Question) -> Criterion:
+def _asked(compared: Comparison, question: Question, cure: str) -> Criterion:
     gained, error = gain(compared, question.better, question.than)
     # What the likelihood could gain, in proportion to what the counts hold besides.
     share = gained / float(-compared.evaluated[question.than].mean())
@@ -103,16 +93,19 @@ def _asked(compared: Comparison, question: Question) -> Criterion:
         f"({share:.1%} of what its counts cost).",
         warn=GAIN_WARN,
         fail=GAIN_FAIL,
-        cure=CURES[question.better],
+        cure=cure,
     )
 
 
-ZERO_INFLATION = Question("zero_inflation", "zinb", "nb", "Zero inflation")
-BY_BATCH = Question("dispersion", "nb by batch", "nb", "A dispersion for each batch")
+ZERO_INFLATION = Question("zero_inflation", "zinb", "nb", "Zero inflation", "zero_inflation")
+BY_BATCH = Question(
+    "dispersion", "nb by batch", "nb", "A dispersion for each batch", "dispersion_by_batch"
+)
+DISPERSED = Question("dispersion", "nb", "poisson", "Over-dispersion", "over_dispersion")
 
 #: What is asked of a likelihood.
 QUESTIONS: dict[str, tuple[Question, ...]] = {
-    "poisson": (Question("dispersion", "nb", "poisson", "Over-dispersion"),),
+    "poisson": (DISPERSED,),
     "nb": (ZERO_INFLATION, BY_BATCH),
     "zinb": (BY_BATCH,),
     "nb by batch": (ZERO_INFLATION,),

@@ -107,12 +107,16 @@ def excess_correlation(residuals: np.ndarray) -> float:
 
     over all pairs of genes, with residuals brought to normal scores.
 
+    NaN without two genes and two cells.
+
     Parameters
     ----------
     residuals
         Shape ``(n_cells, n_genes)``, uniform if the model is right.
     """
     n, n_genes = residuals.shape
+    if n_genes < 2 or n < 2:
+        return float("nan")
     scores = special.ndtri(residuals.clip(1e-6, 1 - 1e-6))
     squares = correlations(scores)[np.triu_indices(n_genes, 1)] ** 2
     return float(np.sqrt(max(0.0, squares.mean() - 1 / (n - 1))))

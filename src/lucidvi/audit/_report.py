@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,26 +9,23 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.markup import escape
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
 from lucidvi.audit._finding import Finding, Verdict, jsonable, worst
 from lucidvi.audit._html import page
+from lucidvi.audit._outline import wrapped
+from lucidvi.audit._text import STYLES, as_text, fragment, what_to_do
 from lucidvi.errors import FileError
 from lucidvi.files import written_whole
 
-#: How the verdicts look in a terminal.
-STYLES: dict[Verdict, str] = {
-    "ok": "green",
-    "warn": "yellow",
-    "fail": "bold red",
-    "skipped": "dim",
-}
-#: Columns of a report that is turned into text.
-WIDTH = 99
+#: What else can be asked.
+HINT = (
+    "print(report) adds what to do, report['fit'] is one finding, report.to_html('audit.html') "
+    "writes the page."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +108,8 @@ class Report(Mapping[str, Finding]):
             for criterion in finding.problems[1:]:
                 mark = Text(criterion.verdict, style=STYLES[criterion.verdict])
                 table.add_row(mark, "", escape(criterion.statement))
-        cures = [part for finding in self.values() for part in _cure(finding)]
-        return Group(self._heading(), Text(), table, *cures)
+        cures = [part for finding in self.values() for part in what_to_do(finding)]
+        return Group(self._heading(), self._warning(), table, *cures)
 
     def _heading(self) -> Text:
         heading = Text("Audit: ")
@@ -123,10 +119,31 @@ class Report(Mapping[str, Finding]):
             heading.append(said.format_map(self.about))
         return heading
 
+    def _warning(self) -> Text:
+        """Say why what is told is not of cells that were held out, if it is not."""
+        held_out = str(self.about.get("held_out", ""))
+        is_none = held_out.startswith("none")
+        return Text(f"Held out of training: {held_out}." if is_none else "", style="yellow")
+
     def __str__(self) -> str:
         return as_text(self)
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        lines = [f"Report, {self._heading().plain}"]
+        for name, finding in self.items():
+            label = f"    {finding.verdict:7} {name:15} "
+            lines.append(wrapped(finding.summary, label, " " * len(label)))
+        lines.append(wrapped(HINT, "    "))
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (criterion.verdict, name, criterion.statement)
+            for name, finding in self.items()
+            for criterion in (finding.problems or finding.spoken[:1])
+        ]
+        cures = {name: finding.cure for name, finding in self.items() if finding.cure}
+        return fragment(self._heading().plain, rows, cures)
 
 
 def write(path: str | PathLike[str], suffix: str, text: str) -> None:
@@ -151,35 +168,3 @@ def check_suffix(path: str | PathLike[str], suffix: str) -> Path:
             remedy=f"Name it {str(path.with_suffix(suffix)) if path.name else suffix!r}.",
         )
     return path
-
-
-def section(finding: Finding) -> Group:
-    """Return a finding to print alone: all its criteria, and what to do."""
-    heading = Text(f"{finding.title} ", style="bold")
-    heading.append(finding.verdict, style=STYLES[finding.verdict])
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for criterion in finding.criteria:
-        mark = Text(criterion.verdict, style=STYLES[criterion.verdict])
-        table.add_row(mark, Text(criterion.name, style="bold"), escape(criterion.statement))
-    return Group(heading, Text(), table, *_cure(finding))
-
-
-def as_text(renderable: Any) -> str:
-    """Return what rich would print as plain text."""
-    # A file of its own, so that neither colours nor the terminal's width get in.
-    console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
-    console.print(renderable)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
-def _cure(finding: Finding) -> tuple[Any, ...]:
-    """Return what to do about a finding, to print."""
-    if not finding.cure:
-        return ()
-    style = Syntax("", "python", theme="ansi_light", background_color="default")
-    code = style.highlight(finding.cure)
-    code.rstrip()
-    # Neither indented nor wrapped, so that it can be pasted; `crop=False` prints all of it.
-    code.no_wrap, code.overflow = True, "ignore"
-    return Text(), Text(f"What to do ({finding.name}):", style="bold"), code

@@ -23,6 +23,7 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi.audit._across_runs import Run
 from lucidvi.audit._collapse import active_directions
+from lucidvi.audit._making import init_arguments, preset_of
 from lucidvi.audit._sample import Sample
 from lucidvi.audit._subject import Subject, undisturbed
 from lucidvi.errors import DataError, TrainingError
@@ -31,12 +32,8 @@ from lucidvi.inference import canonical_axes, log_mean
 #: Counts a cell that are added to the expected expression before its logarithm is taken, so that
 #: genes that are hardly there do not have the largest fold changes.
 PSEUDO_COUNT = 0.1
-#: Epochs of scvi-tools' KL warm-up, by which its preset is recognised.
-SCVI_WARMUP = 400
 #: One thread a process: sums are then in the same order however many processes there are.
 ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-#: Arguments of saved models that scvi-tools leaves out when it makes them again.
-OUTDATED = ("unlabeled_category", "pretrained_model", "use_cuda", "datamodule")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +117,7 @@ class Recipe:
         """Take all but the data from a model."""
         registry = deepcopy(model.registry_)
         cells = Cells.of(adata, registry["setup_args"].get("layer"))
-        init = dict(model.init_params_["non_kwargs"])
-        for keyword_arguments in model.init_params_["kwargs"].values():
-            init.update(keyword_arguments)
-        init = {name: value for name, value in init.items() if name not in OUTDATED}
+        init = init_arguments(model)
         return cls(type(model), init, train, registry, cells, sample, groups, seed)
 
     def model(self) -> BaseModelClass:
@@ -161,14 +155,6 @@ def training_of(model: BaseModelClass, given: Mapping[str, Any]) -> dict[str, An
     if "preset" in inspect.signature(type(model).train).parameters:
         arguments["preset"] = preset_of(history)
     return arguments | dict(given)
-
-
-def preset_of(history: Mapping[str, Any]) -> str:
-    """Recognise scvi-tools' training by its KL weight, which rises over 400 epochs."""
-    if "kl_weight" not in history:
-        return "lucid"
-    first = float(np.ravel(history["kl_weight"])[0])
-    return "scvi" if first <= 1.5 / SCVI_WARMUP else "lucid"
 
 
 def look(

@@ -15,13 +15,15 @@ from scvi.model.base import BaseModelClass
 import lucidvi
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.audit._checks import CHECKS
-from lucidvi.audit._finding import Finding
+from lucidvi.audit._finding import Finding, Skipped
 from lucidvi.audit._report import Report
 from lucidvi.audit._sample import SPLITS, draw_sample
 from lucidvi.audit._subject import Subject, undisturbed
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, first_few
 
+#: Fewest cells from which anything is concluded.
+N_CELLS_MIN = 20
 #: Parts that a module needs to be audited.
 PARTS = ("inference", "generative", "z_encoder", "n_latent")
 
@@ -71,7 +73,7 @@ def run(
     Raises
     ------
     lucidvi.errors.ModelTypeError
-        If the model is of another kind.
+        If the model is of another kind, or not trained.
     lucidvi.errors.DataError
         If there are no counts or fewer than two cells, or a name of ``checks`` is unknown.
     lucidvi.errors.MissingKeyError
@@ -81,12 +83,12 @@ def run(
     chosen = list(CHECKS) if checks is None else list(checks)
     for name in chosen:
         check_choice("checks", name, CHECKS)
-    adata = model._validate_anndata(adata)
+    adata = cells_of(model, adata)
     check_cells(adata, max_cells, batch_key=batch_key, labels_key=labels_key)
     start = time.perf_counter()
     rng = np.random.default_rng((seed, 0))
     sample = draw_sample(model, adata, batch_key, labels_key, max_cells, rng)
-    subject = Subject(model, adata, sample, seed)
+    subject = Subject(model, adata, sample, seed, batch_key, labels_key)
     findings: dict[str, Finding] = {}
     seconds = {}
     with Progress(transient=True, disable=not progress) as bar:
@@ -95,15 +97,24 @@ def run(
             bar.update(task, description=f"Auditing: {name}")
             begin = time.perf_counter()
             with undisturbed(model.module, seed):
-                findings[name] = CHECKS[name](subject)
+                findings[name] = checked(name, subject)
             seconds[name] = time.perf_counter() - begin
             bar.advance(task)
     about = describe(subject) | {"seconds": seconds, "total_seconds": time.perf_counter() - start}
     return Report(findings, about)
 
 
+def checked(name: str, subject: Subject) -> Finding:
+    """Return what a check makes of a model, or that there are too few cells for it."""
+    check, finding = CHECKS[name]
+    if (n_cells := len(subject.sample.cells)) < N_CELLS_MIN:
+        reason = f"{n_cells} cells are too few to say anything: {N_CELLS_MIN} at least are needed."
+        return Skipped.of(finding, reason)
+    return check(subject)
+
+
 def check_model(model: Any) -> None:
-    """Raise if a model cannot be audited."""
+    """Raise if a model cannot be audited: another kind of model, or one that is not trained."""
     missing = [part for part in PARTS if not hasattr(getattr(model, "module", None), part)]
     if not isinstance(model, BaseModelClass) or missing:
         raise ModelTypeError(
@@ -111,6 +122,22 @@ def check_model(model: Any) -> None:
             + (f", whose module lacks {first_few(missing)}." if missing else "."),
             remedy="Give a SCVI, LinearSCVI or SCANVI, of LucidVI or of scvi-tools.",
         )
+    if not model.is_trained:
+        raise ModelTypeError(
+            f"`model`, a {type(model).__name__}, is not trained: its numbers would be those of "
+            "random weights.",
+            remedy="Train it first, `model.train()`.",
+        )
+
+
+def cells_of(model: BaseModelClass, adata: AnnData | None) -> AnnData:
+    """Return the cells to look at, registered with the model: those of a user, or its own."""
+    if adata is None and model.adata is None:
+        raise DataError(
+            "`model` holds no cells, and `adata` is None.",
+            remedy="Give the cells, `audit.run(model, adata)`.",
+        )
+    return model._validate_anndata(adata)
 
 
 def check_cells(adata: AnnData, max_cells: int, **columns: str | None) -> None:

@@ -8,18 +8,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy import sparse
 from scvi import REGISTRY_KEYS
 
+from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.data import stratified
 
 #: Share of the sample that is held-out cells, where there are enough of them.
 HELD_OUT_SHARE = 0.3
+#: Fewest cells that were held out, or trained on, from which anything is concluded.
+N_MIN = 10
+#: Cells by whose counts two AnnData with the same names are told apart.
+N_COMPARED = 50
+#: Name of a batch or label that is missing.
+MISSING = "(missing)"
 
 SPLITS = {
     "known": "validation and test cells of the model's own training",
     "new": "all cells, none of which the model was trained on",
     "unknown": "none: which cells the model was trained on is not known, so that all numbers are "
     "of cells that may have been trained on",
+    "few": f"none: fewer than {N_MIN} were, so that all numbers are of cells that may have been "
+    "trained on",
 }
 
 
@@ -34,7 +44,7 @@ class Sample:
     held_out
         Which of these were held out of training; none where it is not known.
     split
-        ``"known"``, ``"new"`` or ``"unknown"``, see :data:`SPLITS`.
+        ``"known"``, ``"new"``, ``"unknown"`` or ``"few"``, see :data:`SPLITS`.
     batch, label
         Names of each cell's batch and label, shape ``(n_cells,)``.
     """
@@ -87,9 +97,7 @@ def draw_sample(
     split, held_out = held_out_cells(model, adata)
     manager = model.get_anndata_manager(adata, required=True)
     batch, label = (
-        names(manager, key, adata.n_obs)
-        if column is None
-        else adata.obs[column].astype(str).to_numpy()
+        names(manager, key, adata.n_obs) if column is None else text(adata.obs[column])
         for column, key in (
             (batch_key, REGISTRY_KEYS.BATCH_KEY),
             (labels_key, REGISTRY_KEYS.LABELS_KEY),
@@ -97,13 +105,36 @@ def draw_sample(
     )
     strata = pd.factorize(pd.Series(batch) + "\n" + pd.Series(label))[0]
     out, others = np.flatnonzero(held_out), np.flatnonzero(~held_out)
-    n_out = min(len(out), max(int(HELD_OUT_SHARE * max_cells), max_cells - len(others)))
+    least = max(int(HELD_OUT_SHARE * max_cells), min(N_MIN, max_cells))
+    n_out = min(len(out), max(least, max_cells - len(others)))
     chosen = [
         stratified(strata[part], n, rng, part)
         for part, n in ((out, n_out), (others, max_cells - n_out))
     ]
     cells = np.sort(np.concatenate(chosen))
+    if split == "known":
+        split, held_out, cells = enough(held_out, cells)
     return Sample(cells, held_out[cells], split, batch[cells], label[cells])
+
+
+def enough(held_out: np.ndarray, cells: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
+    """Give up a distinction for which there are too few cells on one side.
+
+    Returns
+    -------
+    What is known of the split, which of all cells were held out, and which are looked at.
+    """
+    if held_out[cells].sum() < N_MIN:
+        return "few", np.zeros_like(held_out), cells
+    if (~held_out[cells]).sum() < N_MIN:
+        return "new", held_out, cells[held_out[cells]]
+    return "known", held_out, cells
+
+
+def text(column: pd.Series) -> np.ndarray:
+    """Names of the values of a column, whatever its type, with one for those that are missing."""
+    names = column.astype(object).map(str).to_numpy(dtype=object)
+    return np.where(pd.isna(column).to_numpy(), MISSING, names).astype(str)
 
 
 def held_out_cells(model: Any, adata: AnnData) -> tuple[str, np.ndarray]:
@@ -115,12 +146,30 @@ def held_out_cells(model: Any, adata: AnnData) -> tuple[str, np.ndarray]:
         train = getattr(model, "train_indices", None)
     if own is not None and not np.isin(adata.obs_names, own.obs_names).any():
         return "new", ~nobody
-    same = own is adata or (own is not None and adata.obs_names.equals(own.obs_names))
+    same = own is adata or (own is not None and is_copy(model, adata, own))
     if not same or train is None or len(train) == 0 or max(train) >= adata.n_obs:
         return "unknown", nobody
     held_out = ~nobody
     held_out[np.asarray(train)] = False
     return ("known" if held_out.any() else "unknown"), held_out
+
+
+def is_copy(model: Any, adata: AnnData, own: AnnData) -> bool:
+    """Whether an AnnData holds a model's own cells in their order, by names and counts.
+
+    Names alone would not do: those of many files are numbers from zero.
+    """
+    if not adata.obs_names.equals(own.obs_names):
+        return False
+    if adata_minify_type(own) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+        return True  # its counts are gone
+    first, second = (
+        model.get_anndata_manager(data, required=True).get_from_registry(REGISTRY_KEYS.X_KEY)[
+            :N_COMPARED
+        ]
+        for data in (adata, own)
+    )
+    return not (sparse.csr_matrix(first) != sparse.csr_matrix(second)).nnz
 
 
 def names(manager: Any, key: str, n_cells: int) -> np.ndarray:

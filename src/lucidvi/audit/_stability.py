@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from rich.progress import Progress
 from scvi.model.base import BaseModelClass
 
 from lucidvi.audit._across_runs import Run, Stability, across_runs
+from lucidvi.audit._cures import Cures
 from lucidvi.audit._retraining import Recipe, look, retrainings, training_of
-from lucidvi.audit._run import check_cells, check_model
-from lucidvi.audit._sample import Sample, draw_sample
+from lucidvi.audit._run import cells_of, check_cells, check_model
+from lucidvi.audit._sample import MISSING, Sample, draw_sample
 from lucidvi.errors import DataError
 
 #: First seed of the retrainings by default: one that nobody's own model is likely to have, since
@@ -81,7 +83,7 @@ def stability(
     Raises
     ------
     lucidvi.errors.ModelTypeError
-        If the model is of another kind.
+        If the model is of another kind, or not trained.
     lucidvi.errors.DataError
         If there are fewer than two runs, seeds are repeated, there are no counts or too few
         cells, or the length of the training is not known.
@@ -92,9 +94,9 @@ def stability(
     """
     check_model(model)
     chosen = check_seeds(n_seeds, seeds)
-    train = training_of(model, train_kwargs or {})
-    adata = model._validate_anndata(adata)
+    adata = cells_of(model, adata)
     check_cells(adata, max_cells, batch_key=batch_key, labels_key=labels_key)
+    train = training_of(model, train_kwargs or {})
     rng = np.random.default_rng((seed, 0))
     sample = draw_sample(model, adata, batch_key, labels_key, max_cells, rng)
     if len(sample.cells) < N_CELLS_MIN:
@@ -121,7 +123,10 @@ def stability(
         bar.update(task, description="Comparing")
         ordered = [given, *(runs[value] for value in chosen)]
         labels = ["given", *(f"seed {value}" for value in chosen)]
-        return across_runs(ordered, labels, names, seed=seed)
+        by_label = has_two_labels(sample.label)
+        cures = Cures.of_model(model, adata, batch_key, labels_key)
+        cures = cures if by_label else replace(cures, labels_key=None)
+        return across_runs(ordered, labels, names, seed=seed, cures=cures)
 
 
 def check_seeds(n_seeds: int, seeds: Sequence[int] | None) -> list[int]:
@@ -153,11 +158,16 @@ def jobs_for(model: BaseModelClass, n_trainings: int) -> int:
     return min(n_trainings, cpu_count()) if model.module.device.type == "cpu" else 1
 
 
+def has_two_labels(label: np.ndarray) -> bool:
+    """Whether cells have two different labels at least."""
+    return len(np.unique(label[label != MISSING])) > 1
+
+
 def two_groups(label: np.ndarray, run: Run) -> tuple[tuple[str, ...], tuple[np.ndarray, ...]]:
     """Names and positions of the two largest labels or, without two, clusters; or none."""
-    if len(np.unique(label)) < 2:
+    if not has_two_labels(label):
         label = np.char.add("cluster ", run.clusters.astype(str))
-    names, sizes = np.unique(label, return_counts=True)
+    names, sizes = np.unique(label[label != MISSING], return_counts=True)
     if len(names) < 2:
         return (), ()
     largest = names[np.argsort(-sizes, kind="stable")[:2]]

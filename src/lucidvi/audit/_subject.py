@@ -15,7 +15,9 @@ from torch import Tensor
 
 from lucidvi import kernels
 from lucidvi._random import isolated_seed
+from lucidvi.audit._cures import Cures
 from lucidvi.audit._directions import direction_losses, predicted_from_preceding
+from lucidvi.audit._priors import CellPriors, inapplicable
 from lucidvi.audit._sample import Sample
 from lucidvi.data import stratified
 from lucidvi.inference import (
@@ -52,12 +54,16 @@ class Subject:
         Those that are looked at.
     seed
         Of everything random.
+    batch_key, labels_key
+        Columns of ``obs`` with batches and labels; None for what the model was set up with.
     """
 
     model: Any
     adata: AnnData
     sample: Sample
     seed: int
+    batch_key: str | None = None
+    labels_key: str | None = None
 
     @property
     def n_latent(self) -> int:
@@ -73,6 +79,12 @@ class Subject:
     def gene_names(self) -> np.ndarray:
         """Names of the model's genes."""
         return np.asarray(self.model.get_var_names()).astype(str)
+
+    @cached_property
+    def cures(self) -> Cures:
+        """What to do about problems, in the terms of the model."""
+        keys = {"batch_key": self.batch_key, "labels_key": self.labels_key}
+        return Cures.of_model(self.model, self.adata, **keys, total=self.latent.total)
 
     def rng(self, *key: int) -> np.random.Generator:
         """Return a generator of its own for each key."""
@@ -138,13 +150,29 @@ class Subject:
     @cached_property
     def latent(self) -> Latent:
         """The encoder's posteriors of all cells of the sample."""
+        state = slice(self.n_latent)
         parts = []
         for _, target in self.targets(np.arange(len(self.sample.cells))):
             q = NormalPosterior.from_distribution(target.q0)
             totals = kernels.row_sums(target.x).squeeze(-1)
-            parts.append((q.loc[:, : self.n_latent], q.scale[:, : self.n_latent], totals))
-        arrays = (torch.cat(part).double().cpu().numpy() for part in zip(*parts, strict=True))
-        return Latent(*arrays)
+            # Of a lower triangular factor, what is of the state comes before the library.
+            factors = q.scale_tril[:, state, state]
+            parts.append((q.loc[:, state], q.scale[:, state], factors, totals))
+        return Latent(*(to_numpy(torch.cat(part)) for part in zip(*parts, strict=True)))
+
+    @cached_property
+    def priors(self) -> CellPriors | None:
+        """The model's priors of all cells of the sample; None where they have no density."""
+        module = self.model.module
+        if inapplicable(module):
+            return None
+        targets = (target for _, target in self.targets(np.arange(len(self.sample.cells))))
+        return CellPriors.of(module, targets)
+
+    @property
+    def prior_variance(self) -> np.ndarray:
+        """Variances of each cell's prior, shape ``(n_cells, n_latent)``; 1 if not known."""
+        return np.ones_like(self.latent.loc) if self.priors is None else self.priors.variance
 
 
 @dataclass(frozen=True)
@@ -155,13 +183,21 @@ class Latent:
     ----------
     loc, scale
         Means and standard deviations, float64, shape ``(n_cells, n_latent)``.
+    scale_tril
+        Factors of the covariances, lower triangular, shape ``(n_cells, n_latent, n_latent)``.
     total
         Total counts, shape ``(n_cells,)``.
     """
 
     loc: np.ndarray
     scale: np.ndarray
+    scale_tril: np.ndarray
     total: np.ndarray
+
+    @property
+    def factor(self) -> np.ndarray:
+        """The standard deviations where the axes are independent, else the factors."""
+        return self.scale_tril if np.tril(self.scale_tril, -1).any() else self.scale
 
 
 @dataclass(frozen=True)

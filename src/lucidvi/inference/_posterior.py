@@ -117,10 +117,19 @@ class PosteriorTarget(Target):
     @cached_property
     def prior(self) -> Distribution:  # type: ignore[override]
         """Prior of all that is latent."""
+        pl = None if self.log_library is not None else self._priors[MODULE_KEYS.PL_KEY]
+        return joined(self.state_prior, pl)
+
+    @property
+    def state_prior(self) -> Distribution:
+        """Prior of the latent state alone, before the softmax of a logistic normal."""
+        return self._priors[MODULE_KEYS.PZ_KEY]
+
+    @cached_property
+    def _priors(self) -> dict[str, Any]:
         with torch.no_grad():
             outputs = self._decode(self.q0.mean)
-        pl = None if self.log_library is not None else outputs[MODULE_KEYS.PL_KEY]
-        return joined(outputs[MODULE_KEYS.PZ_KEY], pl)
+        return {key: outputs.get(key) for key in (MODULE_KEYS.PZ_KEY, MODULE_KEYS.PL_KEY)}
 
     def log_joint(self, z: Tensor) -> Tensor:
         """See :meth:`Target.log_joint`."""

@@ -8,7 +8,7 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.inference import PosteriorTarget, canonical_axes
-from lucidvi.nn import StandardNormal, in_evaluation
+from lucidvi.nn import in_evaluation
 
 #: Most cells that the directions are taken from, drawn with a fixed seed.
 N_CELLS = 5_000
@@ -76,7 +76,7 @@ class CanonicalMixin(BaseModelClass):
     def _check_can_turn(self) -> None:
         """Raise where the latent space cannot be turned."""
         module = self.module
-        if not isinstance(module.prior, StandardNormal) or module.latent_distribution != "normal":
+        if not module.prior.is_rotation_invariant or module.latent_distribution != "normal":
             raise ModelTypeError(
                 "The latent axes of this model cannot be turned: another rotation fits equally "
                 "well with a standard normal prior alone, and the model has the prior "

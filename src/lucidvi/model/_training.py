@@ -11,6 +11,17 @@ from lucidvi._compat import merge_kwargs
 from lucidvi.data import CellSplitter, CheckedAnnDataManager
 from lucidvi.train import PRESETS, TrainingPlan, TrainRunner, plan_arguments
 
+#: Arguments of a training that a model remembers, where they are given, besides those of its plan.
+REMEMBERED = (
+    "train_size",
+    "validation_size",
+    "batch_size",
+    "early_stopping",
+    "datasplitter_kwargs",
+    "plan_kwargs",
+    "preset",
+)
+
 
 class TrainingMixin(UnsupervisedTrainingMixin):
     """Train method of scvi-tools' models, fast."""
@@ -82,6 +93,9 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         lucidvi.errors.TrainingError
             If the loss or a gradient becomes NaN or infinite.
         """
+        arguments = locals()
+        # Not kept in a saved model; whoever trains the model again wants to know.
+        self._trained_with = {name: arguments[name] for name in REMEMBERED if arguments[name]}
         if preset not in PRESETS:
             choices = ", ".join(map(repr, PRESETS))
             raise ValueError(f"`preset` is {preset!r}; it must be one of {choices}.")

@@ -2,7 +2,7 @@
 
 from lucidvi.nn._conditional import ConditionalNormal
 from lucidvi.nn._decoder import Decoder
-from lucidvi.nn._divergence import divergence, log_density
+from lucidvi.nn._divergence import divergence, log_density, log_marginals
 from lucidvi.nn._draws import orthogonal_draws
 from lucidvi.nn._encoder import Encoder
 from lucidvi.nn._evaluation import frozen_batch_norm, in_evaluation
@@ -48,6 +48,7 @@ __all__ = [
     "frozen_batch_norm",
     "in_evaluation",
     "log_density",
+    "log_marginals",
     "make_prior",
     "orthogonal_draws",
     "rotated",

@@ -20,6 +20,24 @@ def log_density(distribution: Distribution, z: Tensor) -> Tensor:
     return density if distribution.event_shape else density.sum(dim=-1)
 
 
+def log_marginals(distribution: Distribution, z: Tensor) -> Tensor:
+    """Log density of each number of a latent state by itself, shape ``(..., n_cells, n_latent)``.
+
+    Parameters
+    ----------
+    distribution
+        Over each number of a state; or over whole states, which has a method ``log_marginals`` or
+        is taken for a normal of its means and variances.
+    z
+        Latent states, shape ``(..., n_cells, n_latent)``.
+    """
+    if not distribution.event_shape:
+        return distribution.log_prob(z)
+    if hasattr(distribution, "log_marginals"):
+        return distribution.log_marginals(z)
+    return Normal(distribution.mean, distribution.stddev, validate_args=False).log_prob(z)
+
+
 def divergence(qz: Distribution, pz: Distribution, z: Tensor) -> Tensor:
     r"""Kullback-Leibler divergence of two distributions over latent states, in nats.
 

@@ -50,6 +50,13 @@ class Mixture(Distribution):
         """Log density, shape ``(..., n_cells)``."""
         return self.of_one.log_prob(value)
 
+    def log_marginals(self, value: Tensor) -> Tensor:
+        """Log density of each number by itself, shape ``(..., n_cells, n_latent)``."""
+        of_one = self.of_one.component_distribution
+        parts = Normal(of_one.mean, of_one.stddev, validate_args=False)
+        log_weights = self.of_one.mixture_distribution.logits.unsqueeze(-1)
+        return (parts.log_prob(value.unsqueeze(-2)) + log_weights).logsumexp(dim=-2)
+
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw, shape ``(*sample_shape, n_cells, n_latent)``."""
         return self.of_one.sample(Size(sample_shape) + self.batch_shape)

@@ -61,6 +61,10 @@ class Prior(nn.Module, ABC):
     n_starting_cells = 0
     #: Number of training cells that :meth:`align` wants; zero if all axes are alike to the prior.
     n_aligning_cells = 0
+    #: Whether every rotation of the latent space leaves the prior as it is.
+    is_rotation_invariant = False
+    #: Names of the covariates that it depends on; cells of equal ones share one prior.
+    covariates: tuple[str, ...] = ()
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()

@@ -13,6 +13,8 @@ from lucidvi.nn._prior import Covariates, Encode, Prior
 class StandardNormal(Prior):
     r"""Prior :math:`z \sim \mathrm{Normal}(0, I)`."""
 
+    is_rotation_invariant = True
+
     def forward(self, z: Tensor, covariates: Covariates, encode: Encode) -> Normal:
         """See :meth:`Prior.forward`."""
         return Normal(torch.zeros_like(z), torch.ones_like(z), validate_args=False)

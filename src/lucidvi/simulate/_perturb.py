@@ -45,6 +45,9 @@ ASSUMPTIONS = (
     "no state that unperturbed cells show.",
     "A count is multiplied, so cells without a count of the genes stay as they are.",
     "Exposures stay those of the cells.",
+    "`lucidvi_effect_sd` is how much the mean effect over the changed cells differs between draws "
+    "of their latent states, in log2 units. It falls with the number of cells, and is not how "
+    "much the effect differs between cells, donors or trainings of the model.",
 )
 
 
@@ -98,8 +101,13 @@ def perturb(
     in ``obsm["X_lucidvi"]`` and of :math:`z` in ``obsm["X_lucidvi_before"]``, the request with its
     assumptions in ``uns["lucidvi_simulation"]``, and ``var`` of the model with
 
-    ``lucidvi_effect``, ``lucidvi_effect_sd``
-        Mean of the effect over the draws, log2, and its standard deviation.
+    ``lucidvi_effect``
+        Log2 fold change of the gene's decoded mean, averaged over the changed cells and the draws.
+    ``lucidvi_effect_sd``
+        Standard deviation between the draws, log2, of that average over the changed cells: the
+        uncertainty of the mean effect that comes from the posteriors of their states. It falls
+        about as one over the root of the number of changed cells, and is not how much the effect
+        differs between cells, donors or trainings of the model.
     ``lucidvi_effect_probability``
         Share of the draws in which it has the sign of the mean; 0.5 where nothing changes.
     ``lucidvi_effect_rank``
