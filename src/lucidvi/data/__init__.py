@@ -2,7 +2,7 @@
 
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch, csr
 from lucidvi.data._counts import check_counts, counts_or_warn
-from lucidvi.data._loaders import CellLoader, CellSplitter, Groups
+from lucidvi.data._loaders import CellLoader, CellSplitter, Groups, WatchedLoader
 from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
 from lucidvi.data._obs import check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
@@ -16,6 +16,7 @@ __all__ = [
     "DeviceCells",
     "Groups",
     "Minibatch",
+    "WatchedLoader",
     "align_genes",
     "check_counts",
     "check_obs",

@@ -15,12 +15,27 @@ from scvi.dataloaders import AnnDataLoader, DataSplitter
 from torch import Tensor
 from torch.utils.data import BatchSampler
 
+from lucidvi._progress import track
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch, as_csr, csr
 
 #: Share of a device's free memory that the counts may take.
 DEVICE_SHARE = 0.5
 #: Minibatches that are prepared ahead where the counts do not fit on the device.
 N_AHEAD = 2
+
+
+class WatchedLoader(AnnDataLoader):
+    """Loader of scvi-tools that shows how far it is, where that takes long.
+
+    All methods of a model but ``train`` read their cells with it.
+    """
+
+    #: What the bar says.
+    description = "Going through the cells"
+
+    def __iter__(self) -> Iterator[Minibatch]:
+        """Yield the minibatches."""
+        return track(super().__iter__(), self.description, len(self))
 
 
 class CellLoader(AnnDataLoader):

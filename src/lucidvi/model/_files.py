@@ -15,6 +15,7 @@ from scvi.data import AnnDataManager
 from scvi.model.base import ArchesMixin
 
 from lucidvi._compat import SAVE_KEYS, reading_by, write_adata
+from lucidvi._progress import Progress
 from lucidvi.data import align_genes
 from lucidvi.errors import FileError, UntrustedFileError
 from lucidvi.files import (
@@ -97,8 +98,9 @@ class SafeFilesMixin:
         adata_path = Path(dir_path, f"{prefix or ''}{kind}")
         backed = adata is not None and adata.isbacked
         before = adata.filename if backed else None
+        saving = Progress("Saving", slow_steps=adata is not None)
         try:
-            with written_whole(path.parent, path.name) as stage:
+            with saving, written_whole(path.parent, path.name) as stage:
                 if adata is not None:
                     write_adata(adata, str(stage / adata_path.name), **anndata_write_kwargs)
                 torch.save(saved, stage / path.name, **(save_kwargs or {}))

@@ -23,6 +23,7 @@ from lucidvi._compat import (
     init_library_size,
 )
 from lucidvi.data import align_genes
+from lucidvi.model._bars import BarsMixin
 from lucidvi.model._canonical import CanonicalMixin
 from lucidvi.model._convert import check_is_scvi_model, convert
 from lucidvi.model._data import DataMixin
@@ -36,6 +37,7 @@ from lucidvi.module import VAE
 
 
 class SCVI(
+    BarsMixin,
     SafeFilesMixin,
     DataMixin,
     LikelihoodMixin,
