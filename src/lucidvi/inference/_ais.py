@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from lucidvi._brief import brief
 from lucidvi.inference._estimate import Estimate
 from lucidvi.inference._hmc import Path
 from lucidvi.inference._target import Target
@@ -25,6 +26,8 @@ class Bracket:
 
     lower: Estimate
     upper: Estimate
+
+    __repr__ = brief
 
     @property
     def width(self) -> Tensor:
