@@ -37,11 +37,12 @@ def one_bar(method: Callable[..., Any]) -> Callable[..., Any]:
         with without_bars():
             return following(*args, **kwargs)
 
+    shown_once.documents = method  # type: ignore[attr-defined]
     return shown_once
 
 
 class BarsMixin(BaseModelClass):
-    """Bars of what scvi-tools computes; comes before the classes that compute it."""
+    """Bars of what scvi-tools computes; comes right before the classes that compute it."""
 
     _data_loader_cls = WatchedLoader
 

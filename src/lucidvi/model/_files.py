@@ -68,7 +68,7 @@ class SafeFilesMixin:
         save_kwargs
             Passed to :func:`torch.save`; of its pickle protocols, the default alone is readable.
         legacy_mudata_format
-            See :meth:`scvi.model.base.BaseModelClass.save`.
+            Has a meaning for models of a MuData alone.
         datamodule
             Source of the data, for a model made without AnnData.
         **anndata_write_kwargs

@@ -27,6 +27,7 @@ from lucidvi.model._bars import BarsMixin
 from lucidvi.model._canonical import CanonicalMixin
 from lucidvi.model._convert import check_is_scvi_model, convert
 from lucidvi.model._data import DataMixin
+from lucidvi.model._documentation import documented
 from lucidvi.model._files import SafeFilesMixin
 from lucidvi.model._inference import InferenceMixin
 from lucidvi.model._likelihood import LikelihoodMixin
@@ -36,14 +37,15 @@ from lucidvi.model._training import TrainingMixin
 from lucidvi.module import VAE
 
 
+@documented
 class SCVI(
-    BarsMixin,
     SafeFilesMixin,
     DataMixin,
     LikelihoodMixin,
     InferenceMixin,
     CanonicalMixin,
     RegistryMixin,
+    BarsMixin,
     EmbeddingMixin,
     RNASeqMixin,
     VAEMixin,
