@@ -7,9 +7,9 @@ a docstring of LucidVI's own says of differences and errors is kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import wraps
-from inspect import cleandoc
+from inspect import cleandoc, signature
 from typing import Any
 
 from lucidvi.model._documentation._additions import ADDITIONS
@@ -48,12 +48,13 @@ def documented(cls: type) -> type:
             member = _passing_on(cls, name, member)
             setattr(cls, name, member)
         function = getattr(member, "__func__", member)
-        function.__doc__ = docstring(name, function.__doc__ or "")
+        names = list(signature(function).parameters)
+        function.__doc__ = docstring(name, function.__doc__ or "", names)
         function.__module__ = cls.__module__  # whose text it is
     return cls
 
 
-def docstring(name: str, before: str) -> str:
+def docstring(name: str, before: str, parameters: Collection[str] | None = None) -> str:
     """Return the docstring of a method.
 
     Parameters
@@ -62,12 +63,15 @@ def docstring(name: str, before: str) -> str:
         Its name.
     before
         The docstring that stands in the code, possibly that of scvi-tools.
+    parameters
+        Names of those that the method has, which are fewer in older versions of scvi-tools; by
+        default all that there is a text of.
     """
     before = cleandoc(before)
     if name in TEXTS:
         kept = [part for part in before.split("\n\n") if part.startswith(KEPT)]
         sections = {title: body for title, body in _sections(before) if title in KEPT_SECTIONS}
-        return TEXTS[name].render(kept, sections)
+        return TEXTS[name].render(kept, sections, parameters)
     return _with(ADDITIONS[name], ELSEWHERE.sub(_spelled_out, before))
 
 

@@ -70,6 +70,7 @@ COMPARISONS = {
             "importance_weighting_kwargs": (
                 "Further arguments of :meth:`get_importance_weights`, as a dictionary."
             ),
+            "dataloader": "",
             "**kwargs": (
                 "Further arguments of ``get_bayes_factors`` of "
                 ":class:`scvi.model.base.DifferentialComputation`, such as "
@@ -105,6 +106,7 @@ COMPARISONS = {
         """,
         {
             "adata": "",
+            "adata_sub": "Cells to score and to write to, if not all of ``adata``. By default all.",
             "sample_key": "Column of ``adata.obs`` with the samples.",
             "batch_size": "Cells in a minibatch. By default 128.",
             "num_cells_posterior": (
@@ -115,6 +117,7 @@ COMPARISONS = {
                 "Degrees of freedom of Student's t components, for heavier tails. By default the "
                 "posteriors themselves, which are normal."
             ),
+            "dataloader": "",
         },
         "",
         """

@@ -47,7 +47,7 @@ EXPRESSION = {
                 "Further arguments of :meth:`get_importance_weights`."
             ),
         },
-        "Shares, or counts at ``library_size`` (linear, not log): a table of shape ``(n_cells, "
+        "Shares, or counts at ``library_size``, linear and not log. A table of shape ``(n_cells, "
         "n_genes)`` with their names; an array of shape ``(n_samples, n_cells, n_genes)`` with "
         "``return_mean=False``; one of shape ``(n_samples_overall, n_genes)`` with "
         "``n_samples_overall``.",

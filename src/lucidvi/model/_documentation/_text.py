@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import cleandoc
 
 WIDTH = 88
+#: Stands for a space at which a line does not end.
+NO_BREAK = "\0"
 
 #: Parameters that say which cells a method reads.
 CELLS = {
@@ -72,7 +75,12 @@ class Text:
     example: str = ""
     reference: str = ""
 
-    def render(self, paragraphs: Sequence[str], sections: Mapping[str, str]) -> str:
+    def render(
+        self,
+        paragraphs: Sequence[str],
+        sections: Mapping[str, str],
+        names: Collection[str] | None = None,
+    ) -> str:
         """Return the docstring.
 
         Parameters
@@ -81,17 +89,20 @@ class Text:
             Come after the summary.
         sections
             Come after what is returned, by title.
+        names
+            Parameters that there are; by default all.
         """
         described = [
             parameter(name, text or SHARED[name.strip("*")])
             for name, text in self.parameters.items()
+            if names is None or name.strip("*") in names
         ]
         bodies = {
             "Parameters": "\n".join(described),
-            "Returns": textwrap.fill(" ".join(self.returns.split()), WIDTH),
+            "Returns": filled(self.returns),
             **sections,
             "Examples": cleandoc(self.example),
-            "References": textwrap.fill(" ".join(self.reference.split()), WIDTH),
+            "References": filled(self.reference),
         }
         written = [
             f"{title}\n{'-' * len(title)}\n{body}" for title, body in bodies.items() if body
@@ -110,7 +121,14 @@ class Addition:
 def parameter(name: str, text: str) -> str:
     """Return the entry of a parameter in a numpy docstring."""
     name = f"**{name}" if name == "kwargs" else name
-    body = textwrap.fill(
-        " ".join(text.split()), WIDTH, initial_indent="    ", subsequent_indent="    "
+    return f"{name}\n{filled(text, indent=4)}"
+
+
+def filled(text: str, indent: int = 0) -> str:
+    """Return a text in lines that part no literal, which Sphinx would not take for one."""
+    whole = re.sub(r"``.*?``", lambda found: found[0].replace(" ", NO_BREAK), text)
+    margin = " " * indent
+    lines = textwrap.fill(
+        " ".join(whole.split()), WIDTH, initial_indent=margin, subsequent_indent=margin
     )
-    return f"{name}\n{body}"
+    return lines.replace(NO_BREAK, " ")
