@@ -106,7 +106,7 @@ COMPARISONS = {
         """,
         {
             "adata": "",
-            "adata_sub": "Cells to score and to write to, if not all of ``adata``. By default all.",
+            "adata_sub": "Cells to score and to write to. By default all of ``adata``.",
             "sample_key": "Column of ``adata.obs`` with the samples.",
             "batch_size": "Cells in a minibatch. By default 128.",
             "num_cells_posterior": (

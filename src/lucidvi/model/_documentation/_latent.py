@@ -115,8 +115,8 @@ LATENT = {
             "data_loader_kwargs": "",
             "**kwargs": "",
         },
-        'Dictionary with the one key ``"reconstruction_loss"`` and the mean over the cells, a tensor '
-        "without axes, or with ``return_mean=False`` a tensor of shape ``(n_cells,)``, in nats.",
+        'Dictionary with the one key ``"reconstruction_loss"`` and the mean over the cells, a '
+        "tensor without axes, or with ``return_mean=False`` a tensor of shape ``(n_cells,)``, in nats.",
         """
         >>> list(model.get_reconstruction_error())
         ['reconstruction_loss']
