@@ -104,8 +104,14 @@ def test_bars_within_a_bar_do_not_double(clock, drawn):
     assert ("Making (counting 3/5)", 0) in bar.drawings  # in time, though no step was done
     assert ("Making (counting 1/5)", 1) in bar.drawings
     assert bar.drawings[-1] == ("Making", 3)
+    with Progress("Auditing", 2) as progress:
+        progress.now("fit")
+        run(clock, 5, 1)
+        progress.advance()
+    assert ("Auditing (fit, counting 3/5)", 0) in drawn[1].drawings
+    assert ("Auditing (fit)", 1) in drawn[1].drawings or drawn[1].drawings[-1] == ("Auditing", 1)
     run(clock, 5, 1)
-    assert len(drawn) == 2  # the next call has one of its own
+    assert len(drawn) == 3  # the next call has one of its own
 
 
 def test_what_a_call_does(clock, drawn):

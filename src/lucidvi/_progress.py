@@ -175,7 +175,7 @@ class Progress:
         self.slow_steps = slow_steps
         self.n_done = 0
         self._is_shown = show
-        self._detail = ""
+        self._detail, self._within = "", ""
         self._bar: Bar | None = None
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -202,9 +202,11 @@ class Progress:
         self._over.set()
         if _thread.outermost is self:
             _thread.outermost = None
+        if self._outer is not None:
+            self._outer._within = ""
         with self._lock:
             if self._bar is not None:
-                self._detail = ""
+                self._detail = self._within = ""
                 self._bar.draw(self._said(), self.n_done)
                 self._bar.close()
                 self._bar = None
@@ -229,11 +231,12 @@ class Progress:
         if not self._is_shown or clock() < self._next:
             return
         steps = "" if inner.total is None else f" {inner.n_done}/{inner.total}"
-        self._detail = f"{inner.description[:1].lower()}{inner.description[1:]}{steps}"
+        self._within = f"{inner.description[:1].lower()}{inner.description[1:]}{steps}"
         self._draw_in_time()
 
     def _said(self) -> str:
-        return f"{self.description} ({self._detail})" if self._detail else self.description
+        details = ", ".join(filter(None, (self._detail, self._within)))
+        return f"{self.description} ({details})" if details else self.description
 
     def _draw_in_time(self) -> None:
         """Draw the bar, not before two seconds have passed, and not too often."""

@@ -30,12 +30,13 @@ class WatchedLoader(AnnDataLoader):
     All methods of a model but ``train`` read their cells with it.
     """
 
-    #: What the bar says.
-    description = "Going through the cells"
+    #: What the bar says, and whether what is done with a minibatch may take seconds.
+    description, slow_steps = "Going through the cells", False
 
     def __iter__(self) -> Iterator[Minibatch]:
         """Yield the minibatches."""
-        return track(super().__iter__(), self.description, len(self))
+        minibatches = super().__iter__()
+        return track(minibatches, self.description, len(self), slow_steps=self.slow_steps)
 
 
 class CellLoader(AnnDataLoader):

@@ -217,6 +217,6 @@ class InferenceMixin(BaseModelClass):
     ) -> Iterator[tuple[dict[str, Any], PosteriorTarget]]:
         """Yield the minibatches and their targets, with a progress bar if it takes long."""
         loader = self._make_data_loader(adata=adata, indices=indices, batch_size=batch_size)
-        loader.description = description
+        loader.description, loader.slow_steps = description, True
         for tensors in loader:
             yield tensors, PosteriorTarget.from_module(self.module, tensors, genes)

@@ -34,6 +34,9 @@ DECADES = 100
 class ShownOnce(Figure):
     """A figure that a notebook shows once, also where it is the value of a cell's last line."""
 
+    def __repr__(self) -> str:
+        return super().__repr__().replace(type(self).__name__, "Figure", 1)
+
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """Leave pyplot, which would show the figure once more at the end of the cell."""
         if "inline" in matplotlib.get_backend().lower():

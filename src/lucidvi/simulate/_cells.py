@@ -126,7 +126,7 @@ class Cells:
             adata=self.adata, indices=self.chosen, batch_size=size
         )
         start = 0
-        loader.description = description
+        loader.description, loader.slow_steps = description, True
         for tensors in loader:
             target = PosteriorTarget.from_module(module, tensors)
             yield slice(start, start + target.n_cells), tensors, target

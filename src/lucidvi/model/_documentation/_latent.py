@@ -116,7 +116,7 @@ LATENT = {
             "**kwargs": "",
         },
         'Dictionary with the one key ``"reconstruction_loss"`` and the mean over the cells, a '
-        "tensor without axes, or with ``return_mean=False`` a tensor of shape ``(n_cells,)``, in nats.",
+        "tensor without axes, or with ``return_mean=False`` one of shape ``(n_cells,)``, in nats.",
         """
         >>> list(model.get_reconstruction_error())
         ['reconstruction_loss']
