@@ -54,6 +54,14 @@ def difference(member: Any) -> str:
     return ""
 
 
+def original(member: Any) -> Any:
+    """Return the method that one with a docstring or a bar of ours passes everything on to."""
+    function = getattr(member, "__func__", member)
+    return getattr(getattr(function, "documents", function), "__func__", None) or getattr(
+        function, "documents", function
+    )
+
+
 def summary(member: Any) -> str:
     return " ".join((inspect.getdoc(member) or "").split("\n\n")[0].split())
 
@@ -70,7 +78,7 @@ def rows() -> Iterator[tuple[str, str, str, str]]:
         theirs = defining_class(scvi.model.SCVI, name)
         ours = defining_class(SCVI, name)
         kind = "" if callable(getattr(SCVI, name)) else " (property)"
-        if vars(ours)[name] is vars(theirs)[name]:
+        if original(vars(ours)[name]) is original(vars(theirs)[name]):
             yield f"`{name}`{kind}", f"`{theirs.__name__}`", "the same code", ""
             continue
         known, own = parameters(scvi.model.SCVI, name), parameters(SCVI, name)

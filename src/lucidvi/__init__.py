@@ -4,22 +4,30 @@ from importlib import import_module
 from importlib.metadata import version
 from types import ModuleType
 
+from lucidvi._progress import settings
+
 __version__ = version("lucidvi")
 
 #: What users call, imported when it is first asked for: torch and scvi-tools take seconds.
 _PARTS = (
     "atlas",
     "audit",
+    "checks",
+    "data",
     "distributions",
     "errors",
+    "files",
     "inference",
+    "kernels",
     "model",
     "module",
+    "nn",
     "pl",
     "simulate",
+    "train",
 )
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "settings"]
 
 
 def __getattr__(name: str) -> ModuleType:

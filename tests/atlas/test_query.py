@@ -95,17 +95,16 @@ def test_one_progress_bar_for_all_parts(reference, simulate, monkeypatch):
     """Of cells of known and new batches, in parts; it counts every block."""
     shown = []
 
-    def track(sequence, description, disable, total):
+    def track(sequence, description, total):
         items = list(sequence)
-        shown.append((description, disable, total == len(items)))
+        shown.append((description, total == len(items)))
         return items
 
     monkeypatch.setattr(_place, "BLOCK", 16)
-    for module in ("atlas._map", "model._inference"):
-        monkeypatch.setattr(f"lucidvi.{module}.track", track)
+    monkeypatch.setattr("lucidvi.atlas._map.track", track)
     reference.map(simulate(150, seed=3, n_batches=3))
     reference.map(simulate(30, seed=3, n_batches=1))
-    assert shown == [("Mapping", False, True), ("Mapping", True, True)]
+    assert shown == [("Placing cells", True)] * 2
 
 
 def test_nothing_holds_the_cells_afterwards(reference, query):

@@ -49,7 +49,7 @@ def test_darker_is_higher():
 
 def test_new_axes():
     ax = pl.integration(result())
-    assert plt.get_fignums() == []
+    assert ax.figure is plt.gcf()
     assert ax.get_xlabel() == "1,200 cells, 4 labels, 2 batches"
     rows = [tick.get_text() for tick in ax.get_yticklabels()]
     expected = "bio conservation, NMI, batch correction, iLISI, total, total, seconds"

@@ -5,30 +5,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from lucidvi import pl
-from lucidvi.atlas import Calibration
-from lucidvi.atlas._calibration import Setting
-
-
-@pytest.fixture
-def calibration():
-    """Labels of 400 cells whose votes say too little."""
-    rng = np.random.default_rng(0)
-    truth = rng.uniform(0.5, 1, size=400)
-    settings = (
-        Setting(
-            new_batch=new_batch,
-            information=1.0,
-            smoothing=0.1,
-            power=2.0,
-            distance=np.ones(400, np.float32),
-            agreement=np.zeros(400, np.float32),
-            confidence_raw=np.float32(0.4 + truth / 2),
-            confidence=np.float32(truth),
-            right=rng.random(400) < truth,
-        )
-        for new_batch in (False, True)
-    )
-    return Calibration(True, tuple(settings))
 
 
 @pytest.mark.parametrize("new_batch", [False, True])

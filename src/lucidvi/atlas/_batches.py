@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
-from scvi.utils import track
 from torch import Tensor
 
+from lucidvi._progress import track
 from lucidvi.atlas._query import Query, categories, nothing_is_trained
 from lucidvi.inference import PosteriorTarget, information, refine
 from lucidvi.model import SCVI
@@ -27,8 +27,6 @@ BATCH_SIZE = 128
 N_COMPARED, STAY, N_STAY = (32, 64, 128, 256), 0.25, 8
 #: Cells times batches that are decoded at once.
 N_AT_ONCE = 512
-#: New batches from which a progress bar is shown.
-MANY = 5
 #: Share of the genes from which on the encoder's states are taken, and not refined ones.
 ENCODED = 0.5
 #: Standard deviation of a gene's shift before anything is seen, in nats.
@@ -104,12 +102,11 @@ def model_of_query(reference: SCVI, query: Query) -> tuple[SCVI, list[NewBatch]]
         model: Any = SCVI.load_query_data(stand_in.of(query.sample), reference)
     model.is_trained_ = True
     model.module.eval()
-    groups = (
-        np.flatnonzero(query.group[query.sample] == i) for i in range(len(query.new_batches))
-    )
-    n_groups = len(query.new_batches)
-    bar = track(groups, "Learning batches", disable=n_groups < MANY, total=n_groups)
-    return model, [learn_batch(model, cells, query.genes) for cells in bar]
+    group = query.group[query.sample]
+    return model, [
+        learn_batch(model, np.flatnonzero(group == i), query.genes)
+        for i in track(range(len(query.new_batches)), "Learning batches", slow_steps=True)
+    ]
 
 
 def learn_batch(

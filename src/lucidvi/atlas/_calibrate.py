@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
-from scvi.utils import track
 
+from lucidvi._progress import track
 from lucidvi.atlas._batches import NewBatch, learn_batch
 from lucidvi.atlas._calibration import Calibration, Setting
 from lucidvi.atlas._labels import N_NEIGHBOURS
@@ -27,8 +27,6 @@ N_CELLS, N_CELLS_MIN = 1_000, 20
 SHARES = (1.0, 0.5, 0.2)
 #: Batches, at most, of which each is taken for a new one.
 N_NEW = 8
-#: Groups from which a progress bar is shown.
-LONG = 5
 SEED = 0
 
 
@@ -91,15 +89,17 @@ def calibrate(
     for genes in masks:
         genes[information.argmax()] = True  # so that there is one
     tasks = [(genes, *kind) for genes in masks for kind in kinds.items()]
-    few = sum(len(groups) for groups in kinds.values()) < LONG
-    learned = {group.batch: _as_new(model, group) for groups in kinds.values() for group in groups}
+    all_groups = [group for groups in kinds.values() for group in groups]
+    learned = {
+        group.batch: _as_new(model, group) for group in track(all_groups, "Learning batches")
+    }
     settings = [
         _setting(
             new_batch,
             float(information[genes].sum()),
             [_judged(model, group, learned[group.batch], genes) for group in groups],
         )
-        for genes, new_batch, groups in track(tasks, "Calibrating", disable=few)
+        for genes, new_batch, groups in track(tasks, "Calibrating")
     ]
     return Calibration(held_out, tuple(settings), float(comparable.mean()))
 

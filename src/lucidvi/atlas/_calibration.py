@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lucidvi._brief import brief
 from lucidvi.atlas._novelty import novelty
 from lucidvi.atlas._reliability import expected_calibration_error, probabilities, reliability
 
@@ -64,6 +65,8 @@ class Calibration:
     held_out: bool
     settings: tuple[Setting, ...]
     share_compared: float = 0.0
+
+    __repr__ = brief
 
     @property
     def n_cells(self) -> int:

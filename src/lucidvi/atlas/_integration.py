@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
-from rich.progress import Progress
 from scipy import sparse
 from scvi.model.base import BaseModelClass
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi._progress import Progress, track
 from lucidvi.atlas._baselines import principal_components, seeded, timed, trained_scvi
 from lucidvi.atlas._scored import ScoredCells, checked_embedding, scored_cells
 from lucidvi.atlas._scores import METRICS, Embedded, metrics_for, scib, scores, totals
@@ -155,7 +155,7 @@ def integration(
     batch_key = batch_key or setup_args.get("batch_key")
     cells = scored_cells(adata, labels_key, batch_key, max_cells, seed)
     counts = _counts(adata, setup_args.get("layer"))
-    train = {"enable_progress_bar": progress, **(train_kwargs or {})}
+    train = {"enable_progress_bar": False, **(train_kwargs or {})}
     computed: dict[str, Callable[[], Any]] = {
         PCA: partial(principal_components, counts),
         SCVI: partial(trained_scvi, counts, adata.obs, setup_args, train),
@@ -163,18 +163,20 @@ def integration(
     todo = _embeddings(adata, against, computed)
     known: Any = model
     embedded, seconds = {}, {}
-    with Progress(transient=True, disable=not progress) as bar:
-        task = bar.add_task("Embedding the cells", total=len(todo) + 1)
+    n_steps = 2 * (1 + len(todo))  # each is computed and scored
+    with Progress("Scoring", n_steps, show=progress, slow_steps=True) as steps:
         with seeded(seed):
             embedded[MODEL] = known.get_latent_representation()
             seconds[MODEL] = getattr(model, "training_seconds_", np.nan)
             before = principal_components(counts)
             for name, compute in todo.items():
-                bar.update(task, advance=1, description=f"Embedding the cells: {name}")
+                steps.advance()
+                steps.now(f"embedding by {name}")
                 embedded[name], taken = timed(compute)
                 seconds[name] = taken if compute is computed.get(name) else np.nan
         with seeded(seed):
-            found = score_all(embedded, cells, before, bar)
+            steps.advance()
+            found = score_all(embedded, cells, before)
     return Integration(
         found,
         pd.Series(seconds, name="seconds"),
@@ -191,7 +193,6 @@ def score_all(
     embedded: Mapping[str, NDArray],
     cells: ScoredCells,
     before: NDArray[np.float32],
-    bar: Progress | None = None,
 ) -> pd.DataFrame:
     """Return the table of scores, see :class:`Integration`.
 
@@ -203,17 +204,14 @@ def score_all(
         Those that are scored.
     before
         Principal components of all cells.
-    bar
-        Progress bar that is open.
     """
-    bar = bar or Progress(disable=True)
     chosen = cells.positions
     rows = {}
-    for name, states in embedded.items():
+    for name, states in track(embedded.items(), "Scoring", len(embedded), slow_steps=True):
         states = checked_embedding(states, name, len(before))[chosen]
         one = Embedded(states, cells.labels, cells.batches, before[chosen])
-        task = bar.add_task(f"Scoring: {name}", total=len(metrics_for(one)))
-        found = scores(one, done=partial(bar.advance, task))
+        with Progress(f"Scoring {name}", len(metrics_for(one))) as progress:
+            found = scores(one, done=progress.advance)
         columns = {(METRICS[metric].group, metric): value for metric, value in found.items()}
         rows[name] = columns | {(TOTALS, group): value for group, value in totals(found).items()}
     table = pd.DataFrame.from_dict(rows, orient="index")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
-from scvi.utils import track
 
+from lucidvi._progress import Progress, track
 from lucidvi._random import isolated_seed
 from lucidvi.atlas._batches import NewBatch, model_of_query
 from lucidvi.atlas._calls import calls, check_rates
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 #: Where latent means and standard deviations are, in ``obsm`` of references and of results.
 LOC, SCALE = "X_lucidvi", "X_lucidvi_scale"
 SEED = 0
-#: Blocks from which a progress bar is shown.
-LONG = 5
 
 
 def map_query(
@@ -39,14 +37,34 @@ def map_query(
 ) -> AnnData:
     """See :meth:`Reference.map`."""
     check_rates(reference, novelty_rate, min_confidence)
+    with Progress("Mapping", total=4, slow_steps=True) as progress:
+        return _mapped(
+            reference, query, batch_key, layer, gene_key, novelty_rate, min_confidence, progress
+        )
+
+
+def _mapped(
+    reference: Reference,
+    query: AnnData,
+    batch_key: str | None,
+    layer: str | None,
+    gene_key: str | None,
+    novelty_rate: float,
+    min_confidence: float,
+    progress: Progress,
+) -> AnnData:
     query = with_tables_in_memory(query)
     given = read_query(query, reference.model, batch_key, layer, gene_key, reference.cells.var)
     summary = _summary(reference, given)
+    progress.advance()
     given = given.thinned_to(reference.depth * summary["share_of_expression"])
     with isolated_seed(SEED):  # loaders and weights that are drawn
         model, batches = model_of_query(reference.model, given)
+        progress.advance()
         placed = _placed(reference, model, given, batches)
         model.deregister_manager(model.adata)  # scvi-tools would hold the cells until it ends
+    progress.advance()
+    progress.now("labels")
     out = AnnData(obs=query.obs.copy(), var=query.var.copy())
     out.obsm[LOC], out.obsm[SCALE] = placed.states.loc, placed.states.scale
     found = calls(
@@ -69,14 +87,14 @@ def map_query(
 
 
 def _placed(reference: Reference, model: Any, given: Query, batches: Sequence[NewBatch]) -> Placed:
-    """Place the cells, with one progress bar for all of them if they are many."""
+    """Place the cells, with one progress bar for all of them."""
     placed = Placed.empty(len(given.obs), model.module.n_latent)
     sizes = [
         n for cells in given.parts for n in np.unique(given.group[cells], return_counts=True)[1]
     ]
     n_blocks = sum(len(blocks(n)) for n in sizes)
     found = _blocks_placed(reference, model, given, batches)
-    for cells, block in track(found, "Mapping", disable=n_blocks < LONG, total=n_blocks):
+    for cells, block in track(found, "Placing cells", n_blocks):
         placed.put(cells, block)
     return placed
 

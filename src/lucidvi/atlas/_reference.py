@@ -16,6 +16,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
+from lucidvi._progress import Progress
 from lucidvi._random import isolated_seed
 from lucidvi.atlas._calibrate import calibrate
 from lucidvi.atlas._calibration import Calibration
@@ -116,10 +117,13 @@ class Reference:
         obs = {key: pd.Categorical(category_texts(known.adata.obs[key])) for key in keys}
         if batch_key is not None:
             obs[batch_key] = _batches(known)
-        with isolated_seed(SEED):  # loaders and weights that are drawn
+        making = Progress("Making the reference", total=3, slow_steps=True)
+        with making, isolated_seed(SEED):  # loaders and weights that are drawn
             mean, variance = known.get_latent_representation(return_dist=True)
             var = id_columns(known.adata.var).join(gene_weights(known))
+            making.advance()
             without_data = _without_data(known)
+            making.advance()
             cells = AnnData(
                 obs=pd.DataFrame(obs, index=known.adata.obs_names.astype(str)),
                 var=var,

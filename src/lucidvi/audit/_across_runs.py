@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
+from lucidvi._brief import brief
 from lucidvi.audit._agreement import (
     leiden,
     matched_correlation,
@@ -51,6 +52,8 @@ class Run:
     directions: np.ndarray
     n_used: int
     log_fold_change: np.ndarray | None = None
+
+    __repr__ = brief
 
     @property
     def n_neighbours(self) -> int:

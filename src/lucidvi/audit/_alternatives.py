@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from lucidvi._brief import brief
 from lucidvi.audit._subject import Subject, to_numpy
 from lucidvi.distributions import (
     CountLikelihood,
@@ -164,6 +165,8 @@ class Comparison:
     null_evaluated: np.ndarray
     log_total_fit: np.ndarray
     log_total_evaluated: np.ndarray
+
+    __repr__ = brief
 
 
 def comparison(subject: Subject, likelihood: str) -> Comparison:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from lucidvi.audit._finding import Criterion, Finding, Skipped, Verdict
 from lucidvi.pl import PLOTS
+from lucidvi.pl._axes import detached_axes
 
 #: What each verdict means, of the whole report.
 MEANINGS: dict[Verdict, str] = {
@@ -83,7 +84,7 @@ def figure(finding: Finding) -> dict[str, str] | None:
         return None
     # Within the style from the start: an axis' properties are read when it is made.
     with style.context(FIGURES):
-        ax = PLOTS[finding.name](finding)
+        ax = PLOTS[finding.name](finding, ax=detached_axes())
         if not ax.has_data():  # it says what the page says
             return None
         drawn = io.BytesIO()

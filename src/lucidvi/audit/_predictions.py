@@ -10,6 +10,7 @@ from scipy import sparse
 from torch import Tensor
 
 from lucidvi import kernels
+from lucidvi._brief import brief
 from lucidvi.audit._predictive import BOUNDS, quantile_residuals
 from lucidvi.audit._subject import Subject, to_numpy
 from lucidvi.distributions import CountLikelihood, Normal
@@ -61,6 +62,8 @@ class Predictions:
     correlated: np.ndarray
     log_observed: np.ndarray
     log_predicted: np.ndarray
+
+    __repr__ = brief
 
 
 def predictions(subject: Subject) -> Predictions:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import scvi
 from anndata import AnnData
-from rich.progress import Progress
 from scvi.model.base import BaseModelClass
 
 import lucidvi
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi._progress import Progress
 from lucidvi.audit._checks import CHECKS
 from lucidvi.audit._finding import Finding, Skipped
 from lucidvi.audit._report import Report
@@ -91,15 +91,14 @@ def run(
     subject = Subject(model, adata, sample, seed, batch_key, labels_key)
     findings: dict[str, Finding] = {}
     seconds = {}
-    with Progress(transient=True, disable=not progress) as bar:
-        task = bar.add_task("Auditing", total=len(chosen))
+    with Progress("Auditing", len(chosen), show=progress, slow_steps=True) as steps:
         for name in chosen:
-            bar.update(task, description=f"Auditing: {name}")
+            steps.now(name)
             begin = time.perf_counter()
             with undisturbed(model.module, seed):
                 findings[name] = checked(name, subject)
             seconds[name] = time.perf_counter() - begin
-            bar.advance(task)
+            steps.advance()
     about = describe(subject) | {"seconds": seconds, "total_seconds": time.perf_counter() - start}
     return Report(findings, about)
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 from joblib import cpu_count
-from rich.progress import Progress
 from scvi.model.base import BaseModelClass
 
+from lucidvi._progress import Progress
 from lucidvi.audit._across_runs import Run, Stability, across_runs
 from lucidvi.audit._cures import Cures
 from lucidvi.audit._retraining import Recipe, look, retrainings, training_of
@@ -108,19 +108,20 @@ def stability(
     sample = Sample(
         sample.cells, np.zeros_like(sample.held_out), "unknown", sample.batch, sample.label
     )
-    with Progress(transient=True, disable=not progress) as bar:
-        task = bar.add_task("Looking at the given model", total=1 + len(chosen))
+    with Progress("Retraining", 1 + len(chosen), show=progress, slow_steps=True) as steps:
+        steps.now("looking at the model")
         given = look(model, adata, sample, (), seed)
         names, groups = two_groups(sample.label, given)
         if groups:
             given = look(model, adata, sample, groups, seed)
-        bar.update(task, advance=1, description="Retraining")
+        steps.advance()
+        steps.now("")
         recipe = Recipe.of(model, adata, sample, groups, train, seed)
         runs: dict[int, Run] = {}
         for value, run in retrainings(recipe, chosen, n_jobs or jobs_for(model, len(chosen))):
             runs[value] = run
-            bar.advance(task)
-        bar.update(task, description="Comparing")
+            steps.advance()
+        steps.now("comparing")
         ordered = [given, *(runs[value] for value in chosen)]
         labels = ["given", *(f"seed {value}" for value in chosen)]
         by_label = has_two_labels(sample.label)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lucidvi.cli._console import errors_end_it
+from lucidvi.cli._console import at_work, errors_end_it
 from lucidvi.cli._files import load_model, read_cells
 
 #: Models of scvi-tools that LucidVI has no reader of its own for.
@@ -48,11 +48,12 @@ def audit(
         for path, suffix in ((html, ".html"), (json, ".json")):
             if path is not None:
                 check_suffix(path, suffix)  # now, not after minutes
-        cells = read_cells(data)
-        model = load_model(model_dir, cells, RUN_BY_SCVI, trust, "audited", layer)
-        report = run(
-            model, seed=seed, batch_key=batch_key, labels_key=labels_key, max_cells=max_cells
-        )
+        with at_work():
+            cells = read_cells(data)
+            model = load_model(model_dir, cells, RUN_BY_SCVI, trust, "audited", layer)
+            report = run(
+                model, seed=seed, batch_key=batch_key, labels_key=labels_key, max_cells=max_cells
+            )
         Console().print(report, crop=False)
         for path, write in ((html, report.to_html), (json, report.to_json)):
             if path is not None:

@@ -5,7 +5,7 @@ from lucidvi.data._cells import Cells, DeviceCells, Minibatch, csr
 from lucidvi.data._counts import check_counts, counts_or_warn
 from lucidvi.data._equality import category_text, category_texts, plain_category
 from lucidvi.data._fields import MatchedJointObsField, MatchedObsField
-from lucidvi.data._loaders import CellLoader, CellSplitter, Groups
+from lucidvi.data._loaders import CellLoader, CellSplitter, Groups, WatchedLoader
 from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
 from lucidvi.data._matching import Column, category_codes, check_columns_of_query, matched_codes
 from lucidvi.data._obs import check_layer, check_obs
@@ -26,6 +26,7 @@ __all__ = [
     "MatchedObsField",
     "Minibatch",
     "Reader",
+    "WatchedLoader",
     "align_genes",
     "call",
     "category_codes",

@@ -15,12 +15,28 @@ from scvi.dataloaders import AnnDataLoader, DataSplitter
 from torch import Tensor
 from torch.utils.data import BatchSampler
 
+from lucidvi._progress import track
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch, as_csr, csr
 
 #: Share of a device's free memory that the counts may take.
 DEVICE_SHARE = 0.5
 #: Minibatches that are prepared ahead where the counts do not fit on the device.
 N_AHEAD = 2
+
+
+class WatchedLoader(AnnDataLoader):
+    """Loader of scvi-tools that shows how far it is, where that takes long.
+
+    All methods of a model but ``train`` read their cells with it.
+    """
+
+    #: What the bar says, and whether what is done with a minibatch may take seconds.
+    description, slow_steps = "Going through the cells", False
+
+    def __iter__(self) -> Iterator[Minibatch]:
+        """Yield the minibatches."""
+        minibatches = super().__iter__()
+        return track(minibatches, self.description, len(self), slow_steps=self.slow_steps)
 
 
 class CellLoader(AnnDataLoader):

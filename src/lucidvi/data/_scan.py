@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lucidvi._progress import Progress
 from lucidvi.data._blocks import Block, blocks
 from lucidvi.errors import DataError
 
@@ -23,8 +24,10 @@ def scan(
     Stops at the first block with an invalid value. All blocks are added to ``digests``.
     """
     cells = np.zeros(0 if matrix is None else matrix.shape[0], dtype=bool)
-    with np.errstate(invalid="ignore"):
+    total = None if matrix is None else int(np.prod(matrix.shape))
+    with np.errstate(invalid="ignore"), Progress("Checking the counts", total) as progress:
         for block in blocks(matrix, place):
+            progress.advance(block.n_rows * block.n_columns)
             if not _is_valid(block, place, is_count_data):
                 return False, cells
             if is_count_data:

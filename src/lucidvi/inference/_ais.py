@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from lucidvi._brief import brief
+from lucidvi._progress import track
 from lucidvi.inference._estimate import Estimate
 from lucidvi.inference._hmc import Path
 from lucidvi.inference._target import Target
@@ -25,6 +27,8 @@ class Bracket:
 
     lower: Estimate
     upper: Estimate
+
+    __repr__ = brief
 
     @property
     def width(self) -> Tensor:
@@ -135,7 +139,7 @@ def _adapted_steps(path: Path, betas: Tensor, n_pilots: int) -> Tensor:
     point = path.at(path.start.sample((n_pilots,)))
     step = torch.full_like(point.log_joint[0], FIRST_STEP)
     steps = []
-    for beta in betas[1:-1].tolist():
+    for beta in track(betas[1:-1].tolist(), "Adapting steps"):
         point, acceptance = path.transition(point, beta, step)
         step = step * (RATE * (acceptance.mean(dim=0) - ACCEPTANCE)).exp()
         step = step.clamp(*STEPS)
@@ -148,7 +152,8 @@ def _forward(path: Path, betas: Tensor, steps: Tensor, n_chains: int) -> Tensor:
     point = path.at(path.start.sample((n_chains,)))
     rises = betas.diff().tolist()
     log_weights = rises[0] * (point.log_joint - point.log_start)
-    for beta, rise, step in zip(betas[1:-1].tolist(), rises[1:], steps, strict=True):
+    path_up = zip(betas[1:-1].tolist(), rises[1:], steps, strict=True)
+    for beta, rise, step in track(path_up, "Annealing", len(steps)):
         point, _ = path.transition(point, beta, step)
         log_weights = log_weights + rise * (point.log_joint - point.log_start)
     return log_weights

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from lucidvi._brief import brief
 from lucidvi.inference._tails import normal_k, pareto_k_hat
 
 #: An estimate is trusted up to this Pareto k, or less with few weights; above, the variance of the
@@ -49,6 +50,8 @@ class Estimate:
     k_hat: Tensor
     k_normal: Tensor
     n_weights: int
+
+    __repr__ = brief
 
     @classmethod
     def from_log_weights(cls, log_weights: Tensor, draws: Tensor | None = None) -> Estimate:

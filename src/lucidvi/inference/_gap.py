@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from lucidvi._brief import brief
 from lucidvi.inference._ais import ais
 from lucidvi.inference._bounds import elbo
 from lucidvi.inference._estimate import Estimate
@@ -37,6 +38,8 @@ class InferenceGap:
     elbo: Tensor
     elbo_refined: Tensor
     marginal: Estimate
+
+    __repr__ = brief
 
     @property
     def amortization_gap(self) -> Tensor:

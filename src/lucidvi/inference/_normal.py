@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
+from lucidvi._brief import brief
 from lucidvi.inference._target import Target
 
 
@@ -28,6 +29,8 @@ class NormalPosterior:
 
     loc: Tensor
     scale_tril: Tensor
+
+    __repr__ = brief
 
     @classmethod
     def from_distribution(cls, q: Distribution) -> NormalPosterior:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from lucidvi import distributions, kernels, module
+from lucidvi._brief import brief
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.data import csr
 from lucidvi.distributions import CountLikelihood
@@ -47,6 +48,8 @@ class PosteriorTarget(Target):
     q0: Distribution
     #: Which genes were measured, a mask of shape ``(n_genes,)``; None for all.
     genes: Tensor | None = None
+
+    __repr__ = brief
 
     @classmethod
     def from_module(

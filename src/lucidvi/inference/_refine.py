@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lucidvi._brief import brief
 from lucidvi.checks import check_choice
 from lucidvi.inference._natural_gradient import State
 from lucidvi.inference._normal import FAMILIES, NormalPosterior
@@ -46,6 +47,8 @@ class Refined:
     elbo_before: Tensor
     elbo: Tensor
     n_steps: Tensor
+
+    __repr__ = brief
 
 
 def refine(

@@ -15,6 +15,7 @@ from scvi.data import AnnDataManager
 from scvi.model.base import ArchesMixin
 
 from lucidvi._compat import SAVE_KEYS, reading_by, write_adata
+from lucidvi._progress import Progress
 from lucidvi.data import align_genes, check_is_anndata
 from lucidvi.errors import UntrustedFileError
 from lucidvi.files import (
@@ -70,7 +71,7 @@ class SafeFilesMixin:
         save_kwargs
             Passed to :func:`torch.save`; of its pickle protocols, the default alone is readable.
         legacy_mudata_format
-            See :meth:`scvi.model.base.BaseModelClass.save`.
+            Has a meaning for models of a MuData alone.
         datamodule
             Source of the data, for a model made without AnnData.
         **anndata_write_kwargs
@@ -97,8 +98,13 @@ class SafeFilesMixin:
         adata_path = Path(dir_path, f"{prefix or ''}{kind}")
         backed = adata is not None and adata.isbacked
         before = adata.filename if backed else None
+        saving = Progress("Saving", slow_steps=adata is not None)
         try:
-            with writable(path.parent), written_whole(path.parent, path.name, overwrite) as stage:
+            with (
+                saving,
+                writable(path.parent),
+                written_whole(path.parent, path.name, overwrite) as stage,
+            ):
                 if adata is not None:
                     write_adata(adata, str(stage / adata_path.name), **anndata_write_kwargs)
                 torch.save(saved, stage / path.name, **(save_kwargs or {}))

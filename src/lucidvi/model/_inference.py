@@ -13,7 +13,6 @@ import torch
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass
-from scvi.utils import track
 
 from lucidvi import kernels
 from lucidvi.checks import cell_positions, name_positions
@@ -22,9 +21,6 @@ from lucidvi.inference import Estimate, PosteriorTarget, inference_gap, refine
 from lucidvi.model._differential import check_column
 from lucidvi.model._queries import query
 from lucidvi.model._refined import RefinedPosterior
-
-#: Minibatches from which a progress bar is shown.
-LONG = 5
 
 OWN_PARAMETERS = (
     "The cells' batches {} have no cell that the model was trained on, so the decoder has no "
@@ -213,7 +209,8 @@ class InferenceMixin(BaseModelClass):
         genes: np.ndarray | None,
         description: str,
     ) -> Iterator[tuple[dict[str, Any], PosteriorTarget]]:
-        """Yield the minibatches and their targets, with a progress bar if there are many."""
+        """Yield the minibatches and their targets, with a progress bar if it takes long."""
         loader = self._make_data_loader(adata=adata, indices=indices, batch_size=batch_size)
-        for tensors in track(loader, description, disable=len(loader) < LONG):
+        loader.description, loader.slow_steps = description, True
+        for tensors in loader:
             yield tensors, PosteriorTarget.from_module(self.module, tensors, genes)

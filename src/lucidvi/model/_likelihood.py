@@ -21,6 +21,7 @@ from torch.distributions import (
 )
 
 from lucidvi._compat import check_adata_or_dataloader
+from lucidvi._progress import track
 from lucidvi.checks import check_choice
 from lucidvi.inference import Estimate, PosteriorTarget, Target, iwae, refined_ais
 from lucidvi.model._queries import query
@@ -89,8 +90,10 @@ class LikelihoodMixin(BaseModelClass):
             METHODS[method](
                 PosteriorTarget.from_module(self.module, tensors), n_mc_samples, **kwargs
             )
-            for tensors in self._minibatches(
-                adata, indices, batch_size, dataloader, data_loader_kwargs
+            for tensors in track(
+                self._minibatches(adata, indices, batch_size, dataloader, data_loader_kwargs),
+                "Estimating the likelihood",
+                slow_steps=True,
             )
         ]
         estimate = Estimate.concatenate(parts)

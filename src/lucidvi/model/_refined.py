@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
+from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, MINIFY_TYPE_UNS_KEY
 from lucidvi.errors import DataError
 
@@ -55,6 +56,18 @@ class RefinedPosterior:
     obs_names: np.ndarray
     slots: tuple[str, str, str]
     positions: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        n_cells, n_latent = self.loc.shape
+        gain = f"{np.mean(self.elbo - self.elbo_before):+.3g}" if n_cells else "0"
+        family = "diagonal" if self.scale_tril is None else "full"
+        return brief(
+            self,
+            f"{n_cells:,} cells",
+            f"{n_latent} latent dimensions",
+            f"family={family!r}",
+            f"ELBO {gain} nats a cell",
+        )
 
     @classmethod
     def concatenate(cls, parts: Sequence[RefinedPosterior]) -> RefinedPosterior:

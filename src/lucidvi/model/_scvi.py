@@ -23,10 +23,12 @@ from lucidvi._compat import (
     ADATA_MINIFY_TYPE,
 )
 from lucidvi.data import align_genes, check_is_anndata
+from lucidvi.model._bars import BarsMixin
 from lucidvi.model._canonical import CanonicalMixin
 from lucidvi.model._convert import check_is_scvi_model, convert
 from lucidvi.model._data import DataMixin
 from lucidvi.model._differential import DifferentialMixin
+from lucidvi.model._documentation import documented
 from lucidvi.model._expression import ExpressionMixin
 from lucidvi.model._files import SafeFilesMixin
 from lucidvi.model._inference import InferenceMixin
@@ -40,6 +42,7 @@ from lucidvi.model._training import TrainingMixin
 from lucidvi.module import VAE
 
 
+@documented
 class SCVI(
     SafeFilesMixin,
     QueryMixin,
@@ -50,6 +53,7 @@ class SCVI(
     InferenceMixin,
     CanonicalMixin,
     RegistryMixin,
+    BarsMixin,
     EmbeddingMixin,
     RNASeqMixin,
     VAEMixin,

@@ -8,6 +8,7 @@ from typing import Any
 from scvi.model.base import UnsupervisedTrainingMixin
 
 from lucidvi._compat import merge_kwargs
+from lucidvi._progress import settings
 from lucidvi.data import CellSplitter, CheckedAnnDataManager
 from lucidvi.train import PRESETS, TrainingPlan, TrainRunner, plan_arguments
 
@@ -109,6 +110,8 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         plan_kwargs = merge_kwargs(plan_config, plan_kwargs, name="plan")
         if issubclass(self._training_plan_cls, TrainingPlan):
             plan_kwargs = plan_arguments(chosen, plan_kwargs)
+        if not settings.progress_bars:
+            trainer_kwargs.setdefault("enable_progress_bar", False)
         start = time.perf_counter()
         result = super().train(
             max_epochs=max_epochs,

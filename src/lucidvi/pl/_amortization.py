@@ -27,7 +27,7 @@ def amortization(finding: Amortization, ax: Axes | None = None) -> Axes:
     finding
         Of :func:`lucidvi.audit.run`, ``report["amortization"]``.
     ax
-        Where to draw; by default a new figure, which ``.figure`` of the result shows.
+        Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 
     Returns
     -------

@@ -1,10 +1,12 @@
-"""What the plots share: axes without pyplot, colours, thresholds as lines."""
+"""What the plots share: figures that pyplot shows, colours, thresholds as lines."""
 
 from __future__ import annotations
 
+import sys
 import textwrap
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -29,10 +31,42 @@ N_LETTERS = 40
 DECADES = 100
 
 
+class ShownOnce(Figure):
+    """A figure that a notebook shows once, also where it is the value of a cell's last line."""
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace(type(self).__name__, "Figure", 1)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """Leave pyplot, which would show the figure once more at the end of the cell."""
+        if "inline" in matplotlib.get_backend().lower():
+            sys.modules["matplotlib.pyplot"].close(self)
+        return {}  # what it looks like is said by those who show figures
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Return a new figure: pyplot's current one where pyplot is in use, as in a notebook.
+
+    Parameters
+    ----------
+    size
+        Width and height in inches.
+    """
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None:  # nobody would see it, and nobody would close it
+        return Figure(figsize=size, layout="constrained")
+    return pyplot.figure(FigureClass=ShownOnce, figsize=size, layout="constrained")
+
+
+def detached_axes() -> Axes:
+    """Return axes of a new figure that pyplot does not know of, for pages and files."""
+    return Figure(figsize=SIZE, layout="constrained").subplots()
+
+
 def axes_or_new(ax: Axes | None) -> Axes:
-    """Return the axes, or those of a new figure that pyplot does not know of."""
+    """Return the axes, or those of a new figure, see :func:`new_figure`."""
     if ax is None:
-        ax = Figure(figsize=SIZE, layout="constrained").subplots()
+        ax = new_figure(SIZE).subplots()
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 

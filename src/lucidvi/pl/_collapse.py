@@ -25,7 +25,7 @@ def collapse(finding: Collapse, ax: Axes | None = None) -> Axes:
     finding
         Of :func:`lucidvi.audit.run`, ``report["collapse"]``.
     ax
-        Where to draw; by default a new figure, which ``.figure`` of the result shows.
+        Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 
     Returns
     -------

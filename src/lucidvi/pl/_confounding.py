@@ -28,7 +28,7 @@ def confounding(finding: Confounding, ax: Axes | None = None) -> Axes:
     finding
         Of :func:`lucidvi.audit.run`, ``report["confounding"]``.
     ax
-        Where to draw; by default a new figure, which ``.figure`` of the result shows.
+        Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 
     Returns
     -------

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lucidvi.pl._axes import GREY, axes_or_new
+from lucidvi.pl._axes import GREY, axes_or_new, new_figure
 
 if TYPE_CHECKING:
     from lucidvi.simulate import DesignResult
@@ -35,15 +35,15 @@ def design(result: DesignResult) -> Figure:
 
     Returns
     -------
-    A figure with a panel for each depth: power against the cells of a donor, a line for each
-    number of donors, with 95 % intervals of the simulation; below its title the range of the false
-    discovery rates.
+    A new figure, which pyplot (and a notebook) shows, with a panel for each depth: power against
+    the cells of a donor, a line for each number of donors, with 95 % intervals of the simulation;
+    below its title the range of the false discovery rates.
     """
     table = result.table
     depths, donors = np.unique(table["depth"]), np.unique(table["donors"])
     colours = colormaps["viridis"](np.linspace(*COLOURS, len(donors)))
     size = (PANEL[0] * len(depths) + BESIDE, PANEL[1])
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(size)
     panels = figure.subplots(1, len(depths), sharey=True, squeeze=False)[0]
     for ax, depth in zip(panels, depths, strict=True):
         at_depth = table[table["depth"] == depth]

@@ -38,7 +38,7 @@ def fit(finding: Fit, ax: Axes | None = None) -> Axes:
     finding
         Of :func:`lucidvi.audit.run`, ``report["fit"]``.
     ax
-        Where to draw; by default a new figure, which ``.figure`` of the result shows.
+        Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 
     Returns
     -------

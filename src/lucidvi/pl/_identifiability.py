@@ -22,7 +22,7 @@ def identifiability(finding: Identifiability, ax: Axes | None = None) -> Axes:
     finding
         Of :func:`lucidvi.audit.run`, ``report["identifiability"]``.
     ax
-        Where to draw; by default a new figure, which ``.figure`` of the result shows.
+        Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 
     Returns
     -------

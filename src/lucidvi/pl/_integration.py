@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lucidvi.pl._axes import SIZE, shortened
+from lucidvi.pl._axes import SIZE, new_figure, shortened
 
 if TYPE_CHECKING:
     from lucidvi.atlas import Integration
@@ -32,7 +31,7 @@ def integration(result: Integration, ax: Axes | None = None) -> Axes:
     result
         Of :func:`lucidvi.atlas.integration`.
     ax
-        Where to draw; by default a new figure, which ``.figure`` of the result shows.
+        Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 
     Returns
     -------
@@ -44,7 +43,7 @@ def integration(result: Integration, ax: Axes | None = None) -> Axes:
     n_rows = max(places.values()) + (0 if result.seconds.isna().all() else 1)
     if ax is None:
         size = (max(SIZE[0], 1.6 + COLUMN * len(table)), ROW * n_rows + 1.3)
-        ax = Figure(figsize=size, layout="constrained").subplots()
+        ax = new_figure(size).subplots()
     for (group, metric), row in places.items():
         if metric:
             _draw_row(ax, row, table[(group, metric)].to_numpy(dtype=float))

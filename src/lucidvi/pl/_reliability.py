@@ -27,7 +27,7 @@ def reliability(
     new_batch
         Of cells that were labelled by cells of other batches only, as those of a new batch are.
     ax
-        Where to draw; by default a new figure, which ``.figure`` of the result shows.
+        Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 
     Returns
     -------

@@ -32,7 +32,7 @@ def stability(finding: Stability, ax: Axes | None = None) -> Axes:
     finding
         Of :func:`lucidvi.audit.stability`.
     ax
-        Where to draw; by default a new figure, which ``.figure`` of the result shows.
+        Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 
     Returns
     -------

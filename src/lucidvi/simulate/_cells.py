@@ -14,7 +14,6 @@ import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
-from scvi.utils import track
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -27,8 +26,6 @@ from lucidvi.nn import in_evaluation
 
 #: Values, of cells x genes, of a minibatch, and most cells of one.
 MINIBATCH, MOST_CELLS = 2**20, 512
-#: Minibatches from which a progress bar is shown.
-LONG = 5
 #: What scvi-tools says of cells that are to be trained on.
 FOR_TRAINING = ".* has fewer than 3 cells"
 
@@ -116,7 +113,7 @@ class Cells:
     def minibatches(
         self, description: str
     ) -> Iterator[tuple[slice, dict[str, Any], PosteriorTarget]]:
-        """Yield which cells, their tensors and their target, with a progress bar if they are many.
+        """Yield which cells, their tensors and their target, with a progress bar if it takes long.
 
         Parameters
         ----------
@@ -129,7 +126,8 @@ class Cells:
             adata=self.adata, indices=self.chosen, batch_size=size
         )
         start = 0
-        for tensors in track(loader, description, disable=len(loader) < LONG):
+        loader.description, loader.slow_steps = description, True
+        for tensors in loader:
             target = PosteriorTarget.from_module(module, tensors)
             yield slice(start, start + target.n_cells), tensors, target
             start += target.n_cells

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
-from scvi.utils import track
 
+from lucidvi._progress import track
 from lucidvi.errors import FileError
 
 Values = list[Any]
@@ -86,7 +86,7 @@ def run_repeats(
         runs = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
             delayed(_numbered)(function, repeat) for repeat in missing
         )
-        for repeat, values in track(runs, "Repeating", total=len(missing), disable=not missing):
+        for repeat, values in track(runs, "Repeating", len(missing), slow_steps=True):
             kept.add(repeat, values)
     return [kept.results[repeat] for repeat in repeats]
 

@@ -68,8 +68,9 @@ class DesignResult:
         }
 
     def __repr__(self) -> str:
+        table = self.table.round(3).to_string(max_rows=6)
         asked = f"{self.changing}, effect={self.request['effect']}, test={self.request['test']!r}"
-        return f"DesignResult({asked}, rate={self.request['rate']})\n{self.table.round(3)}"
+        return f"DesignResult({asked}, rate={self.request['rate']})\n{table}"
 
 
 def grid_of(cells: Any, donors: Any, depth: Any) -> tuple[tuple[int, int, float], ...]:

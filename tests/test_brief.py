@@ -1,0 +1,174 @@
+"""Results show what they hold in a few lines, however many numbers that are."""
+
+import dataclasses
+import inspect
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.distributions import Normal
+
+import lucidvi
+from lucidvi import atlas, audit, inference, model, simulate
+from lucidvi._brief import brief
+from lucidvi.atlas._calibration import Setting
+from lucidvi.inference import Estimate, NormalPosterior
+
+#: Most lines and letters of a line.
+LINES, LETTERS = 10, 110
+N, K, G = 300, 10, 2_000
+
+
+def vector():
+    return torch.linspace(-600, -500, N)
+
+
+def estimate():
+    return Estimate(vector(), vector(), vector(), vector(), vector(), 1000)
+
+
+def normal():
+    return NormalPosterior(torch.zeros(N, K), torch.eye(K).expand(N, K, K))
+
+
+def arrays(cls, **others):
+    """Make an instance whose arrays have as many numbers as those of real data."""
+    values = {}
+    for field in dataclasses.fields(cls):
+        kind = str(field.type)
+        values[field.name] = others.get(
+            field.name,
+            {f"long_name_{i}": np.zeros((N, G)) for i in range(20)}
+            if "dict" in kind
+            else np.zeros((N, G))
+            if "ndarray" in kind
+            else 5,
+        )
+    return cls(**values)
+
+
+def setting():
+    numbers = {f.name: 0.5 for f in dataclasses.fields(Setting)}
+    long = {f.name: np.zeros(N) for f in dataclasses.fields(Setting) if "NDArray" in str(f.type)}
+    return Setting(**{**numbers, **long})
+
+
+def refined(family="diagonal", n=N):
+    return model.RefinedPosterior(
+        loc=np.zeros((n, K)),
+        scale=np.ones((n, K)),
+        scale_tril=np.zeros((n, K, K)) if family == "full" else None,
+        library=np.full(n, 612.0),
+        elbo_before=np.full(n, -630.0),
+        elbo=np.full(n, -627.25),
+        n_steps=np.full(n, 3),
+        obs_names=np.array([f"cell{i}" for i in range(n)]),
+        slots=("scvi_latent_qzm", "scvi_latent_qzv", "_scvi_observed_lib_size"),
+    )
+
+
+def target():
+    return inference.PosteriorTarget(
+        torch.nn.Sequential(*(torch.nn.Linear(9, 9) for _ in range(50))),
+        {"batch": torch.zeros(N, 1)},
+        torch.zeros(N, G),
+        torch.zeros(N, 1),
+        Normal(torch.zeros(N, K), torch.ones(N, K)),
+    )
+
+
+def plan():
+    columns = ["cells", "donors", "depth", "power", "power_se", "fdr", "fdr_se", "n_repeats"]
+    table = pd.DataFrame(np.ones((200, 8)), columns=columns)
+    request = {"effect": -2.0, "share": 0.05, "rate": 0.05, "test": "pseudobulk"}
+    return simulate.DesignResult(table, request, pd.Series([0.2]), "5% of the genes", ("None.",))
+
+
+#: Instances, by class.
+RESULTS = {
+    atlas.Calibration: lambda: atlas.Calibration(True, tuple(setting() for _ in range(6)), 1.0),
+    audit.Comparison: lambda: arrays(audit.Comparison),
+    audit.Predictions: lambda: arrays(audit.Predictions),
+    audit.Run: lambda: audit.Run(np.zeros((N, K)), np.eye(K), K, np.zeros(G)),
+    inference.Bracket: lambda: inference.Bracket(estimate(), estimate()),
+    inference.Estimate: estimate,
+    inference.InferenceGap: lambda: inference.InferenceGap(vector(), vector(), estimate()),
+    inference.NormalPosterior: normal,
+    inference.PosteriorTarget: target,
+    inference.Refined: lambda: inference.Refined(normal(), vector(), vector(), vector()),
+    model.RefinedPosterior: refined,
+    simulate.DesignResult: plan,
+}
+#: Those that show themselves otherwise, or are shown by other tests: reports, and numbers alone.
+ELSEWHERE = {atlas.Integration, atlas.Reference, audit.Report}
+
+
+def holds_arrays(cls):
+    holders = ("ndarray", "NDArray", "Tensor", "DataFrame", "AnnData", "tuple[Setting")
+    holders += tuple(each.__name__ for each in RESULTS)
+    return any(name in str(field.type) for field in dataclasses.fields(cls) for name in holders)
+
+
+def test_every_result_that_holds_arrays_is_here():
+    public = {
+        value
+        for part in lucidvi._PARTS
+        for value in (
+            getattr(getattr(lucidvi, part), name)
+            for name in getattr(getattr(lucidvi, part), "__all__", ())
+        )
+        if inspect.isclass(value) and dataclasses.is_dataclass(value)
+    }
+    findings = {cls for cls in public if issubclass(cls, audit.Finding)}
+    assert {cls for cls in public - findings - ELSEWHERE if holds_arrays(cls)} == set(RESULTS)
+
+
+@pytest.mark.parametrize("cls", RESULTS, ids=lambda cls: cls.__name__)
+def test_a_few_lines(cls):
+    text = repr(RESULTS[cls]())
+    lines = text.splitlines()
+    assert text.startswith(f"{cls.__name__}(")
+    assert len(lines) <= LINES
+    assert max(map(len, lines)) <= LETTERS
+    assert "array([" not in text
+    assert "tensor([" not in text
+
+
+def test_refined_posterior():
+    first = "RefinedPosterior(300 cells, 10 latent dimensions, family='diagonal', ELBO +2.75 nats"
+    assert repr(refined()).startswith(first)
+    assert "elbo_before -630, elbo -627.2" in repr(refined())  # their means
+    assert "scale_tril (300, 10, 10)" in repr(refined("full"))
+    assert "family='full'" in repr(refined("full"))
+    assert "0 cells" in repr(refined(n=0))
+
+
+def test_values_of_any_kind():
+    @dataclasses.dataclass
+    class Held:
+        name: str = "a" * 100
+        number: float = 1 / 3
+        nothing: None = None
+        finite: object = None
+        flags: object = None
+        names: object = None
+        empty: object = None
+        scalar: object = None
+        hidden: object = dataclasses.field(default=1, repr=False)
+        __repr__ = brief
+
+    held = Held(
+        finite=np.array([np.nan, 1.0, np.inf, 3.0]),
+        flags=np.array([True, False]),
+        names=np.array(["a", "b"]),
+        empty=np.zeros(0),
+        scalar=np.float32(0.5),
+    )
+    text = " ".join(repr(held).split())
+    assert "number=0.3333" in text
+    assert "a" * 41 not in text
+    assert "means: finite 2, flags 0.5" in text
+    assert "names (2)" in text
+    assert "empty (0)" in text
+    assert "hidden" not in text
