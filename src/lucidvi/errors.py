@@ -43,6 +43,10 @@ class GeneMismatchError(DataError):
     """The data lack genes of the model."""
 
 
+class ArgumentError(LucidVIError, TypeError):
+    """A function was given an argument that it does not take."""
+
+
 class ModelTypeError(LucidVIError, TypeError):
     """A model is of a class that cannot be used here."""
 

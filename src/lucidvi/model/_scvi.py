@@ -23,6 +23,7 @@ from lucidvi._compat import (
     init_library_size,
 )
 from lucidvi.data import align_genes
+from lucidvi.model._arguments import check_constructor
 from lucidvi.model._canonical import CanonicalMixin
 from lucidvi.model._convert import check_is_scvi_model, convert
 from lucidvi.model._data import DataMixin
@@ -118,6 +119,7 @@ class SCVI(
         latent_distribution: Literal["normal", "ln"] = "normal",
         **kwargs: Any,
     ) -> None:
+        check_constructor(self, kwargs, type(self).setup_anndata)
         super().__init__(adata, registry)
         shown = {
             "n_hidden": n_hidden,
@@ -129,8 +131,9 @@ class SCVI(
             "latent_distribution": latent_distribution,
         }
         self._module_kwargs = {**shown, "use_observed_lib_size": use_observed_lib_size, **kwargs}
-        self._model_summary_string = "SCVI model with the following parameters: \n" + ", ".join(
-            f"{name}: {value}" for name, value in shown.items()
+        self._model_summary_string = (
+            "LucidVI's SCVI model with the following parameters: \n"
+            + ", ".join(f"{name}: {value}" for name, value in shown.items())
         )
         if self._module_init_on_train:
             self.module = None

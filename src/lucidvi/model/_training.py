@@ -7,9 +7,17 @@ from typing import Any
 
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from lucidvi._compat import merge_kwargs
+from lucidvi.checks import check_choice
 from lucidvi.data import CellSplitter
-from lucidvi.train import PRESETS, TrainingPlan, TrainRunner, plan_arguments
+from lucidvi.model._arguments import as_mapping, check_training, check_values
+from lucidvi.train import (
+    PRESETS,
+    TrainingPlan,
+    TrainRunner,
+    plan_arguments,
+    quiet_lightning,
+    say_which,
+)
 
 
 class TrainingMixin(UnsupervisedTrainingMixin):
@@ -75,40 +83,68 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             gene, with a learning rate of up to 2e-2 in one cycle, and the weight of the KL term
             rising over the first 30 % of the training. ``"scvi"``: as scvi-tools trains.
 
+        A training that is stopped by hand (Ctrl-C, a notebook's stop button) after its first
+        epoch returns, with a line that says after how many epochs, and leaves a model that is
+        trained that far. Whatever ends a training, the model keeps its last good weights and is
+        in evaluation mode.
+
         Raises
         ------
-        ValueError
-            If the preset does not exist.
+        lucidvi.errors.ArgumentError
+            If an argument does not exist, here or in one of the dictionaries.
+        lucidvi.errors.DataError
+            If the preset does not exist, or an argument has a value that makes no sense.
         lucidvi.errors.TrainingError
             If the loss or a gradient becomes NaN or infinite.
+        KeyboardInterrupt
+            If the training is stopped by hand before the end of its first epoch, and the model
+            was not trained before.
         """
-        if preset not in PRESETS:
-            choices = ", ".join(map(repr, PRESETS))
-            raise ValueError(f"`preset` is {preset!r}; it must be one of {choices}.")
+        check_choice("preset", preset, PRESETS)
         chosen = PRESETS[preset]
-        if max_epochs is None:
-            n_cells = getattr(self.adata if datamodule is None else datamodule, "n_obs", None)
-            max_epochs = None if n_cells is None else chosen.max_epochs(n_cells)
-        plan_kwargs = merge_kwargs(plan_config, plan_kwargs, name="plan")
+        plan_kwargs = as_mapping("plan_config", plan_config) | as_mapping(
+            "plan_kwargs", plan_kwargs
+        )
+        datasplitter_kwargs = as_mapping("datasplitter_kwargs", datasplitter_kwargs)
+        trainer_kwargs = as_mapping("trainer_config", trainer_config) | trainer_kwargs
+        check_training(self, trainer_kwargs, plan_kwargs, datasplitter_kwargs)
+        check_values(max_epochs, batch_size, train_size, validation_size, plan_kwargs.get("lr"))
+        n_cells = getattr(self.adata if datamodule is None else datamodule, "n_obs", None)
         if issubclass(self._training_plan_cls, TrainingPlan):
             plan_kwargs = plan_arguments(chosen, plan_kwargs)
+            if preset == "lucid" and max_epochs is not None and n_cells is not None:
+                say_which(max_epochs, n_cells, plan_kwargs["lr"])
+        if max_epochs is None and n_cells is not None:
+            max_epochs = chosen.max_epochs(n_cells)
+        if "callbacks" in trainer_kwargs:  # scvi-tools adds its own to the very list
+            trainer_kwargs["callbacks"] = as_list(trainer_kwargs["callbacks"])
         start = time.perf_counter()
-        result = super().train(
-            max_epochs=max_epochs,
-            accelerator=accelerator,
-            devices=devices,
-            train_size=train_size,
-            validation_size=validation_size,
-            shuffle_set_split=shuffle_set_split,
-            load_sparse_tensor=load_sparse_tensor,
-            batch_size=batch_size or chosen.batch_size,
-            early_stopping=early_stopping,
-            datasplitter_kwargs=datasplitter_kwargs,
-            plan_kwargs=plan_kwargs,
-            datamodule=datamodule,
-            trainer_config=trainer_config,
-            **trainer_kwargs,
-        )
-        before = getattr(self, "training_seconds_", 0.0)
-        self.training_seconds_ = before + time.perf_counter() - start
-        return result
+        try:
+            with quiet_lightning():
+                return super().train(
+                    max_epochs=max_epochs,
+                    accelerator=accelerator,
+                    devices=devices,
+                    train_size=train_size,
+                    validation_size=validation_size,
+                    shuffle_set_split=shuffle_set_split,
+                    load_sparse_tensor=load_sparse_tensor,
+                    batch_size=batch_size or chosen.batch_size,
+                    early_stopping=early_stopping,
+                    datasplitter_kwargs=datasplitter_kwargs,
+                    plan_kwargs=plan_kwargs,
+                    datamodule=datamodule,
+                    **trainer_kwargs,
+                )
+        finally:
+            before = getattr(self, "training_seconds_", 0.0)
+            self.training_seconds_ = before + time.perf_counter() - start
+            if self.is_trained_:
+                self.preset_ = preset
+
+
+def as_list(callbacks: Any) -> list[Any]:
+    """Return a list of its own with one callback, some, or none."""
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
