@@ -80,13 +80,12 @@ def _has_length(cells: Any) -> bool:
     return cells is None or hasattr(cells, "__len__")
 
 
+def _is_mask_of_none(cells: NDArray[Any], n_cells: int) -> bool:
+    return cells.dtype.kind == "b" and len(cells) == n_cells and not cells.any()
+
+
 def _positions(cells: Any, i: int, names: pd.Index) -> NDArray[np.integer]:
-    is_mask = getattr(cells, "dtype", None) == bool
-    if (
-        cells is None
-        or len(cells) == 0
-        or (is_mask and len(cells) == len(names) and not any(cells))
-    ):
+    if cells is None or len(cells) == 0 or _is_mask_of_none(np.asarray(cells), len(names)):
         return np.array([], dtype=np.int64)
     argument = f"external_indexing[{i}]"
     positions = cell_positions(cells, names, argument)

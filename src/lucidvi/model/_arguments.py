@@ -41,7 +41,7 @@ SYNONYMS = {
 OTHER_WAYS = {
     "seed": "scvi.settings.seed = 0 before the model is made.",
     "random_state": "scvi.settings.seed = 0 before the model is made.",
-    "verbose": "`enable_progress_bar=False` for no bar; messages follow `scvi.settings.verbosity`.",
+    "verbose": "`enable_progress_bar=False`, or a level of messages, `scvi.settings.verbosity`.",
     "n_samples": 'plan_kwargs={"objective": lucidvi.train.ImportanceWeighted(n_samples=5)}',
 }
 #: What :class:`SCVI` reads from the data and hands to its module.
@@ -125,7 +125,7 @@ def accepted_by_trainer(model: Any) -> set[str] | None:
 
 
 def places(model: Any) -> dict[str, tuple[set[str] | None, str]]:
-    """Accepted names by the places of a training's arguments, and the code that sets one."""
+    """Return accepted names by the places of a training's arguments, and code that sets one."""
     trainer = accepted_by_trainer(model)
     train = None if trainer is None else trainer | keywords(type(model).train)
     in_plan = 'model.train(plan_kwargs={{"{0}": {1}}})'
@@ -225,10 +225,8 @@ def check_constructor(model: Any, given: dict[str, Any], setup: Callable[..., An
         networks["posterior_kwargs"] = POSTERIORS[posterior]
     for argument, network in networks.items():
         names = (keywords_of(network) or set()) | layers
-        arguments = as_mapping(argument, given.get(argument))
-        check_arguments(
-            f"`{argument}`", arguments, names - {"n_in", "n_out", "n_input", "n_output"}
-        )
+        names = names - {"n_in", "n_out", "n_input", "n_output"}
+        check_arguments(f"`{argument}`", as_mapping(argument, given.get(argument)), names)
 
 
 def as_mapping(name: str, value: Any) -> dict[str, Any]:

@@ -131,9 +131,9 @@ class SCVI(
             "latent_distribution": latent_distribution,
         }
         self._module_kwargs = {**shown, "use_observed_lib_size": use_observed_lib_size, **kwargs}
+        parameters = ", ".join(f"{name}: {value}" for name, value in shown.items())
         self._model_summary_string = (
-            "LucidVI's SCVI model with the following parameters: \n"
-            + ", ".join(f"{name}: {value}" for name, value in shown.items())
+            f"LucidVI {type(self).__name__} model with the following parameters: \n{parameters}"
         )
         if self._module_init_on_train:
             self.module = None

@@ -114,6 +114,6 @@ COLLAPSED = (
 )
 TOO_SHORT = (
     " after {} updates: a training this short (below {}) does not tell whether the posterior "
-    "collapses. Train longer, model.train(); if it does collapse, a new model with "
+    "collapses. Train longer; if it then does, a new model with "
     "model.train(plan_kwargs={{'free_bits': 0.5}})."
 )

@@ -70,7 +70,7 @@ class TrainingBar(ScviProgressBar):
             bar.close()
 
 
-def replace_bar(trainer: Trainer) -> None:
+def replace_bar(trainer: Any) -> None:
     """Give a trainer :class:`TrainingBar` in the place of scvi-tools' bar."""
     for i, callback in enumerate(trainer.callbacks):
         if type(callback) is ScviProgressBar:
