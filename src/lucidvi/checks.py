@@ -94,9 +94,10 @@ def check_arguments(
     for name in given:
         if name in accepted:
             continue
-        remedy = (elsewhere or {}).get(name) or did_you_mean(
-            name, accepted, f"it takes {', '.join(map(repr, accepted)) or 'no arguments'}."
-        )
+        listed = ", ".join(map(repr, accepted)) or "no arguments"
+        if len(accepted) > SHORT_LIST:
+            listed = f"{len(accepted)} others, which its documentation lists"
+        remedy = (elsewhere or {}).get(name) or did_you_mean(name, accepted, f"it takes {listed}.")
         raise ArgumentError(f"{function} does not take `{name}`.", remedy=remedy)
 
 

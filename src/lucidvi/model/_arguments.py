@@ -26,8 +26,6 @@ SYNONYMS = {
     "num_epochs": "max_epochs",
     "learning_rate": "lr",
     "wd": "weight_decay",
-    "use_gpu": "accelerator",
-    "use_cuda": "accelerator",
     "gpus": "devices",
     "frequency": "check_val_every_n_epoch",
     "test_size": "validation_size",
@@ -39,6 +37,8 @@ SYNONYMS = {
 }
 #: What no argument sets.
 OTHER_WAYS = {
+    "use_gpu": 'model.train(accelerator="gpu")',
+    "use_cuda": 'model.train(accelerator="gpu")',
     "seed": "scvi.settings.seed = 0 before the model is made.",
     "random_state": "scvi.settings.seed = 0 before the model is made.",
     "verbose": "`enable_progress_bar=False`, or a level of messages, `scvi.settings.verbosity`.",
@@ -80,7 +80,7 @@ def keywords_of(cls: type) -> set[str] | None:
     """Names of the arguments that a class takes; None if it takes any, as a user's own may."""
     names: set[str] = set()
     for base in cls.__mro__:
-        if "__init__" not in vars(base):
+        if "__init__" not in vars(base) or base is object:
             continue
         init = vars(base)["__init__"]
         names |= keywords(init)
@@ -184,10 +184,17 @@ def check_training(
         Names the argument, and the nearest one or the place that it has.
     """
     table = places(model)
+    name = type(model).__name__
+    elsewhere = [
+        (keywords(type(model).__init__), f"{name}(adata, {{0}}={{1}})"),
+        (keywords_of(model._module_cls), f"{name}(adata, {{0}}={{1}})"),
+        (keywords(type(model).setup_anndata), f"{name}.setup_anndata(adata, {{0}}={{1}})"),
+    ]
     given = (trainer_kwargs, plan_kwargs, datasplitter_kwargs)
     for (place, (here, _)), arguments in zip(table.items(), given, strict=True):
         if here is not None:
-            others = [entry for name, entry in table.items() if name != place]
+            others = [entry for other, entry in table.items() if other != place]
+            others += elsewhere
             check_arguments(place, arguments, here, remedies(arguments, here, others))
 
 
@@ -219,6 +226,7 @@ def check_constructor(model: Any, given: dict[str, Any], setup: Callable[..., An
             elsewhere[argument] = "leave it out: it follows from the data."
         check_arguments(f"{name}()", given, here, elsewhere)
     layers = keywords_of(scvi.nn.FCLayers) or set()
+    as_mapping("prior_kwargs", given.get("prior_kwargs"))
     posterior = given.get("posterior", "diagonal")
     networks = {"extra_encoder_kwargs": Encoder, "extra_decoder_kwargs": Decoder}
     if posterior in POSTERIORS:

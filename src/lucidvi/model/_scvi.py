@@ -148,6 +148,19 @@ class SCVI(
             self.module.minified_data_type = self.minified_data_type
         self.init_params_ = self._get_init_params(locals())
 
+    @property
+    def summary_string(self) -> str:
+        """What the model is, whether it is trained, and by which preset."""
+        preset = getattr(self, "preset_", None)
+        lines = super().summary_string.splitlines()
+        if preset is not None:
+            is_status = [line.startswith("Training status") for line in lines]
+            lines[is_status.index(True)] += f" (preset: {preset})"
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.summary_string
+
     def _module_dimensions(self) -> dict[str, Any]:
         """Read from the registry what the module has to know of the data."""
         field_registries = self.registry["field_registries"]

@@ -113,7 +113,7 @@ COLLAPSED = (
     "model.train(plan_kwargs={{'free_bits': 0.5}}), and see lucidvi.audit.run(model)."
 )
 TOO_SHORT = (
-    " after {} updates: a training this short (below {}) does not tell whether the posterior "
+    " at update {}: a training of fewer than {} updates does not tell whether the posterior "
     "collapses. Train longer; if it then does, a new model with "
     "model.train(plan_kwargs={{'free_bits': 0.5}})."
 )
