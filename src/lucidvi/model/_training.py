@@ -15,6 +15,7 @@ from lucidvi.train import (
     TrainingPlan,
     TrainRunner,
     plan_arguments,
+    process_put_back,
     quiet_lightning,
     say_which,
 )
@@ -120,7 +121,7 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             trainer_kwargs["callbacks"] = as_list(trainer_kwargs["callbacks"])
         start = time.perf_counter()
         try:
-            with quiet_lightning():
+            with quiet_lightning(), process_put_back():
                 return super().train(
                     max_epochs=max_epochs,
                     accelerator=accelerator,

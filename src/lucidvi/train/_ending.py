@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 
 from lucidvi.train._faults import NonFiniteLoss
@@ -41,6 +42,26 @@ class Start:
         model.is_trained_ = self.is_trained
         if hasattr(model.module, "is_fresh"):
             model.module.is_fresh = self.is_fresh
+
+
+class LastEpoch(Callback):
+    """Logs the epoch that ended a training in one of the callbacks that are called at its end.
+
+    Lightning logs an epoch after all of these.
+    """
+
+    def on_exception(self, trainer: Any, pl_module: LightningModule, exception: Any) -> None:
+        """Log what has not been logged yet."""
+        epochs = trainer.fit_loop.epoch_progress.current
+        if epochs.processed == epochs.completed:
+            return
+        metrics = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if "train" in name or name == "kl_weight"
+        }
+        for logger in trainer.loggers if metrics else ():
+            logger.log_metrics({**metrics, "epoch": trainer.current_epoch}, trainer.global_step)
 
 
 def n_epochs_done(trainer: Any) -> int:

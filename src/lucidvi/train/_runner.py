@@ -19,11 +19,11 @@ from lucidvi.data import CellSplitter
 from lucidvi.errors import DataError, TrainingError
 from lucidvi.kernels import warm_up
 from lucidvi.train._collapse_warning import CollapseWarning
-from lucidvi.train._ending import NOT_TRAINED, Start, how_far, leave_usable
+from lucidvi.train._ending import NOT_TRAINED, LastEpoch, Start, how_far, leave_usable
 from lucidvi.train._faults import NonFiniteLoss
 from lucidvi.train._optimizers import OPTIMIZERS
 from lucidvi.train._plan import TrainingPlan
-from lucidvi.train._process import interrupts_held, is_stopped_by_hand, process_put_back
+from lucidvi.train._process import interrupts_held, is_stopped_by_hand
 from lucidvi.train._quiet import news, replace_bar
 from lucidvi.train._threads import ThreadsCallback
 
@@ -60,6 +60,7 @@ class TrainRunner(scvi.train.TrainRunner):
             self._check_early_stopping(data)
             data.device = self.device
         replace_bar(self.trainer)
+        self.trainer.callbacks.append(LastEpoch())
         if not isinstance(plan, TrainingPlan):
             return
         self.trainer.callbacks.append(ThreadsCallback())
@@ -89,8 +90,7 @@ class TrainRunner(scvi.train.TrainRunner):
         self._check_library_prior()
         if self.device.type == "cpu" and isinstance(self.training_plan, TrainingPlan):
             warm_up(lambda: news.info(COMPILING))
-        with process_put_back():
-            super().__call__()
+        super().__call__()
 
     def _run_training_core(self) -> None:
         """Let Lightning train, and leave a usable model."""
