@@ -107,8 +107,10 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             "plan_kwargs", plan_kwargs
         )
         datasplitter_kwargs = as_mapping("datasplitter_kwargs", datasplitter_kwargs)
-        trainer_kwargs = as_mapping("trainer_config", trainer_config) | trainer_kwargs
-        check_training(self, trainer_kwargs, plan_kwargs, datasplitter_kwargs)
+        # A configuration's devices and epochs give way to the arguments, which the runner sees to.
+        trainer_config = with_own_callbacks(as_mapping("trainer_config", trainer_config))
+        trainer_kwargs = with_own_callbacks(trainer_kwargs)
+        check_training(self, trainer_config | trainer_kwargs, plan_kwargs, datasplitter_kwargs)
         check_values(max_epochs, batch_size, train_size, validation_size, plan_kwargs.get("lr"))
         n_cells = getattr(self.adata if datamodule is None else datamodule, "n_obs", None)
         if issubclass(self._training_plan_cls, TrainingPlan):
@@ -117,24 +119,23 @@ class TrainingMixin(UnsupervisedTrainingMixin):
                 say_which(max_epochs, n_cells, plan_kwargs["lr"])
         if max_epochs is None and n_cells is not None:
             max_epochs = chosen.max_epochs(n_cells)
-        if "callbacks" in trainer_kwargs:  # scvi-tools adds its own to the very list
-            trainer_kwargs["callbacks"] = as_list(trainer_kwargs["callbacks"])
         start = time.perf_counter()
         try:
             with quiet_lightning(), process_put_back():
                 return super().train(
-                    max_epochs=max_epochs,
+                    max_epochs=None if max_epochs is None else int(max_epochs),
                     accelerator=accelerator,
                     devices=devices,
                     train_size=train_size,
                     validation_size=validation_size,
                     shuffle_set_split=shuffle_set_split,
                     load_sparse_tensor=load_sparse_tensor,
-                    batch_size=batch_size or chosen.batch_size,
+                    batch_size=int(batch_size or chosen.batch_size),
                     early_stopping=early_stopping,
                     datasplitter_kwargs=datasplitter_kwargs,
                     plan_kwargs=plan_kwargs,
                     datamodule=datamodule,
+                    trainer_config=trainer_config,
                     **trainer_kwargs,
                 )
         finally:
@@ -144,8 +145,13 @@ class TrainingMixin(UnsupervisedTrainingMixin):
                 self.preset_ = preset
 
 
-def as_list(callbacks: Any) -> list[Any]:
-    """Return a list of its own with one callback, some, or none."""
-    if callbacks is None:
-        return []
-    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+def with_own_callbacks(trainer_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments with a list of callbacks that nobody else holds.
+
+    scvi-tools adds its own to the very list, and a bar more at each training that shares it.
+    """
+    if "callbacks" not in trainer_kwargs:
+        return trainer_kwargs
+    callbacks = trainer_kwargs["callbacks"] or []
+    several = isinstance(callbacks, list | tuple)
+    return {**trainer_kwargs, "callbacks": list(callbacks) if several else [callbacks]}
