@@ -29,6 +29,7 @@ from scvi.model.base import _archesmixin, _base_model
 from scvi.model.base._constants import SAVE_KEYS
 from scvi.module._constants import MODULE_KEYS
 from scvi.train._config import merge_kwargs
+from scvi.train._progress import ProgressBar as ScviProgressBar
 
 __all__ = [
     "ADATA_MINIFY_TYPE",
@@ -36,6 +37,7 @@ __all__ = [
     "MINIFY_TYPE_UNS_KEY",
     "MODULE_KEYS",
     "SAVE_KEYS",
+    "ScviProgressBar",
     "adata_minify_type",
     "check_adata_or_dataloader",
     "download",

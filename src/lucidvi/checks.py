@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from lucidvi.errors import DataError, LucidVIError, MissingKeyError, first_few
+from lucidvi.errors import ArgumentError, DataError, LucidVIError, MissingKeyError, first_few
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,12 +47,58 @@ def did_you_mean(name: object, names: Sequence[object], otherwise: str) -> str:
     return f"did you mean {' or '.join(map(repr, close))}?" if close else otherwise
 
 
-def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Raise :class:`DataError` for a value of an argument that is none of its choices."""
+def check_choice(name: str, value: object, choices: Iterable[str], others: str = "") -> None:
+    """Raise :class:`DataError` for a value of an argument that is none of its choices.
+
+    Parameters
+    ----------
+    name
+        The argument.
+    value
+        Its value.
+    choices
+        The values that it can have.
+    others
+        What else it can be: ``"an `Objective`"``.
+    """
     choices = list(choices)
-    if value not in choices:
-        remedy = f"Use one of {', '.join(map(repr, choices))}."
-        raise DataError(f"`{name}` is {value!r}.", remedy=remedy)
+    if not isinstance(value, str) or value not in choices:
+        one = f"it must be one of {', '.join(map(repr, choices))}"
+        one += f", or {others}." if others else "."
+        example = f"use one of them, for instance `{name}={choices[0]!r}`."
+        raise DataError(
+            f"`{name}` is {value!r}; {one}", remedy=did_you_mean(value, choices, example)
+        )
+
+
+def check_arguments(
+    function: str,
+    given: Iterable[str],
+    accepted: Iterable[str],
+    elsewhere: Mapping[str, str] | None = None,
+) -> None:
+    """Raise :class:`~lucidvi.errors.ArgumentError` for an argument that does not exist.
+
+    Parameters
+    ----------
+    function
+        What was called, as it is called in an error: ``"SCVI"``, ``"`plan_kwargs`"``.
+    given
+        Names of the arguments that were given.
+    accepted
+        Names of those that exist.
+    elsewhere
+        Remedies for names that belong to something else, or went by another name.
+    """
+    accepted = sorted(accepted)
+    for name in given:
+        if name in accepted:
+            continue
+        listed = ", ".join(map(repr, accepted)) or "no arguments"
+        if len(accepted) > SHORT_LIST:
+            listed = f"{len(accepted)} others, which its documentation lists"
+        remedy = (elsewhere or {}).get(name) or did_you_mean(name, accepted, f"it takes {listed}.")
+        raise ArgumentError(f"{function} does not take `{name}`.", remedy=remedy)
 
 
 def cell_positions(

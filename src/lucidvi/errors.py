@@ -62,6 +62,10 @@ class UnknownGeneError(MissingKeyError, DataError):
     """A list of genes names some that the model does not have."""
 
 
+class ArgumentError(LucidVIError, TypeError):
+    """A function was given an argument that it does not take."""
+
+
 class ModelTypeError(LucidVIError, TypeError):
     """A model is of a class that cannot be used here."""
 

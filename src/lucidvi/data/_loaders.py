@@ -17,6 +17,7 @@ from torch.utils.data import BatchSampler
 
 from lucidvi._progress import track
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch, as_csr, csr
+from lucidvi.data._splits import splits
 
 #: Share of a device's free memory that the counts may take.
 DEVICE_SHARE = 0.5
@@ -151,8 +152,11 @@ class CellSplitter(DataSplitter):
 
     Parameters
     ----------
-    *args, **kwargs
+    adata_manager, *args, **kwargs
         See :class:`scvi.dataloaders.DataSplitter`.
+    external_indexing
+        Training, validation and test cells, each positions, a mask or names; the first of the
+        last two that is left out or empty gets all other cells.
     """
 
     data_loader_cls = CellLoader
@@ -160,6 +164,17 @@ class CellSplitter(DataSplitter):
     group_size = 1
     #: Where the minibatches are wanted; set by the runner.
     device = torch.device("cpu")
+
+    def __init__(
+        self,
+        adata_manager: AnnDataManager,
+        *args: Any,
+        external_indexing: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if external_indexing is not None:
+            external_indexing = splits(external_indexing, adata_manager.adata.obs_names)
+        super().__init__(adata_manager, *args, external_indexing=external_indexing, **kwargs)
 
     def setup(self, stage: str | None = None) -> None:
         """Split the cells, and lay them out for loading."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from lucidvi.errors import DataError
 from lucidvi.kernels import LOG_MU_MAX, log_likelihood, log_prob
 
 #: Bounds of ``log_theta``. Above, the negative binomial is a Poisson to eight digits; below, a
@@ -97,7 +98,10 @@ class CountLikelihood(Distribution):
     def get_normalized(self, key: str) -> Tensor:
         """Return ``mu`` or ``scale`` (linear) by name, as scvi-tools' mixins ask for them."""
         if key not in ("mu", "scale"):
-            raise ValueError(f"`key` is {key!r}; it must be 'mu' or 'scale'.")
+            raise DataError(
+                f"`key` is {key!r}; it must be 'mu' or 'scale'.",
+                remedy="likelihood.get_normalized('mu')",
+            )
         return getattr(self, key)
 
     def likelihood_parameters(self) -> dict[str, Tensor]:
@@ -137,13 +141,26 @@ class CountLikelihood(Distribution):
         return ()
 
 
+def missing(parameter: str) -> DataError:
+    """Return the error for a parameter that a family of likelihoods cannot do without."""
+    return DataError(
+        f"`{parameter}` is missing, which this likelihood needs.",
+        remedy=f"give `{parameter}`, of a shape that broadcasts with the mean.",
+    )
+
+
 def check_mean(
     logits: Tensor | None, log_library: Tensor | None, log_scale: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the one of `logits` and `log_scale` that was given, and the log exposure."""
     given = [tensor for tensor in (logits, log_scale) if tensor is not None]
     if log_library is None or len(given) != 1:
-        raise ValueError("Give `log_library` and exactly one of `logits` and `log_scale`.")
+        raise DataError(
+            f"A likelihood takes `log_library` and exactly one of `logits` and `log_scale`; it "
+            f"was given {'no' if log_library is None else 'a'} `log_library` and {len(given)} of "
+            "the other two.",
+            remedy="give `log_library` and one of the two.",
+        )
     return given[0], log_library
 
 

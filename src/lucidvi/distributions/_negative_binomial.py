@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from lucidvi.distributions._base import LOG_THETA_BOUND, CountLikelihood, draw_poisson
+from lucidvi.distributions._base import LOG_THETA_BOUND, CountLikelihood, draw_poisson, missing
 
 
 class NegativeBinomial(CountLikelihood, scvi.distributions.NegativeBinomial):
@@ -54,7 +54,7 @@ class NegativeBinomial(CountLikelihood, scvi.distributions.NegativeBinomial):
     ) -> None:
         super().__init__(logits, log_library, log_scale=log_scale)
         if log_theta is None:
-            raise ValueError("`log_theta` is missing.")
+            raise missing("log_theta")
         self._log_theta = log_theta.clamp(-LOG_THETA_BOUND, LOG_THETA_BOUND)
 
     @property

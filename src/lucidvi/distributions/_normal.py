@@ -7,7 +7,7 @@ from typing import ClassVar
 import scvi.distributions
 from torch import Tensor
 
-from lucidvi.distributions._base import check_mean
+from lucidvi.distributions._base import check_mean, missing
 from lucidvi.kernels import LOG_MU_MAX, to_dense
 
 #: Bounds of the log standard deviation.
@@ -39,7 +39,7 @@ class Normal(scvi.distributions.Normal):
         log_mean, log_library = check_mean(logits, log_library, log_scale)
         log_scale = log_mean if logits is None else log_mean.log_softmax(dim=-1)
         if log_theta is None:
-            raise ValueError("`log_theta` is missing.")
+            raise missing("log_theta")
         super().__init__(
             mu=(log_scale + log_library).clamp(max=LOG_MU_MAX).exp(),
             scale=log_theta.clamp(*LOG_SCALE_BOUNDS).exp(),

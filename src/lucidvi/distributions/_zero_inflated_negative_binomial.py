@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from lucidvi.distributions._base import missing
 from lucidvi.distributions._negative_binomial import NegativeBinomial
 
 
@@ -53,7 +54,7 @@ class ZeroInflatedNegativeBinomial(
     ) -> None:
         super().__init__(logits, log_library, log_theta, log_scale=log_scale)
         if zi_logits is None:
-            raise ValueError("`zi_logits` is missing.")
+            raise missing("zi_logits")
         self.zi_logits = zi_logits
 
     @property

@@ -19,6 +19,7 @@ from lucidvi.kernels._layers import (
 )
 from lucidvi.kernels._likelihoods import log_likelihood, reference
 from lucidvi.kernels._team import plain_torch
+from lucidvi.kernels._warm_up import warm_up
 from lucidvi.kernels._wide import wide_linear
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "row_sums",
     "standard_normal_kl",
     "to_dense",
+    "warm_up",
     "wide_linear",
 ]

@@ -1,8 +1,9 @@
 """The compiled log likelihoods: one pass over each cell gives its value and all gradients.
 
 A kernel is a C function of one argument, the address of a list of 64-bit integers: sizes and the
-addresses of arrays. It is called by all threads of a team at once, and each takes the share of
-the cells that its number in the team gives it (:mod:`lucidvi.kernels._team`).
+addresses of arrays. It is called by all threads of a team at once, and each takes one share of the
+cells after the other until none is left (:mod:`lucidvi.kernels._team`). How many shares there are
+does not depend on the threads, so neither does any sum.
 
 The work is split into plain loops over a few arrays, since these vectorize. Gamma functions are
 evaluated at the non-zeros alone, in float64.
@@ -228,9 +229,9 @@ def zinb_cell(
 
 @cfunc(types.void(types.voidptr), cache=True, **OPTIONS)
 def log_likelihood(arguments):
-    """Log likelihood of each cell and its gradients; see ``_cpu.py`` for the arguments."""
-    given = carray(arguments, 23, np.int64)
-    part, n_parts = next_number(arguments), given[1]
+    """Log likelihood of each cell and its gradients; ``_likelihoods.py`` has the arguments."""
+    given = carray(arguments, 24, np.int64)
+    n_parts, place = given[1], next_number(pointer(given[23]))
     n_cells, n_rows, n_genes, n_theta = given[2], given[3], given[4], given[5]
     family, softmax, want_gradient = given[6], given[7] != 0, given[8] != 0
     n_kept = n_rows if want_gradient else 0
@@ -249,49 +250,52 @@ def log_likelihood(arguments):
     by_library = carray(pointer(given[19]), n_kept, np.float32)
     by_theta = carray(pointer(given[20]), (max(n_theta, n_parts), n_genes), np.float32)
     by_zi = carray(pointer(given[21]), (min(n_kept, n_zi), n_genes), np.float32)
-    scratch = carray(pointer(given[22]), (n_parts, 10, n_genes), np.float32)[part]
+    scratch = carray(pointer(given[22]), (place + 1, 10, n_genes), np.float32)[place]
 
     mu, zero, theta, spare = scratch[0], scratch[1], scratch[2:4], scratch[4:7]
     if family != POISSON and n_theta == 1:
         exponentials(log_theta[0], theta[0], theta[1])
     # The reference clamps Poisson means (LOG_MU_MAX).
     log_mean_max = 30.0 if family == POISSON else LOG_MEAN_MAX
-    start, stop = share(part, n_parts, n_cells)
-    for cell in range(start, stop):
-        nonzero = slice(starts[cell], starts[cell + 1])
-        for row in range(cell, n_rows, n_cells):
-            x, weight, t = logits[row], weights[row], row % n_theta
-            a = by_logits[row] if want_gradient else scratch[7]
-            b = by_theta[part if n_theta == 1 else t] if want_gradient else scratch[8]
-            z = by_zi[row] if want_gradient and family == ZINB else scratch[9]
-            if family != POISSON and n_theta > 1:
-                exponentials(log_theta[t], theta[0], theta[1])
+    part = next_number(arguments)
+    while part < n_parts:
+        start, stop = share(part, n_parts, n_cells)
+        for cell in range(start, stop):
+            nonzero = slice(starts[cell], starts[cell + 1])
+            for row in range(cell, n_rows, n_cells):
+                x, weight, t = logits[row], weights[row], row % n_theta
+                a = by_logits[row] if want_gradient else scratch[7]
+                b = by_theta[part if n_theta == 1 else t] if want_gradient else scratch[8]
+                z = by_zi[row] if want_gradient and family == ZINB else scratch[9]
+                if family != POISSON and n_theta > 1:
+                    exponentials(log_theta[t], theta[0], theta[1])
 
-            largest, base = row_max(x, mu), np.float64(log_library[row])
-            total = exp_all(x, largest, mu)
-            log_mu_max = base if softmax else base + largest
-            if not (math.isfinite(row_sum(x)) and abs(log_mu_max) <= log_mean_max):
-                value[row] = np.nan
-                continue
-            if softmax:
-                base -= largest + math.log(total)
-            factor = np.float32(math.exp(base + largest))
+                largest, base = row_max(x, mu), np.float64(log_library[row])
+                total = exp_all(x, largest, mu)
+                log_mu_max = base if softmax else base + largest
+                if not (math.isfinite(row_sum(x)) and abs(log_mu_max) <= log_mean_max):
+                    value[row] = np.nan
+                    continue
+                if softmax:
+                    base -= largest + math.log(total)
+                factor = np.float32(math.exp(base + largest))
 
-            if family == POISSON:
-                v = poisson_cell(x, base, factor, genes[nonzero], counts[nonzero], mu, a)
-            elif family == NB:
-                v = nb_cell(
-                    x, base, factor, genes[nonzero], counts[nonzero], log_theta[t], theta,
-                    mu, zero, a, b, weight,
-                )  # fmt: skip
-            else:
-                v = zinb_cell(
-                    x, base, factor, genes[nonzero], counts[nonzero], log_theta[t], theta,
-                    zi_logits[row], mu, zero, a, b, z, spare, weight,
-                )  # fmt: skip
-            value[row] = np.float32(v)
-            if want_gradient:
-                sum_a = row_sum(a)
-                by_library[row] = weight * np.float32(sum_a)
-                correction = np.float32(sum_a / (factor * total)) if softmax else ZERO
-                through_softmax(a, mu, correction, weight)
+                if family == POISSON:
+                    v = poisson_cell(x, base, factor, genes[nonzero], counts[nonzero], mu, a)
+                elif family == NB:
+                    v = nb_cell(
+                        x, base, factor, genes[nonzero], counts[nonzero], log_theta[t], theta,
+                        mu, zero, a, b, weight,
+                    )  # fmt: skip
+                else:
+                    v = zinb_cell(
+                        x, base, factor, genes[nonzero], counts[nonzero], log_theta[t], theta,
+                        zi_logits[row], mu, zero, a, b, z, spare, weight,
+                    )  # fmt: skip
+                value[row] = np.float32(v)
+                if want_gradient:
+                    sum_a = row_sum(a)
+                    by_library[row] = weight * np.float32(sum_a)
+                    correction = np.float32(sum_a / (factor * total)) if softmax else ZERO
+                    through_softmax(a, mu, correction, weight)
+        part = next_number(arguments)

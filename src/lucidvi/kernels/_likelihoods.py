@@ -18,6 +18,8 @@ from lucidvi.kernels._formulas import log_prob
 COMPILED = {"poisson": 0, "nb": 1, "zinb": 2}
 #: Rows of scratch memory that a thread needs.
 N_SCRATCH = 10
+#: Cells that a thread takes at a time, unless there would be too many parts.
+CELLS_PER_PART, MOST_PARTS = 16, 64
 
 
 def log_likelihood(
@@ -197,14 +199,15 @@ def _run(
     logits, log_library = rows[:2]
     n_rows, n_genes = logits.shape
     n_cells = len(parts[0]) - 1
-    n_parts = max(1, min(_team.n_threads(), n_cells))
+    n_parts = min(-(-n_cells // CELLS_PER_PART), MOST_PARTS) or 1
+    n_threads = min(_team.n_threads(), n_parts)
     n_theta = len(rows[2]) if len(rows) > 2 else 1
     empty = logits.new_empty(0)
     value = torch.empty(n_rows)
     gradients = [torch.empty_like(tensor) for tensor in rows] if want_gradient else [empty] * 4
     by_theta = empty
     if want_gradient and len(rows) > 2:
-        # Threads that share a dispersion sum its gradient apart.
+        # Parts that share a dispersion sum its gradient apart, and are added in their order.
         by_theta = torch.zeros(n_parts if n_theta == 1 else n_theta, n_genes)
     kernel_tensors = [
         logits,
@@ -218,11 +221,12 @@ def _run(
         gradients[1],
         by_theta,
         gradients[3] if len(gradients) > 3 else empty,
-        torch.empty(n_parts, N_SCRATCH, n_genes),
+        torch.empty(n_threads + 1, N_SCRATCH, n_genes),
+        torch.zeros(1, dtype=torch.int64),  # how many of these are taken
     ]
     sizes = [n_cells, n_rows, n_genes, n_theta, COMPILED[family], int(softmax), int(want_gradient)]
     addresses = [tensor.data_ptr() for tensor in kernel_tensors]
-    _team.run(kernel, [*sizes, *addresses], n_parts)
+    _team.run(kernel, [*sizes, *addresses], n_parts, n_threads)
     if not want_gradient:
         return value, None
     if len(rows) > 2:

@@ -58,7 +58,7 @@ def n_threads() -> int:
     return 1 if _parallel() is None else torch.get_num_threads()
 
 
-def run(kernel: Any, arguments: list[int], n_parts: int) -> None:
+def run(kernel: Any, arguments: list[int], n_parts: int, n_started: int | None = None) -> None:
     """Let a team of threads run a compiled kernel, each with a part of the work.
 
     Parameters
@@ -69,13 +69,17 @@ def run(kernel: Any, arguments: list[int], n_parts: int) -> None:
         Sizes and addresses, from the third argument of the kernel on; the first two are the
         number that the next thread takes and the number of parts.
     n_parts
-        In how many parts the work is cut, at most :func:`n_threads`.
+        In how many parts the work is cut.
+    n_started
+        Threads, at most :func:`n_threads`; by default one a part. With fewer threads than parts,
+        the kernel has to take parts until none is left.
     """
+    n_started = n_parts if n_started is None else n_started
     given = np.array([0, n_parts, *arguments], dtype=np.int64)
     address = given.__array_interface__["data"][0]
-    if n_parts == 1:
+    if n_started == 1:
         kernel.ctypes(address)
     else:
-        _parallel()(kernel.address, address, n_parts, 0)
+        _parallel()(kernel.address, address, n_started, 0)
         while given[0] < n_parts:  # OpenMP may start fewer threads than it was asked for
             kernel.ctypes(address)

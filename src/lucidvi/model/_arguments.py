@@ -1,159 +1,277 @@
-"""What a model may be asked with, checked before it answers: data, cells, genes, batches."""
+"""Arguments that do not exist: said at once, with the one that was meant or the place it has.
+
+scvi-tools hands what it does not know through five layers to somebody else's class, whose name
+then stands in the error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+import scvi.nn
 
-from lucidvi.checks import SHORT_LIST, cell_positions, name_positions, nearest
-from lucidvi.errors import DataError, MissingKeyError, UnknownGeneError, first_few
+from lucidvi._compat import merge_kwargs
+from lucidvi.checks import check_arguments
+from lucidvi.errors import ArgumentError, DataError
+from lucidvi.nn import POSTERIORS, Decoder, Encoder
+
+#: What other packages, or older versions of scvi-tools, call an argument.
+SYNONYMS = {
+    "epochs": "max_epochs",
+    "n_epochs": "max_epochs",
+    "num_epochs": "max_epochs",
+    "learning_rate": "lr",
+    "wd": "weight_decay",
+    "gpus": "devices",
+    "frequency": "check_val_every_n_epoch",
+    "test_size": "validation_size",
+    "beta": "max_kl_weight",
+    "latent_dim": "n_latent",
+    "hidden_dim": "n_hidden",
+    "likelihood": "gene_likelihood",
+    "loss": "objective",
+}
+#: What no argument sets.
+OTHER_WAYS = {
+    "use_gpu": 'model.train(accelerator="gpu")',
+    "use_cuda": 'model.train(accelerator="gpu")',
+    "seed": "scvi.settings.seed = 0 before the model is made.",
+    "random_state": "scvi.settings.seed = 0 before the model is made.",
+    "verbose": "`enable_progress_bar=False`, or a level of messages, `scvi.settings.verbosity`.",
+    "n_samples": 'plan_kwargs={"objective": lucidvi.train.ImportanceWeighted(n_samples=5)}',
+}
+#: What :class:`SCVI` reads from the data and hands to its module.
+FROM_THE_DATA = (
+    "n_input",
+    "n_batch",
+    "n_labels",
+    "n_continuous_cov",
+    "n_cats_per_cov",
+    "use_size_factor_key",
+    "library_log_means",
+    "library_log_vars",
+)
+#: What ``train`` hands to the splitter itself.
+FROM_TRAIN = (
+    "adata_manager",
+    "train_size",
+    "validation_size",
+    "batch_size",
+    "shuffle_set_split",
+    "load_sparse_tensor",
+    "distributed_sampler",
+)
+#: Packages whose classes pass on the arguments that they do not name.
+PASS_ON = ("lucidvi", "scvi", "torch")
 
 
-def gene_positions(gene_list: Any, names: pd.Index) -> NDArray[np.integer]:
-    """Return the positions of the genes of a ``gene_list``, in its order.
-
-    Parameters
-    ----------
-    gene_list
-        Names, or a boolean mask of the model's genes; None for all.
-    names
-        Names of the model's genes.
-
-    Raises
-    ------
-    lucidvi.errors.UnknownGeneError
-        If a gene is none of the model's; the nearest ones are named.
-    lucidvi.errors.DataError
-        If none is chosen.
-    """
-    try:
-        return name_positions(gene_list, names, "gene_list")
-    except MissingKeyError as error:
-        asked = [gene_list] if isinstance(gene_list, str) else gene_list
-        none = not pd.Index(asked).astype(str).isin(names.astype(str)).any()
-        problem = "None of the provided genes is the model's. " if none else ""
-        raise UnknownGeneError(problem + error.problem, remedy=error.remedy) from None
+def keywords(function: Callable[..., Any]) -> set[str]:
+    """Names of the arguments of a function."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name for p in parameters if p.kind in kinds} - {"self", "cls"}
 
 
-def batch_categories(batches: Any, registry: Any, argument: str) -> list[Any]:
-    """Return the model's own names of some batches.
-
-    Parameters
-    ----------
-    batches
-        A batch, or several; None among them stands for each cell's own.
-    registry
-        State of the batches in the model's registry.
-    argument
-        How the argument is called.
-
-    Raises
-    ------
-    lucidvi.errors.DataError
-        If the model does not know a batch; the nearest ones are named.
-    """
-    is_one = isinstance(batches, str) or not isinstance(batches, Iterable)
-    known = list(registry.categorical_mapping)
-    names = [_one_batch(name, known, argument) for name in ([batches] if is_one else batches)]
-    if not names:
-        raise DataError(
-            f"`{argument}` is empty: it names no batch.",
-            remedy=f"{argument}=None, for each cell's own batch.",
+def keywords_of(cls: type) -> set[str] | None:
+    """Names of the arguments that a class takes; None if it takes any, as a user's own may."""
+    names: set[str] = set()
+    for base in cls.__mro__:
+        if "__init__" not in vars(base) or base is object:
+            continue
+        init = vars(base)["__init__"]
+        names |= keywords(init)
+        passes_on = any(
+            p.kind is inspect.Parameter.VAR_KEYWORD
+            for p in inspect.signature(init).parameters.values()
         )
+        if not passes_on:
+            return names
+        if base.__module__.startswith("lightning"):
+            return names
+        if base.__module__.partition(".")[0] not in PASS_ON:
+            return None
     return names
 
 
-def _one_batch(name: Any, known: Sequence[Any], argument: str) -> Any:
-    matches = [batch for batch in known if name is not None and equal(batch, name)]
-    if name is None or matches:
-        return matches[0] if matches else None
-    raise DataError(
-        f'`{argument}` is {plain(name)!r}: "{name}" not a valid batch category. The model has '
-        f"{listed(known)}.",
-        remedy=meant(name, known, argument) or f"{argument}=None, or one of these.",
-    )
+def accepted_by_plan(model: Any) -> set[str] | None:
+    """Names of the arguments of a model's training plan, which hands some to the loss."""
+    names = keywords_of(model._training_plan_cls)
+    if names is None:
+        return None
+    module = getattr(model, "module", None) or model._module_cls
+    of_loss = keywords(module.loss) - {"tensors", "inference_outputs", "generative_outputs"}
+    return (names | of_loss) - {"module"}
 
 
-def meant(name: Any, values: Sequence[Any], argument: str) -> str:
-    """Return a remedy that names the values spelled most like a name; empty if there are none.
+def accepted_by_splitter(model: Any) -> set[str] | None:
+    """Names of the arguments of ``datasplitter_kwargs``, some of which go on to the loader."""
+    cls = model._data_splitter_cls
+    splitter, loader = keywords_of(cls), keywords_of(cls.data_loader_cls)
+    if splitter is None or loader is None:
+        return None
+    unset = {"indices", "shuffle", "cells", "device", "dataset", *FROM_TRAIN}
+    return (splitter | loader) - unset
+
+
+def accepted_by_trainer(model: Any) -> set[str] | None:
+    """Names of the arguments that ``train`` hands to the trainer."""
+    trainer = getattr(model._train_runner_cls, "_trainer_cls", None)
+    names = None if trainer is None else keywords_of(trainer)
+    return None if names is None else names | {"ckpt_path"}
+
+
+def places(model: Any) -> dict[str, tuple[set[str] | None, str]]:
+    """Return accepted names by the places of a training's arguments, and code that sets one."""
+    trainer = accepted_by_trainer(model)
+    train = None if trainer is None else trainer | keywords(type(model).train)
+    in_plan = 'model.train(plan_kwargs={{"{0}": {1}}})'
+    in_splitter = 'model.train(datasplitter_kwargs={{"{0}": {1}}})'
+    return {
+        "model.train()": (train, "model.train({0}={1})"),
+        "`plan_kwargs`": (accepted_by_plan(model), in_plan),
+        "`datasplitter_kwargs`": (accepted_by_splitter(model), in_splitter),
+    }
+
+
+def remedies(
+    given: Mapping[str, Any], here: set[str], others: list[tuple[set[str] | None, str]]
+) -> dict[str, str]:
+    """Remedies for names that are meant for another place, or go by another name."""
+    found = {}
+    for name, value in given.items():
+        canonical = SYNONYMS.get(name, name)
+        if canonical in here:
+            found[name] = f"did you mean {canonical!r}?"
+            continue
+        for names, code in others:
+            if canonical in (names or ()):
+                found[name] = code.format(canonical, shown(value))
+                break
+        else:
+            if name in OTHER_WAYS:
+                found[name] = OTHER_WAYS[name]
+    return found
+
+
+def shown(value: Any) -> str:
+    """Return a value as code, if that is short."""
+    simple = isinstance(value, str | bool | int | float | None)
+    return repr(value) if simple else "..."
+
+
+def check_training(
+    model: Any,
+    trainer_kwargs: Mapping[str, Any],
+    plan_kwargs: Mapping[str, Any],
+    datasplitter_kwargs: Mapping[str, Any],
+) -> None:
+    """Raise for arguments that a training does not take.
 
     Parameters
     ----------
-    name
-        What is none of the values.
-    values
-        Those that there are, of any type.
-    argument
-        How the argument is called.
+    model
+        The model.
+    trainer_kwargs, plan_kwargs, datasplitter_kwargs
+        Arguments by name.
+
+    Raises
+    ------
+    lucidvi.errors.ArgumentError
+        Names the argument, and the nearest one or the place that it has.
     """
-    by_name = {str(value): value for value in values}
-    names = [str(name)] if str(name) in by_name else nearest(name, list(by_name))
-    code = " or ".join(f"{argument}={plain(by_name[match])!r}" for match in names)
-    return f"did you mean {code}?" if code else ""
+    table = places(model)
+    name = type(model).__name__
+    elsewhere = [
+        (keywords(type(model).__init__), f"{name}(adata, {{0}}={{1}})"),
+        (keywords_of(model._module_cls), f"{name}(adata, {{0}}={{1}})"),
+        (keywords(type(model).setup_anndata), f"{name}.setup_anndata(adata, {{0}}={{1}})"),
+    ]
+    given = (trainer_kwargs, plan_kwargs, datasplitter_kwargs)
+    for (place, (here, _)), arguments in zip(table.items(), given, strict=True):
+        if here is not None:
+            others = [entry for other, entry in table.items() if other != place]
+            others += elsewhere
+            check_arguments(place, arguments, here, remedies(arguments, here, others))
 
 
-def listed(values: Sequence[Any]) -> str:
-    """Return the first values as they are written in code."""
-    names = ", ".join(repr(plain(value)) for value in values[:SHORT_LIST])
-    return f"{names}, ..." if len(values) > SHORT_LIST else names
-
-
-def equal(value: Any, other: Any) -> bool:
-    """Whether two values are equal; what cannot be compared is not."""
-    try:
-        return bool(value == other)
-    except (TypeError, ValueError):
-        return False
-
-
-def plain(value: Any) -> Any:
-    """Return a value as it is written in code: no scalar of NumPy."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def cells_of(
-    choice: Any, adata: Any, argument: str, *, may_be_query: bool = False
-) -> NDArray[np.integer]:
-    """Return the positions of chosen cells, see :func:`lucidvi.checks.cell_positions`.
+def check_constructor(model: Any, given: dict[str, Any], setup: Callable[..., Any]) -> None:
+    """Raise for arguments that neither a model nor its module takes.
 
     Parameters
     ----------
-    choice
-        Positions, names, a mask, or with ``may_be_query`` a string for ``adata.obs.query``.
-    adata
-        The cells.
-    argument
-        How the argument is called.
-    may_be_query
-        Take a string for a query.
+    model
+        The model, of which nothing but its classes is there yet.
+    given
+        Arguments by name.
+    setup
+        ``setup_anndata``, whose arguments are often meant for the model and vice versa.
+
+    Raises
+    ------
+    lucidvi.errors.ArgumentError
+        Names the argument, and the nearest one or the place that it has.
     """
-    if not (may_be_query and isinstance(choice, str)):
-        return cell_positions(choice, adata.obs_names, argument)
-    # By position: scvi-tools joins on names, which several cells may share.
-    table = adata.obs.assign(**{POSITION: np.arange(len(adata.obs_names))})
+    name = type(model).__name__
+    of_module = keywords_of(model._module_cls)
+    if of_module is not None:
+        here = (of_module - set(FROM_THE_DATA)) | keywords(type(model).__init__)
+        of_setup = (keywords(setup), f"{name}.setup_anndata(adata, {{0}}={{1}})")
+        others = [of_setup, *places(model).values()]
+        elsewhere = remedies(given, here, others)
+        for argument in set(given) & set(FROM_THE_DATA):
+            elsewhere[argument] = "leave it out: it follows from the data."
+        check_arguments(f"{name}()", given, here, elsewhere)
+    layers = keywords_of(scvi.nn.FCLayers) or set()
+    as_mapping("prior_kwargs", given.get("prior_kwargs"))
+    posterior = given.get("posterior", "diagonal")
+    networks = {"extra_encoder_kwargs": Encoder, "extra_decoder_kwargs": Decoder}
+    if posterior in POSTERIORS:
+        networks["posterior_kwargs"] = POSTERIORS[posterior]
+    for argument, network in networks.items():
+        names = (keywords_of(network) or set()) | layers
+        names = names - {"n_in", "n_out", "n_input", "n_output"}
+        check_arguments(f"`{argument}`", as_mapping(argument, given.get(argument)), names)
+
+
+def as_mapping(name: str, value: Any) -> dict[str, Any]:
+    """Return a dictionary of arguments, or of a ``config`` of scvi-tools."""
     try:
-        positions = table.query(choice)[POSITION].to_numpy()
-    except Exception as error:
-        raise DataError(
-            f"`{argument}` is {choice!r}, which is no query of adata.obs: {error}",
-            remedy=f'adata.obs.query("...") says what a query is; there are the columns '
-            f"{first_few(user_columns(adata), 20)}. Names of cells come as a list.",
+        return merge_kwargs(None, value, name=name)
+    except TypeError as error:
+        raise ArgumentError(
+            f"`{name}` is {value!r}, a {type(value).__name__}; it must be a dictionary of "
+            "arguments by name.",
+            remedy=f'{name}={{"name": value}}',
         ) from error
-    if positions.size == 0:
+
+
+def check_values(
+    max_epochs: Any, batch_size: Any, train_size: Any, validation_size: Any, lr: Any
+) -> None:
+    """Raise :class:`DataError` for numbers that no training can have."""
+    rules = {
+        "max_epochs": (max_epochs, Integral, lambda n: n >= 1 or n == -1, "1 or more", "40"),
+        "batch_size": (batch_size, Integral, lambda n: n >= 1, "1 or more", "128"),
+        "train_size": (train_size, Real, lambda x: 0 < x <= 1, "above 0 and at most 1", "0.9"),
+        "validation_size": (validation_size, Real, lambda x: 0 <= x < 1, "0 to below 1", "0.1"),
+        "lr": (lr, Real, lambda x: 0 <= x < math.inf, "a finite number from 0 on", "1e-3"),
+    }
+    for name, (value, kind, holds, what, example) in rules.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, kind) or not holds(value):
+            whole = "a whole number, " if kind is Integral else ""
+            call = f"plan_kwargs={{'lr': {example}}}" if name == "lr" else f"{name}={example}"
+            raise DataError(
+                f"`{name}` is {value!r}; it must be {whole}{what}.", remedy=f"model.train({call})"
+            )
+    if train_size is not None and validation_size is not None and train_size + validation_size > 1:
         raise DataError(
-            f"`{argument}` is {choice!r}, which holds for none of the {len(table):,} cells.",
-            remedy="give a query of adata.obs that some cells fulfil.",
+            f"`train_size` is {train_size} and `validation_size` {validation_size}; together they "
+            "must be at most 1.",
+            remedy=f"model.train(train_size={train_size}, validation_size={1 - train_size:.4g})",
         )
-    return positions
-
-
-def user_columns(adata: Any) -> list[str]:
-    """Return the columns of ``obs`` that scvi-tools did not write."""
-    return [str(name) for name in adata.obs.columns if not str(name).startswith("_scvi")]
-
-
-POSITION = "_lucidvi_position"

@@ -16,9 +16,9 @@ from scvi.model.base import BaseModelClass, RNASeqMixin, VAEMixin
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.checks import did_you_mean
 from lucidvi.errors import DataError, MissingKeyError, UnknownModeError, first_few
-from lucidvi.model._arguments import cells_of, equal, listed, meant, plain, user_columns
 from lucidvi.model._expression import bound
 from lucidvi.model._queries import query
+from lucidvi.model._requests import cells_of, equal, listed, meant, plain, user_columns
 
 MODES = ("vanilla", "change")
 #: Columns that scvi-tools writes into ``obs``: groups for as long as it runs, and a cache of

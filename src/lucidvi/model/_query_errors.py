@@ -15,7 +15,7 @@ from anndata import AnnData
 
 from lucidvi.checks import nearest
 from lucidvi.errors import DataError, LucidVIError, MissingKeyError, first_few
-from lucidvi.model._arguments import equal, listed, plain, user_columns
+from lucidvi.model._requests import equal, listed, plain, user_columns
 
 #: Arguments of the setup that name columns of ``obs``.
 COLUMNS = (

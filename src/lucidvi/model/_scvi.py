@@ -23,6 +23,7 @@ from lucidvi._compat import (
     ADATA_MINIFY_TYPE,
 )
 from lucidvi.data import align_genes, check_is_anndata
+from lucidvi.model._arguments import check_constructor
 from lucidvi.model._bars import BarsMixin
 from lucidvi.model._canonical import CanonicalMixin
 from lucidvi.model._convert import check_is_scvi_model, convert
@@ -130,6 +131,7 @@ class SCVI(
         latent_distribution: Literal["normal", "ln"] = "normal",
         **kwargs: Any,
     ) -> None:
+        check_constructor(self, kwargs, type(self).setup_anndata)
         super().__init__(adata, registry)
         self._watch_data(uses_labels=dispersion == "gene-label")
         shown = {
@@ -142,8 +144,9 @@ class SCVI(
             "latent_distribution": latent_distribution,
         }
         self._module_kwargs = {**shown, "use_observed_lib_size": use_observed_lib_size, **kwargs}
-        self._model_summary_string = "SCVI model with the following parameters: \n" + ", ".join(
-            f"{name}: {value}" for name, value in shown.items()
+        parameters = ", ".join(f"{name}: {value}" for name, value in shown.items())
+        self._model_summary_string = (
+            f"LucidVI {type(self).__name__} model with the following parameters: \n{parameters}"
         )
         if self._module_init_on_train:
             self.module = None
@@ -157,6 +160,19 @@ class SCVI(
             self.module = self._module_cls(**self._module_dimensions(), **self._module_kwargs)
             self.module.minified_data_type = self.minified_data_type
         self.init_params_ = self._get_init_params(locals())
+
+    @property
+    def summary_string(self) -> str:
+        """What the model is, whether it is trained, and by which preset."""
+        preset = getattr(self, "preset_", None)
+        lines = super().summary_string.splitlines()
+        if preset is not None:
+            is_status = [line.startswith("Training status") for line in lines]
+            lines[is_status.index(True)] += f" (preset: {preset})"
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.summary_string
 
     def _module_dimensions(self) -> dict[str, Any]:
         """Read from the registry what the module has to know of the data."""

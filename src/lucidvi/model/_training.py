@@ -7,10 +7,19 @@ from typing import Any
 
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from lucidvi._compat import merge_kwargs
 from lucidvi._progress import settings
+from lucidvi.checks import check_choice
 from lucidvi.data import CellSplitter, CheckedAnnDataManager
-from lucidvi.train import PRESETS, TrainingPlan, TrainRunner, plan_arguments
+from lucidvi.model._arguments import as_mapping, check_training, check_values
+from lucidvi.train import (
+    PRESETS,
+    TrainingPlan,
+    TrainRunner,
+    plan_arguments,
+    process_put_back,
+    quiet_lightning,
+    say_which,
+)
 
 #: Arguments of a training that a model remembers, where they are given, besides those of its plan.
 REMEMBERED = (
@@ -87,48 +96,82 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             gene, with a learning rate of up to 2e-2 in one cycle, and the weight of the KL term
             rising over the first 30 % of the training. ``"scvi"``: as scvi-tools trains.
 
+        A training that is stopped by hand (Ctrl-C, a notebook's stop button) after its first
+        epoch returns, with a line that says after how many epochs, and leaves a model that is
+        trained that far. Whatever ends a training, the model keeps its last good weights and is
+        in evaluation mode.
+
         Raises
         ------
-        ValueError
-            If the preset does not exist.
+        lucidvi.errors.ArgumentError
+            If an argument does not exist, here or in one of the dictionaries.
+        lucidvi.errors.DataError
+            If the preset does not exist, or an argument has a value that makes no sense.
         lucidvi.errors.TrainingError
             If the loss or a gradient becomes NaN or infinite.
+        KeyboardInterrupt
+            If the training is stopped by hand before the end of its first epoch, and the model
+            was not trained before.
         """
         arguments = locals()
-        # Not kept in a saved model; whoever trains the model again wants to know.
-        self._trained_with = {name: arguments[name] for name in REMEMBERED if arguments[name]}
-        if preset not in PRESETS:
-            choices = ", ".join(map(repr, PRESETS))
-            raise ValueError(f"`preset` is {preset!r}; it must be one of {choices}.")
+        check_choice("preset", preset, PRESETS)
         manager = getattr(self, "_adata_manager", None)
         if datamodule is None and isinstance(manager, CheckedAnnDataManager):
             manager.check_unchanged()
         chosen = PRESETS[preset]
-        if max_epochs is None:
-            n_cells = getattr(self.adata if datamodule is None else datamodule, "n_obs", None)
-            max_epochs = None if n_cells is None else chosen.max_epochs(n_cells)
-        plan_kwargs = merge_kwargs(plan_config, plan_kwargs, name="plan")
+        plan_kwargs = as_mapping("plan_config", plan_config) | as_mapping(
+            "plan_kwargs", plan_kwargs
+        )
+        datasplitter_kwargs = as_mapping("datasplitter_kwargs", datasplitter_kwargs)
+        # A configuration's devices and epochs give way to the arguments, which the runner sees to.
+        trainer_config = with_own_callbacks(as_mapping("trainer_config", trainer_config))
+        trainer_kwargs = with_own_callbacks(trainer_kwargs)
+        check_training(self, trainer_config | trainer_kwargs, plan_kwargs, datasplitter_kwargs)
+        check_values(max_epochs, batch_size, train_size, validation_size, plan_kwargs.get("lr"))
+        # Not kept in a saved model; whoever trains the model again wants to know.
+        self._trained_with = {name: arguments[name] for name in REMEMBERED if arguments[name]}
+        n_cells = getattr(self.adata if datamodule is None else datamodule, "n_obs", None)
         if issubclass(self._training_plan_cls, TrainingPlan):
             plan_kwargs = plan_arguments(chosen, plan_kwargs)
+            if preset == "lucid" and max_epochs is not None and n_cells is not None:
+                say_which(max_epochs, n_cells, plan_kwargs["lr"])
+        if max_epochs is None and n_cells is not None:
+            max_epochs = chosen.max_epochs(n_cells)
         if not settings.progress_bars:
             trainer_kwargs.setdefault("enable_progress_bar", False)
         start = time.perf_counter()
-        result = super().train(
-            max_epochs=max_epochs,
-            accelerator=accelerator,
-            devices=devices,
-            train_size=train_size,
-            validation_size=validation_size,
-            shuffle_set_split=shuffle_set_split,
-            load_sparse_tensor=load_sparse_tensor,
-            batch_size=batch_size or chosen.batch_size,
-            early_stopping=early_stopping,
-            datasplitter_kwargs=datasplitter_kwargs,
-            plan_kwargs=plan_kwargs,
-            datamodule=datamodule,
-            trainer_config=trainer_config,
-            **trainer_kwargs,
-        )
-        before = getattr(self, "training_seconds_", 0.0)
-        self.training_seconds_ = before + time.perf_counter() - start
-        return result
+        try:
+            with quiet_lightning(), process_put_back():
+                return super().train(
+                    max_epochs=None if max_epochs is None else int(max_epochs),
+                    accelerator=accelerator,
+                    devices=devices,
+                    train_size=train_size,
+                    validation_size=validation_size,
+                    shuffle_set_split=shuffle_set_split,
+                    load_sparse_tensor=load_sparse_tensor,
+                    batch_size=int(batch_size or chosen.batch_size),
+                    early_stopping=early_stopping,
+                    datasplitter_kwargs=datasplitter_kwargs,
+                    plan_kwargs=plan_kwargs,
+                    datamodule=datamodule,
+                    trainer_config=trainer_config,
+                    **trainer_kwargs,
+                )
+        finally:
+            before = getattr(self, "training_seconds_", 0.0)
+            self.training_seconds_ = before + time.perf_counter() - start
+            if self.is_trained_:
+                self.preset_ = preset
+
+
+def with_own_callbacks(trainer_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments with a list of callbacks that nobody else holds.
+
+    scvi-tools adds its own to the very list, and a bar more at each training that shares it.
+    """
+    if "callbacks" not in trainer_kwargs:
+        return trainer_kwargs
+    callbacks = trainer_kwargs["callbacks"] or []
+    several = isinstance(callbacks, list | tuple)
+    return {**trainer_kwargs, "callbacks": list(callbacks) if several else [callbacks]}

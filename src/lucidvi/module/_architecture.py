@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from lucidvi._compat import MODULE_KEYS
+from lucidvi.checks import check_choice
 from lucidvi.distributions import LIKELIHOODS
+from lucidvi.errors import DataError
 from lucidvi.kernels import gene_major, log1p
 from lucidvi.nn import (
     POSTERIORS,
@@ -106,10 +108,9 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
 
     Raises
     ------
-    ValueError
-        For an option that does not exist, or a latent library without its prior.
     lucidvi.errors.DataError
-        If the prior cannot have these arguments, or lacks the covariates that it depends on.
+        For an option that does not exist, a latent library without its prior, or if the prior
+        cannot have these arguments, or lacks the covariates that it depends on.
     """
 
     #: Whether the weights are still those that were drawn at random.
@@ -151,14 +152,14 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
         rotated: bool = False,
     ) -> None:
         super().__init__()
-        _check_option("dispersion", dispersion, DISPERSIONS)
-        _check_option("gene_likelihood", gene_likelihood, LIKELIHOODS)
-        _check_option("latent_distribution", latent_distribution, ("normal", "ln"))
-        _check_option("batch_representation", batch_representation, ("one-hot", "embedding"))
-        _check_option("posterior", posterior, POSTERIORS)
-        _check_option("prior", prior, PRIORS)
-        _check_option("use_batch_norm", use_batch_norm, ("encoder", "decoder", "none", "both"))
-        _check_option("use_layer_norm", use_layer_norm, ("encoder", "decoder", "none", "both"))
+        check_choice("dispersion", dispersion, DISPERSIONS)
+        check_choice("gene_likelihood", gene_likelihood, LIKELIHOODS)
+        check_choice("latent_distribution", latent_distribution, ("normal", "ln"))
+        check_choice("batch_representation", batch_representation, ("one-hot", "embedding"))
+        check_choice("posterior", posterior, POSTERIORS)
+        check_choice("prior", prior, PRIORS)
+        check_choice("use_batch_norm", use_batch_norm, ("encoder", "decoder", "none", "both"))
+        check_choice("use_layer_norm", use_layer_norm, ("encoder", "decoder", "none", "both"))
         self.n_input = n_input
         self.n_batch = n_batch
         self.n_labels = n_labels
@@ -281,16 +282,10 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
 
     def _set_library_prior(self, means: np.ndarray | None, variances: np.ndarray | None) -> None:
         if means is None or variances is None:
-            raise ValueError(
+            raise DataError(
                 "`use_observed_lib_size` is False, so `library_log_means` and "
-                "`library_log_vars` are needed, each of shape (1, n_batch)."
+                "`library_log_vars` are needed, each of shape (1, n_batch).",
+                remedy="make the model from an AnnData, or with `use_observed_lib_size=True`.",
             )
         self.register_buffer("library_log_means", torch.from_numpy(means).float())
         self.register_buffer("library_log_vars", torch.from_numpy(variances).float())
-
-
-def _check_option(name: str, value: Any, choices: Collection[str]) -> None:
-    if value not in choices:
-        raise ValueError(
-            f"`{name}` is {value!r}; it must be one of {', '.join(map(repr, choices))}."
-        )

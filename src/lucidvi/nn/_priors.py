@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from lucidvi.checks import did_you_mean
 from lucidvi.errors import DataError
 from lucidvi.nn._conditional import ConditionalNormal
 from lucidvi.nn._mixture import NormalMixture
@@ -45,6 +46,8 @@ def make_prior(name: str, sizes: Sizes, kwargs: Mapping[str, Any] | None = None)
         if key not in known:
             raise DataError(
                 f"`prior_kwargs` has {key!r}, which the prior {name!r} does not take.",
-                remedy=f"It takes {', '.join(map(repr, known)) or 'no arguments'}.",
+                remedy=did_you_mean(
+                    key, known, f"It takes {', '.join(map(repr, known)) or 'no arguments'}."
+                ),
             )
     return PRIORS[name](sizes, **kwargs)

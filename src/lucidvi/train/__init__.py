@@ -9,7 +9,9 @@ from lucidvi.train._mean_norm import MeanNorm
 from lucidvi.train._objective import ELBO, Objective
 from lucidvi.train._objectives import OBJECTIVES
 from lucidvi.train._plan import TrainingPlan
-from lucidvi.train._presets import PRESETS, Preset, plan_arguments
+from lucidvi.train._presets import PRESETS, Preset, plan_arguments, say_which
+from lucidvi.train._process import process_put_back
+from lucidvi.train._quiet import quiet_lightning
 from lucidvi.train._runner import TrainRunner
 from lucidvi.train._schedules import LR_SCHEDULES, linear_warmup
 from lucidvi.train._semi_amortized import SemiAmortized
@@ -33,4 +35,7 @@ __all__ = [
     "TrainingPlan",
     "linear_warmup",
     "plan_arguments",
+    "process_put_back",
+    "quiet_lightning",
+    "say_which",
 ]

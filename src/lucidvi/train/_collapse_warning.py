@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lucidvi.data import CellSplitter, Minibatch
 from lucidvi.kernels import to_dense
+from lucidvi.train._presets import LUCID_STEPS
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 N_CELLS = 2_000
 #: Nats from which on a dimension carries information.
 INFORMATION_MIN = 0.1
+#: Updates before which a model that says nothing may only have begun; see the preset "lucid".
+N_STEPS = LUCID_STEPS[0]
 #: Dimensions that carry information in any model that is of use.
 N_LEAST = 3
 
@@ -40,7 +43,8 @@ class CollapseWarning(Callback):
     It speaks when fewer than three dimensions (or than all, of one or two) have more than 0.1
     nats. Of an over-wide latent space most dimensions have less, and nothing is wrong with it;
     but counts of cells that differ at all differ in more than two ways. How many dimensions the
-    data have is what :func:`lucidvi.audit.run` tells.
+    data have is what :func:`lucidvi.audit.run` tells. A model that has only begun to learn says as
+    little; after fewer than 300 updates the line says that this is too short to tell.
 
     No random number is drawn, so that a training is the same with it and without.
     """
@@ -52,6 +56,7 @@ class CollapseWarning(Callback):
         """Look once in the second half."""
         plan: Any = pl_module
         is_early = plan.progress < 0.5 or plan.kl_weight < plan.max_kl_weight
+        is_early = is_early or trainer.global_step < N_STEPS
         if not is_early and not self.has_looked:
             self.has_looked = True
             self._look(trainer, plan)
@@ -72,7 +77,9 @@ class CollapseWarning(Callback):
         n_used, n_latent = int((nats > INFORMATION_MIN).sum()), len(nats)
         if n_used < min(N_LEAST, n_latent):
             self.has_spoken = True
-            logger.warning(WARNING.format(n_used, n_latent, INFORMATION_MIN, float(nats.sum())))
+            warning = COLLAPSED if trainer.global_step >= N_STEPS else TOO_SHORT
+            what = FEW.format(n_used, n_latent, INFORMATION_MIN, float(nats.sum()))
+            logger.warning(what + warning.format(trainer.global_step, N_STEPS))
 
 
 @torch.no_grad()
@@ -100,8 +107,13 @@ def information(module: Any, cells: Minibatch) -> Tensor:
 
 
 #: In one line, with what to do.
-WARNING = (
-    "{} of {} latent dimensions carry information (above {} nats a cell; all carry {:.2f}): the "
-    "posterior collapsed. Train a new model with model.train(plan_kwargs={{'free_bits': 0.5}}), "
-    "and see lucidvi.audit.run(model)."
+FEW = "{} of {} latent dimensions carry information (above {} nats a cell; all carry {:.2f})"
+COLLAPSED = (
+    ": the posterior collapsed. Train a new model with "
+    "model.train(plan_kwargs={{'free_bits': 0.5}}), and see lucidvi.audit.run(model)."
+)
+TOO_SHORT = (
+    " at update {}: a training of fewer than {} updates does not tell whether the posterior "
+    "collapses. Train longer; if it then does, a new model with "
+    "model.train(plan_kwargs={{'free_bits': 0.5}})."
 )

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lucidvi.checks import check_choice
+from lucidvi.errors import DataError
 from lucidvi.train._schedules import linear_warmup
 
 
@@ -37,7 +39,10 @@ class Cyclical:
     def __post_init__(self) -> None:
         """Check the number of cycles."""
         if self.n_cycles < 1:
-            raise ValueError(f"`n_cycles` of the KL schedule is {self.n_cycles}; at least 1.")
+            raise DataError(
+                f"`n_cycles` of the KL schedule is {self.n_cycles}; at least 1.",
+                remedy='plan_kwargs={"kl_schedule": lucidvi.train.Cyclical(n_cycles=4)}',
+            )
 
     def __call__(self, progress: float, fraction: float) -> float:
         """Return the weight in ``[0, 1]``.
@@ -70,14 +75,10 @@ def as_kl_schedule(
 
     Raises
     ------
-    ValueError
+    lucidvi.errors.DataError
         If there is none of this name.
     """
     if callable(schedule):
         return schedule
-    if schedule not in KL_SCHEDULES:
-        choices = ", ".join(map(repr, KL_SCHEDULES))
-        raise ValueError(
-            f"`kl_schedule` is {schedule!r}; it must be one of {choices}, or a `Cyclical`."
-        )
+    check_choice("kl_schedule", schedule, KL_SCHEDULES, "a `Cyclical`")
     return KL_SCHEDULES[schedule]

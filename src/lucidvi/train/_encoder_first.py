@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from lucidvi.errors import DataError
 from lucidvi.nn import frozen
 
 
@@ -41,11 +42,15 @@ class EncoderFirst:
     def __post_init__(self) -> None:
         """Check number and share."""
         if self.n_steps < 0:
-            raise ValueError(f"`encoder_steps` is {self.n_steps}; zero (for none) or more.")
+            raise DataError(
+                f"`encoder_steps` is {self.n_steps}; zero (for none) or more.",
+                remedy='model.train(plan_kwargs={"encoder_steps": 1})',
+            )
         if not 0 < self.share <= 1:
-            raise ValueError(
+            raise DataError(
                 f"`encoder_share` is {self.share}; it is a share of the training, above 0 and "
-                "at most 1."
+                "at most 1.",
+                remedy='model.train(plan_kwargs={"encoder_steps": 1, "encoder_share": 0.3})',
             )
 
     def is_alone(self, step: int, progress: float) -> bool:
@@ -63,9 +68,9 @@ class EncoderFirst:
     def check(self, module: Any) -> None:
         """Raise if the encoder of a module has nothing to learn."""
         if self.n_steps and not any(w.requires_grad for w in module.z_encoder.parameters()):
-            raise ValueError(
-                f"`encoder_steps` is {self.n_steps}, but the encoder's weights are frozen: leave "
-                "it out."
+            raise DataError(
+                f"`encoder_steps` is {self.n_steps}, but the encoder's weights are frozen.",
+                remedy="leave it out, model.train().",
             )
 
     def hold(self, module: Any, step: int, progress: float) -> AbstractContextManager[None]:

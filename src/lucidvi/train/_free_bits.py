@@ -13,6 +13,7 @@ from torch.distributions import Distribution, Normal, kl_divergence
 
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.data import Minibatch
+from lucidvi.errors import DataError
 from lucidvi.train._objective import Objective
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ class FreeBits(Objective):
     def __post_init__(self) -> None:
         """Check the floor."""
         if not 0 <= self.nats < math.inf:
-            raise ValueError(
+            raise DataError(
                 f"`free_bits` is {self.nats}; it is the KL in nats that a dimension has for "
-                "nothing, zero or more (0.1 to 1 is usual)."
+                "nothing, zero or more (0.1 to 1 is usual).",
+                remedy='model.train(plan_kwargs={"free_bits": 0.5})',
             )
 
     def __call__(

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.data import Minibatch
+from lucidvi.errors import DataError
 from lucidvi.module import UNTRANSFORMED_Z
 from lucidvi.nn import log_density, stop_gradient
 from lucidvi.train._objective import Objective
@@ -57,9 +58,10 @@ class ImportanceWeighted(Objective):
     def __post_init__(self) -> None:
         """Check the number of draws."""
         if self.n_samples < 2:
-            raise ValueError(
+            raise DataError(
                 f"`n_samples` of the importance-weighted objective is {self.n_samples}; it must "
-                'be at least 2. With one draw it is the ELBO, `objective="elbo"`.'
+                "be at least 2. With one draw it is the ELBO.",
+                remedy='plan_kwargs={"objective": "elbo"}, or "iwae" for five draws.',
             )
 
     def __call__(

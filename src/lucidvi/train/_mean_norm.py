@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lucidvi.errors import DataError
 from lucidvi.nn import Encoder, FlowEncoder, StandardNormal
 
 #: Share that a minibatch has in the running statistics.
@@ -44,7 +45,7 @@ class MeanNorm:
 
     Raises
     ------
-    ValueError
+    lucidvi.errors.DataError
         For another number, or a module whose KL has no lower bound from it: a posterior by a
         flow, another prior than the standard normal, or an encoder that is frozen.
 
@@ -55,9 +56,10 @@ class MeanNorm:
 
     def __init__(self, std: float, module: Any) -> None:
         if not 0 < std <= 1:
-            raise ValueError(
+            raise DataError(
                 f"`mean_norm` is {std}; it is the standard deviation of the posterior means over "
-                "the cells, above 0 and at most 1, that of the prior. `None` is for none."
+                "the cells, above 0 and at most 1, that of the prior. `None` is for none.",
+                remedy='model.train(plan_kwargs={"mean_norm": 0.5})',
             )
         check(module)
         self.std, self.encoder = std, module.z_encoder
@@ -113,8 +115,8 @@ def check(module: Any) -> None:
         problem = "its encoder is frozen"
     else:
         return
-    raise ValueError(
+    raise DataError(
         f"`mean_norm` cannot be used with this model: {problem}. It needs the standard normal "
-        "prior, and a diagonal or full posterior whose encoder is trained; `free_bits` goes with "
-        "others."
+        "prior, and a diagonal or full posterior whose encoder is trained.",
+        remedy='`free_bits` goes with others, model.train(plan_kwargs={"free_bits": 0.5})',
     )

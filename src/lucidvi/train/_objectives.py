@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lucidvi.checks import check_choice
+from lucidvi.errors import DataError
 from lucidvi.train._free_bits import FreeBits
 from lucidvi.train._importance_weighted import ImportanceWeighted
 from lucidvi.train._objective import ELBO, Objective
@@ -32,15 +34,11 @@ def as_objective(
 
     Raises
     ------
-    ValueError
+    lucidvi.errors.DataError
         If the objective does not exist, or is another one than the steps or the floor ask for.
     """
     if not isinstance(objective, Objective):
-        if objective not in OBJECTIVES:
-            choices = ", ".join(map(repr, OBJECTIVES))
-            raise ValueError(
-                f"`objective` is {objective!r}; it must be one of {choices}, or an `Objective`."
-            )
+        check_choice("objective", objective, OBJECTIVES, "an `Objective`")
         objective = OBJECTIVES[objective]()
     short = {
         "refine_steps": (refine_steps, "semi-amortized", SemiAmortized),
@@ -50,9 +48,10 @@ def as_objective(
         if value == 0:
             continue
         if not isinstance(objective, (ELBO, made)):
-            raise ValueError(
+            raise DataError(
                 f"`{name}` is {value}, which needs the {kind} objective, but `objective` is "
-                f"{objective!r}: leave one of the two out."
+                f"{objective!r}: leave one of the two out.",
+                remedy=f'model.train(plan_kwargs={{"{name}": {value}}})',
             )
         objective = made(value)  # type: ignore[arg-type]
     return objective

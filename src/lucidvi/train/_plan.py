@@ -26,8 +26,10 @@ from lucidvi.train._mean_norm import MeanNorm
 from lucidvi.train._objective import Objective
 from lucidvi.train._objectives import as_objective
 from lucidvi.train._optimizers import OPTIMIZERS, can_fuse
+from lucidvi.train._options import OF_SCVI_SCHEDULE, check_one_schedule, check_options
 from lucidvi.train._schedules import LR_SCHEDULES
 from lucidvi.train._start import N_CELLS, GeneMoments, start_from, start_prior
+from lucidvi.train._threads import ThreadChoice
 
 #: Minibatches that share the overhead of one step of Lightning.
 MINIBATCHES_PER_STEP = 10
@@ -100,7 +102,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
 
     Raises
     ------
-    ValueError
+    lucidvi.errors.DataError
         If ``kl_warmup`` or ``align_axes`` is not between 0 and 1, an option does not exist, or
         two do not go together.
     """
@@ -127,30 +129,12 @@ class TrainingPlan(scvi.train.TrainingPlan):
         minibatches_per_step: int = MINIBATCHES_PER_STEP,
         **kwargs: Any,
     ) -> None:
-        if not 0 <= kl_warmup <= 1:
-            raise ValueError(
-                f"`kl_warmup` is {kl_warmup}; it is a share of the training, between 0 and 1."
-            )
-        if lr_schedule not in LR_SCHEDULES:
-            choices = ", ".join(map(repr, LR_SCHEDULES))
-            raise ValueError(f"`lr_schedule` is {lr_schedule!r}; it must be one of {choices}.")
-        first, last = align_axes or ALIGN_AXES
-        if not 0 <= first <= last <= 1:
-            raise ValueError(
-                f"`align_axes` is {align_axes}; it must be two shares of the training, between 0 "
-                "and 1, the smaller one first, or None."
-            )
-        if minibatches_per_step < 1:
-            raise ValueError(f"`minibatches_per_step` is {minibatches_per_step}; at least 1.")
+        check_options(kl_warmup, lr_schedule, align_axes, minibatches_per_step)
         super().__init__(module, **kwargs)
         self.kl_schedule = as_kl_schedule(kl_schedule)
-        if not (theirs := {"n_epochs_kl_warmup", "n_steps_kl_warmup"} & set(kwargs)):
+        check_one_schedule(kl_schedule, kwargs)
+        if not OF_SCVI_SCHEDULE & set(kwargs):
             self.kl_warmup = kl_warmup
-        elif kl_schedule != "linear":
-            raise ValueError(
-                f"`kl_schedule` is {kl_schedule!r}, which is a share of the training, but "
-                f"`{min(theirs)}` is given too: leave one of the two out."
-            )
         self.lr_schedule = lr_schedule
         self.start_from_data = start_from_data
         self.objective = as_objective(objective, refine_steps, free_bits)
@@ -164,6 +148,9 @@ class TrainingPlan(scvi.train.TrainingPlan):
         self._n_steps = math.inf
         self.good_weights: dict[str, Tensor] = {}
         self.good_epoch = 0
+        #: False while the weights are changed in several steps that belong together.
+        self.is_whole = True
+        self.threads = ThreadChoice([torch.get_num_threads()])
 
     @property
     def automatic_optimization(self) -> bool:
@@ -237,6 +224,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
         weights = [weight for weight in self.module.parameters() if weight.requires_grad]
         losses = []
         for i, minibatch in enumerate(group):
+            self.threads.begin()
             loss = self._training_loss(minibatch, first=first and i == 0)
             for weight in weights:
                 weight.grad = None
@@ -246,6 +234,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
             optimizer.optimizer.step()
             optimizer._on_after_step()
             losses.append(loss.detach())
+            self.threads.end()
         if self.device.type != "cpu" and not torch.stack(losses).isfinite().all():
             raise self._locate_later(group)
         return losses[-1]
@@ -294,16 +283,23 @@ class TrainingPlan(scvi.train.TrainingPlan):
                 return locate(minibatch[REGISTRY_KEYS.X_KEY], outputs, losses, *when)
         return NonFiniteLoss("loss", *when)
 
+    def on_train_batch_start(self, *args: Any) -> None:
+        """Note that a norm of the means is not part of the module until it is folded."""
+        self.is_whole = self.mean_norm is None
+
     def on_train_batch_end(self, *args: Any) -> None:
         """Leave a module that needs no norm of its means."""
         if self.mean_norm is not None:
             self.mean_norm.fold()
+        self.is_whole = True
 
     def on_train_epoch_start(self) -> None:
         """Turn the latent space of a fresh module to the axes that its prior fits best."""
         data, (first, last) = self._data_of_fresh_module, self.align_axes or (math.inf, 0)
         if data is not None and first <= self.progress <= last:
+            self.is_whole = False
             align_axes(self.plain_module, data, self.device)
+            self.is_whole = True
 
     def on_train_epoch_end(self) -> None:
         """Log the means of an epoch that ended early."""

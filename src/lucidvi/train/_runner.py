@@ -1,8 +1,8 @@
-"""The runner: scvi-tools', leaving a usable model behind when the training fails."""
+"""The runner: scvi-tools', leaving a usable model behind however the training ends."""
 
 from __future__ import annotations
 
-import gc
+import logging
 from typing import Any
 
 import numpy as np
@@ -17,17 +17,31 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lucidvi.data import CellSplitter
 from lucidvi.errors import DataError, TrainingError
+from lucidvi.kernels import warm_up
 from lucidvi.train._collapse_warning import CollapseWarning
+from lucidvi.train._ending import NOT_TRAINED, LastEpoch, Start, how_far, leave_usable
 from lucidvi.train._faults import NonFiniteLoss
 from lucidvi.train._optimizers import OPTIMIZERS
 from lucidvi.train._plan import TrainingPlan
+from lucidvi.train._process import interrupts_held, is_stopped_by_hand
+from lucidvi.train._quiet import news, replace_bar
+from lucidvi.train._threads import ThreadsCallback
 
+logger = logging.getLogger(__name__)
+
+#: Said before the first training on a machine.
+COMPILING = "Compiling kernels, once on this machine: about ten seconds."
 #: Cells that are compared at once when one is looked for by its counts.
 CHUNK = 4096
 
 
 class TrainRunner(scvi.train.TrainRunner):
-    """Train runner of scvi-tools that explains a loss that is not finite.
+    """Train runner of scvi-tools whose model can be used however the training ends.
+
+    After a training that is stopped by hand, by a failing callback or by any exception the module
+    is in evaluation mode, with the last good weights. Stopped by hand after its first epoch, a
+    training ends as if it were over, with a line that says how far it came; before, and if the
+    model had not been trained, the interrupt goes on.
 
     A model that is trained further learns as at first, with dropout and batch norm; scvi-tools'
     stays in evaluation mode.
@@ -45,8 +59,11 @@ class TrainRunner(scvi.train.TrainRunner):
         if isinstance(data, CellSplitter):
             self._check_early_stopping(data)
             data.device = self.device
+        replace_bar(self.trainer)
+        self.trainer.callbacks.append(LastEpoch())
         if not isinstance(plan, TrainingPlan):
             return
+        self.trainer.callbacks.append(ThreadsCallback())
         if plan.warn_collapse:
             self.trainer.callbacks.append(CollapseWarning())
         if not isinstance(data, CellSplitter) or steps_belong_to_lightning(plan, self.trainer):
@@ -62,26 +79,69 @@ class TrainRunner(scvi.train.TrainRunner):
         n_test = self.model.adata.n_obs - data.n_train - data.n_val
         for kind, n_cells in (("validation", data.n_val), ("test", n_test)):
             if kind in callback.monitor and n_cells == 0:
-                raise ValueError(
-                    f"Early stopping looks at {callback.monitor!r}, but there is no {kind} set: "
-                    "give a smaller `train_size`."
+                raise DataError(
+                    f"Early stopping looks at {callback.monitor!r}, but there is no {kind} set.",
+                    remedy="give a smaller `train_size`, "
+                    "model.train(early_stopping=True, train_size=0.9)",
                 )
 
     def __call__(self) -> None:
         """Train the model."""
         self._check_library_prior()
-        let_learn(self.model.module)
-        # Python's collector would go through all that is loaded, again and again.
-        gc.collect()
-        gc.freeze()
+        if self.device.type == "cpu" and isinstance(self.training_plan, TrainingPlan):
+            warm_up(lambda: news.info(COMPILING))
+        super().__call__()
+
+    def _run_training_core(self) -> None:
+        """Let Lightning train, and leave a usable model."""
+        start = Start.of(self.model)
         try:
-            super().__call__()
+            let_learn(self.model.module)
+            self.trainer.fit(self.training_plan, self.data_splitter, ckpt_path=self.ckpt_path)
+        except BaseException as fault:
+            if self.trainer.world_size > 1 and not isinstance(fault, NonFiniteLoss):
+                raise  # the other processes would go on without this one
+            has_learned = self._leave_usable(start, fault)
+            if isinstance(fault, NonFiniteLoss):
+                raise self._explain(fault, has_learned) from fault
+            if not is_stopped_by_hand(fault):
+                fault.add_note(how_far(self.model, self.trainer, has_learned=has_learned))
+                raise
+            if not self.model.is_trained_:
+                raise KeyboardInterrupt(NOT_TRAINED) from None
+            logger.warning(how_far(self.model, self.trainer, has_learned=has_learned))
+        else:
+            with interrupts_held():
+                self._finish(start, has_learned=True)
+
+    def _leave_usable(self, start: Start, fault: BaseException) -> bool:
+        """Return whether the model has learned from a training that was cut short."""
+        with interrupts_held():
+            plan = self.training_plan
+            has_learned = leave_usable(self.model, plan, self.trainer, start, fault)
+            self._finish(start, has_learned)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return has_learned
+
+    def _finish(self, start: Start, has_learned: bool) -> None:
+        """Give the model what belongs to its weights."""
+        model, data = self.model, self.data_splitter
+        # While it saves a model, a callback of scvi-tools says that it is, or is not, trained.
+        model.is_trained_ = start.is_trained
+        if has_learned:
+            self._update_history()
+            model.train_indices = getattr(data, "train_idx", None)
+            model.validation_indices = getattr(data, "val_idx", None)
+            model.test_indices = getattr(data, "test_idx", None)
+            model.is_trained_ = True
+        for weight in model.module.parameters():
+            weight.grad = None
+        model.module.eval()
+        model.to_device(self.device)
+        model.trainer = self.trainer
+        if isinstance(self.training_plan, TrainingPlan):
             self.training_plan.good_weights = {}
-        except NonFiniteLoss as fault:
-            self._leave_usable(fault)
-            raise self._explain(fault) from fault
-        finally:
-            gc.unfreeze()
 
     def _check_library_prior(self) -> None:
         means = getattr(self.model.module, "library_log_means", None)
@@ -105,20 +165,9 @@ class TrainRunner(scvi.train.TrainRunner):
             values.index = values.index + n_epochs
             self.model.history_[name] = values
 
-    def _leave_usable(self, fault: NonFiniteLoss) -> None:
-        plan, model = self.training_plan, self.model
-        if plan.good_weights:
-            model.module.load_state_dict(plan.good_weights)
-        model.train_indices = getattr(self.data_splitter, "train_idx", None)
-        model.validation_indices = getattr(self.data_splitter, "val_idx", None)
-        model.test_indices = getattr(self.data_splitter, "test_idx", None)
-        model.module.eval()
-        model.to_device(self.device)
-        model.is_trained_ = model.is_trained_ or fault.epoch > 0
-
-    def _explain(self, fault: NonFiniteLoss) -> TrainingError:
+    def _explain(self, fault: NonFiniteLoss, has_learned: bool) -> TrainingError:
         weights = f"from the start of epoch {self.training_plan.good_epoch}"
-        if not self.training_plan.good_weights:
+        if not has_learned:
             weights = "it started with"
         cell = find_cell(self.model.adata_manager, fault.counts)
         problem = f"The {fault.what} is NaN or infinite at step {fault.step}, epoch {fault.epoch}."

@@ -10,6 +10,7 @@ from torch.distributions import Distribution, Normal
 
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.data import Minibatch
+from lucidvi.errors import DataError
 from lucidvi.inference import NormalPosterior, PosteriorTarget, step_means
 from lucidvi.module import UNTRANSFORMED_Z
 from lucidvi.nn import FullNormal, frozen, in_evaluation
@@ -51,8 +52,9 @@ class SemiAmortized(Objective):
     def __post_init__(self) -> None:
         """Check the number of steps."""
         if self.n_steps < 1:
-            raise ValueError(
-                f"`n_steps` of the semi-amortized objective is {self.n_steps}; at least 1."
+            raise DataError(
+                f"`n_steps` of the semi-amortized objective is {self.n_steps}; at least 1.",
+                remedy='model.train(plan_kwargs={"refine_steps": 1})',
             )
 
     def __call__(

@@ -1,0 +1,65 @@
+"""What a training changes in its process, and puts back."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def process_put_back() -> Iterator[None]:
+    """Collect no garbage among what is loaded already, and leave the process as it was.
+
+    Put back are the collector, what Ctrl-C does (Lightning ignores it from the first on, for good
+    if that came early), threads of torch, whether gradients are computed, and cuDNN's choices.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    n_threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
+    cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    # Python's collector would go through all that is loaded, again and again. What somebody else
+    # froze stays frozen.
+    freeze = gc.get_freeze_count() == 0
+    if freeze:
+        gc.collect()
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if freeze:
+            gc.unfreeze()
+        if torch.get_num_threads() != n_threads:
+            torch.set_num_threads(n_threads)
+        torch.set_grad_enabled(gradients)
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
+        if _is_main_thread() and handler is not None:
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let nobody interrupt what has to be done whole; a Ctrl-C meanwhile is forgotten."""
+    if not _is_main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+
+
+def is_stopped_by_hand(fault: BaseException) -> bool:
+    """Whether a training ended by Ctrl-C or a stop button, which Lightning turns into an exit."""
+    if isinstance(fault, SystemExit):
+        return isinstance(fault.__context__, KeyboardInterrupt)
+    return isinstance(fault, KeyboardInterrupt)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
