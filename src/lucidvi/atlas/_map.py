@@ -15,7 +15,8 @@ from lucidvi.atlas._batches import NewBatch, model_of_query
 from lucidvi.atlas._calls import calls, check_rates
 from lucidvi.atlas._genes import EXPRESSION, INFORMATION
 from lucidvi.atlas._place import Placed, blocks, place
-from lucidvi.atlas._query import Query, nothing_is_trained, read_query, with_tables_in_memory
+from lucidvi.atlas._query import Query, check_is_adata, nothing_is_trained, read_query
+from lucidvi.data import with_tables_in_memory
 
 if TYPE_CHECKING:
     from lucidvi.atlas._reference import Reference
@@ -38,6 +39,7 @@ def map_query(
 ) -> AnnData:
     """See :meth:`Reference.map`."""
     check_rates(reference, novelty_rate, min_confidence)
+    check_is_adata(query)
     query = with_tables_in_memory(query)
     given = read_query(query, reference.model, batch_key, layer, gene_key, reference.cells.var)
     summary = _summary(reference, given)

@@ -6,6 +6,8 @@ from lucidvi.data._loaders import CellLoader, CellSplitter, Groups
 from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
 from lucidvi.data._obs import check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
+from lucidvi.data._reading import with_tables_in_memory
+from lucidvi.data._stored import StoredCounts, in_memory
 from lucidvi.data._stratified import stratified
 
 __all__ = [
@@ -16,13 +18,16 @@ __all__ = [
     "DeviceCells",
     "Groups",
     "Minibatch",
+    "StoredCounts",
     "align_genes",
     "check_counts",
     "check_obs",
     "counts_or_warn",
     "csr",
+    "in_memory",
     "pbmc68k",
     "recover_counts",
     "stratified",
     "unchanged_on_error",
+    "with_tables_in_memory",
 ]

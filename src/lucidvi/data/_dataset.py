@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
 from scvi.data import AnnTorchDataset
 
 
 class OrderedAnnTorchDataset(AnnTorchDataset):
-    """Dataset of scvi-tools whose rows come back in the order asked for, backed or not.
+    """Dataset of scvi-tools whose rows come back in the order asked for, whatever holds them.
 
     Files are read in increasing order of rows. scvi-tools sorts the indices for that and leaves
     the rows sorted; here they are put back, and rows asked for twice come twice.
@@ -18,17 +21,20 @@ class OrderedAnnTorchDataset(AnnTorchDataset):
 
     def __getitem__(self, indexes: int | Sequence[int] | np.ndarray | slice) -> dict[str, Any]:
         """Return the rows of each registered array, by registry key."""
-        if isinstance(indexes, int | np.integer | slice) or not self.adata_manager.adata.isbacked:
-            return super().__getitem__(indexes)
-        rows, back = np.unique(np.asarray(indexes), return_inverse=True)
-        if len(rows) == len(back) and (np.diff(back) > 0).all():
-            return super().__getitem__(rows)
-        return {key: _reorder(values, back) for key, values in super().__getitem__(rows).items()}
+        rows: Any = indexes if isinstance(indexes, slice) else np.atleast_1d(indexes)
+        return {
+            key: self._rows(self.data[key], rows, dtype)
+            for key, dtype in self.keys_and_dtypes.items()
+            if not isinstance(self.data[key], str)  # how an AnnData was minified
+        }
 
-
-def _reorder(values: Any, order: np.ndarray) -> Any:
-    """Take rows of an array, or of a sparse tensor, which has no row indexing of its own."""
-    if isinstance(values, np.ndarray):
-        return values[order]
-    dense = values.to_dense()[order]
-    return dense.to_sparse_csr()
+    def _rows(self, data: Any, rows: Any, dtype: type) -> np.ndarray | torch.Tensor:
+        values = data.iloc[rows].to_numpy() if isinstance(data, pd.DataFrame) else data[rows]
+        values = values.astype(dtype, copy=False)
+        if not sparse.issparse(values):
+            return values
+        if not self.load_sparse_tensor:
+            return values.toarray()
+        values.sum_duplicates()  # a gene that is stored twice in a row would be two to torch
+        arrays = map(torch.as_tensor, (values.indptr, values.indices, values.data))
+        return torch.sparse_csr_tensor(*arrays, size=values.shape)
