@@ -79,4 +79,3 @@ def _is_by_gene(matrix: Any) -> bool:
         n_rows, n_columns = matrix.numblocks
         return n_rows == 1 and n_columns > 1
     return isinstance(matrix, CSCDataset) or (sparse.issparse(matrix) and matrix.format == "csc")
-

@@ -36,5 +36,5 @@ class OrderedAnnTorchDataset(AnnTorchDataset):
         if not self.load_sparse_tensor:
             return values.toarray()
         values.sum_duplicates()  # a gene that is stored twice in a row would be two to torch
-        arrays = map(torch.as_tensor, (values.indptr, values.indices, values.data))
-        return torch.sparse_csr_tensor(*arrays, size=values.shape)
+        starts, genes, counts = map(torch.as_tensor, (values.indptr, values.indices, values.data))
+        return torch.sparse_csr_tensor(starts, genes, counts, size=values.shape)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from numbers import Real
 from typing import Any
 
 import numpy as np
+import scvi
 import torch
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
@@ -16,9 +18,12 @@ from torch import Tensor
 from torch.utils.data import BatchSampler
 
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch, as_csr, csr
+from lucidvi.errors import DataError
 
 #: Share of a device's free memory that the counts may take.
 DEVICE_SHARE = 0.5
+#: Shares of the cells that are usual; the first is scvi-tools' own.
+EXAMPLES = {"train_size": 0.9, "validation_size": 0.1}
 #: Minibatches that are prepared ahead where the counts do not fit on the device.
 N_AHEAD = 2
 
@@ -133,10 +138,18 @@ class Groups:
 class CellSplitter(DataSplitter):
     """Data splitter of scvi-tools that loads with :class:`CellLoader`.
 
+    Differs from scvi-tools: all cells are trained on where there are so few that it would leave
+    none, and sizes that cannot be are refused.
+
     Parameters
     ----------
-    *args, **kwargs
+    adata_manager, train_size, validation_size, *args, **kwargs
         See :class:`scvi.dataloaders.DataSplitter`.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If a size is no share of the cells, or no cell or minibatch is left to train on.
     """
 
     data_loader_cls = CellLoader
@@ -144,6 +157,26 @@ class CellSplitter(DataSplitter):
     group_size = 1
     #: Where the minibatches are wanted; set by the runner.
     device = torch.device("cpu")
+    n_train: int
+
+    def __init__(
+        self,
+        adata_manager: AnnDataManager,
+        train_size: float | None = None,
+        validation_size: float | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        check_sizes(train_size, validation_size)
+        super().__init__(adata_manager, train_size, validation_size, *args, **kwargs)
+        if self.n_train == 0 and self.external_indexing is None:
+            # scvi-tools leaves out a last minibatch of one or two cells, here all there are.
+            self.n_train = adata_manager.adata.n_obs - self.n_val
+        n_train = (
+            self.n_train if self.external_indexing is None else len(self.external_indexing[0])
+        )
+        batch_size = self.data_loader_kwargs.get("batch_size") or scvi.settings.batch_size
+        check_training_cells(n_train, batch_size, self.drop_last)
 
     def setup(self, stage: str | None = None) -> None:
         """Split the cells, and lay them out for loading."""
@@ -186,6 +219,46 @@ class CellSplitter(DataSplitter):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Keep the counts sparse."""
         return batch
+
+
+def check_sizes(train_size: float | None, validation_size: float | None) -> None:
+    """Raise DataError for shares of the cells that cannot be."""
+    for name, size, possible in (
+        ("train_size", train_size, lambda size: 0 < size <= 1),
+        ("validation_size", validation_size, lambda size: 0 <= size < 1),
+    ):
+        if size is not None and not (isinstance(size, Real) and possible(size)):
+            raise DataError(
+                f"`{name}` is {size!r}, which is no share of the cells.",
+                remedy=f"give a number between 0 and 1, such as {name}={EXAMPLES[name]}.",
+            )
+    share = EXAMPLES["train_size"] if train_size is None else train_size
+    if share + (validation_size or 0) > 1:
+        raise DataError(
+            f"`train_size` ({share}) and `validation_size` ({validation_size}) are more than all "
+            "cells together.",
+            remedy=f"train_size={1 - (validation_size or 0):.6g}, or validation_size=None for the "
+            "rest.",
+        )
+
+
+def check_training_cells(n_train: int, batch_size: int, drop_last: bool | int) -> None:
+    """Raise DataError if there is no cell, or no minibatch of cells, to train on."""
+    if batch_size < 1:
+        raise DataError(
+            f"`batch_size` is {batch_size}.", remedy="give at least one cell a minibatch."
+        )
+    if n_train == 0:
+        raise DataError(
+            "No cell is left to train on.",
+            remedy="give a larger `train_size`, or name training cells in `external_indexing`.",
+        )
+    if drop_last is True and n_train < batch_size:
+        raise DataError(
+            f"drop_last=True leaves nothing to train on: the {n_train:,} training cells are fewer "
+            f"than one minibatch of {batch_size:,}.",
+            remedy=f"drop_last=False, or batch_size={n_train}.",
+        )
 
 
 def _fits(cells: Cells, device: torch.device) -> bool:

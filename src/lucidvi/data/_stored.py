@@ -1,4 +1,4 @@
-"""Counts in files, dask arrays, or of types that scipy cannot index: rows of them, in any order."""
+"""Rows, in any order, of counts in files, in dask arrays, or of types that scipy cannot index."""
 
 from __future__ import annotations
 
