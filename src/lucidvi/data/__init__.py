@@ -6,7 +6,7 @@ from lucidvi.data._loaders import CellLoader, CellSplitter, Groups
 from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
 from lucidvi.data._obs import check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
-from lucidvi.data._reading import with_tables_in_memory
+from lucidvi.data._reading import copy_in_memory, with_tables_in_memory
 from lucidvi.data._stored import StoredCounts, in_memory
 from lucidvi.data._stratified import stratified
 
@@ -22,6 +22,7 @@ __all__ = [
     "align_genes",
     "check_counts",
     "check_obs",
+    "copy_in_memory",
     "counts_or_warn",
     "csr",
     "in_memory",

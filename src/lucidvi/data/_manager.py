@@ -123,6 +123,8 @@ class CheckedAnnDataManager(AnnDataManager):
         data = super().get_from_registry(registry_key)
         if registry_key != REGISTRY_KEYS.X_KEY:
             return data.compute() if is_dask(data) else data
+        if data is None:  # of cells with stored posteriors, whose counts are not looked at
+            return sparse.csr_matrix(self.adata.shape, dtype=np.float32)
         if not is_readable(data):
             return StoredCounts(data)
         if not sparse.issparse(data) or isinstance(data, sparse.csr_matrix):

@@ -102,6 +102,19 @@ def read_genes(adata: AnnData, genes: NDArray[np.integer]) -> AnnData:
     )
 
 
+def copy_in_memory(adata: AnnData) -> AnnData:
+    """Return a copy of cells, or of a view of some, that is in memory but for dask arrays.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    """
+    if adata.isbacked or has_to_be_read(adata):
+        return read_genes(adata, np.arange(adata.n_vars))
+    return adata.copy()
+
+
 def _source(adata: AnnData) -> AnnData:
     """Return what a view is of, or the AnnData itself."""
     return adata._adata_ref if adata.is_view else adata

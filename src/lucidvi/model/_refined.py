@@ -89,7 +89,7 @@ class RefinedPosterior:
                 remedy="Give the AnnData whose cells were refined.",
             )
         same = np.array_equal(self.obs_names, adata.obs_names)
-        refined = adata.copy() if same else adata[self.obs_names].copy()
+        refined = copy_in_memory(adata if same else adata[self.obs_names])
         mean, variance, library = self.slots
         refined.obsm[mean], refined.obsm[variance] = self.loc, self.scale**2
         refined.obs[library] = self.library
