@@ -15,6 +15,7 @@ from typing import Any
 import rich.pretty  # noqa: F401  (scvi-tools before 1.5 uses it without importing it)
 from anndata import AnnData
 from scvi.data._constants import _ADATA_MINIFY_TYPE_UNS_KEY as MINIFY_TYPE_UNS_KEY
+from scvi.data._constants import _MANAGER_UUID_KEY as MANAGER_UUID_KEY
 from scvi.data._constants import ADATA_MINIFY_TYPE
 from scvi.data._download import _download as download
 from scvi.data._utils import _get_adata_minify_type
@@ -28,6 +29,7 @@ from scvi.train._config import merge_kwargs
 
 __all__ = [
     "ADATA_MINIFY_TYPE",
+    "MANAGER_UUID_KEY",
     "MINIFY_TYPE_UNS_KEY",
     "MODULE_KEYS",
     "SAVE_KEYS",

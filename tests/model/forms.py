@@ -2,7 +2,7 @@
 
 import tempfile
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import anndata
@@ -37,14 +37,14 @@ def compressed(x, kind, change=None):
 
 
 def in_any_order(indices, indptr, data, n_genes):
-    order = np.concatenate([np.arange(a, b)[::-1] for a, b in zip(indptr, indptr[1:], strict=False)])
+    order = np.concatenate([np.arange(a, b)[::-1] for a, b in pairwise(indptr)])
     return indices[order], indptr, data[order]
 
 
 def with_zeros(indices, indptr, data, n_genes):
     """Store every value, zeros too."""
     dense = np.zeros((len(indptr) - 1, n_genes), data.dtype)
-    for row, (start, stop) in enumerate(zip(indptr, indptr[1:], strict=False)):
+    for row, (start, stop) in enumerate(pairwise(indptr)):
         dense[row, indices[start:stop]] = data[start:stop]
     starts = np.arange(len(dense) + 1, dtype=indptr.dtype) * n_genes
     return np.tile(np.arange(n_genes, dtype=indices.dtype), len(dense)), starts, dense.ravel()
@@ -187,7 +187,7 @@ forms = st.builds(
 )
 
 
-class NotMade(Exception):  # noqa: N818 (not an error of the package)
+class NotMade(Exception):
     """Anndata, or scipy, has no such form."""
 
 
@@ -274,7 +274,9 @@ def _stored(form, adata, folder):
         import zarr
 
         group = zarr.open_group(str(path) + ".zarr", mode="w")
-        anndata.io.write_elem(group, "x", adata.X if form.layer is None else adata.layers[form.layer])
+        anndata.io.write_elem(
+            group, "x", adata.X if form.layer is None else adata.layers[form.layer]
+        )
         on_disk = group["x"]
         if isinstance(on_disk, zarr.Group):
             on_disk = anndata.io.sparse_dataset(on_disk)

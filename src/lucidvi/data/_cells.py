@@ -14,6 +14,7 @@ from scvi.data import AnnDataManager
 from torch import Tensor
 
 from lucidvi.data._dataset import OrderedAnnTorchDataset
+from lucidvi.data._repeats import has_repeats
 from lucidvi.data._stored import StoredCounts, in_memory
 
 Minibatch = dict[str, Tensor]
@@ -32,6 +33,7 @@ class Cells:
     """
 
     def __init__(self, adata_manager: AnnDataManager) -> None:
+        self.adata_manager = adata_manager
         keys = [key for key in adata_manager.data_registry if key != REGISTRY_KEYS.X_KEY]
         everything = np.arange(adata_manager.adata.n_obs)
         columns = OrderedAnnTorchDataset(adata_manager, getitem_tensors=keys)[everything]
@@ -53,8 +55,10 @@ class Cells:
         x = self.counts
         if x is None:
             assert self.stored is not None
-            x, rows = sparse.csr_matrix(self.stored[rows]), np.arange(len(rows))
+            x = sparse.csr_matrix(self.stored[rows])
             x.sum_duplicates()
+            self.adata_manager.check_values(rows, x)
+            rows = np.arange(len(rows))
         starts, genes, counts = map(torch.from_numpy, gather(x.indptr, x.indices, x.data, rows))
         minibatch[REGISTRY_KEYS.X_KEY] = csr(starts, genes, counts, x.shape[1])
         return minibatch
@@ -147,18 +151,6 @@ def gather(starts, genes, counts, rows):  # type: ignore[no-untyped-def]
         new_genes[new_starts[i] : new_starts[i + 1]] = genes[starts[row] : starts[row + 1]]
         new_counts[new_starts[i] : new_starts[i + 1]] = counts[starts[row] : starts[row + 1]]
     return new_starts, new_genes, new_counts
-
-
-@njit(cache=True)
-def has_repeats(starts, genes, n_genes):  # type: ignore[no-untyped-def]
-    """Whether a gene is stored twice in a row of a CSR matrix; their sum is meant."""
-    last_row = np.full(n_genes, -1, np.int64)
-    for row in range(starts.shape[0] - 1):
-        for k in range(starts[row], starts[row + 1]):
-            if last_row[genes[k]] == row:
-                return True
-            last_row[genes[k]] = row
-    return False
 
 
 _hear_the_warning()

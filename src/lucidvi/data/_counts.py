@@ -10,6 +10,7 @@ import scvi
 from anndata import AnnData
 
 from lucidvi.data._diagnosis import explain_values
+from lucidvi.data._digest import CellDigests
 from lucidvi.data._obs import check_layer
 from lucidvi.data._scan import scan
 from lucidvi.errors import DataError, first_few
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def check_counts(adata: AnnData, layer: str | None = None, is_count_data: bool = True) -> None:
+def check_counts(
+    adata: AnnData, layer: str | None = None, is_count_data: bool = True
+) -> NDArray[np.uint64]:
     """Check that every value is a count and that every cell has one.
 
     Parameters
@@ -29,6 +32,10 @@ def check_counts(adata: AnnData, layer: str | None = None, is_count_data: bool =
         Name of the layer that holds the counts; None for ``adata.X``.
     is_count_data
         If False, values are meant to be continuous and need only be finite.
+
+    Returns
+    -------
+    A digest of each cell's counts, see :mod:`lucidvi.data._digest`, shape ``(n_cells,)``.
 
     Raises
     ------
@@ -44,11 +51,13 @@ def check_counts(adata: AnnData, layer: str | None = None, is_count_data: bool =
         raise _no_data(adata)
     place = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     matrix = adata.X if layer is None else adata.layers[layer]
-    values_are_valid, cells = scan(matrix, place, is_count_data)
+    digests = CellDigests(*adata.shape)
+    values_are_valid, cells = scan(matrix, place, is_count_data, digests)
     if not values_are_valid:
         raise explain_values(adata, layer, place)
     if is_count_data and not cells.all():
         raise _empty_cells(adata, place, cells)
+    return digests.values
 
 
 def counts_or_warn(adata: AnnData, layer: str | None = None) -> bool:

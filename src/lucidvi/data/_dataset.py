@@ -11,6 +11,8 @@ import torch
 from scipy import sparse
 from scvi.data import AnnTorchDataset
 
+from lucidvi.data._stored import StoredCounts
+
 
 class OrderedAnnTorchDataset(AnnTorchDataset):
     """Dataset of scvi-tools whose rows come back in the order asked for, whatever holds them.
@@ -20,7 +22,10 @@ class OrderedAnnTorchDataset(AnnTorchDataset):
     """
 
     def __getitem__(self, indexes: int | Sequence[int] | np.ndarray | slice) -> dict[str, Any]:
-        """Return the rows of each registered array, by registry key."""
+        """Return the rows of each registered array, by registry key.
+
+        Counts that come from a file are compared with those that were checked.
+        """
         rows: Any = indexes if isinstance(indexes, slice) else np.atleast_1d(indexes)
         return {
             key: self._rows(self.data[key], rows, dtype)
@@ -31,6 +36,8 @@ class OrderedAnnTorchDataset(AnnTorchDataset):
     def _rows(self, data: Any, rows: Any, dtype: type) -> np.ndarray | torch.Tensor:
         values = data.iloc[rows].to_numpy() if isinstance(data, pd.DataFrame) else data[rows]
         values = values.astype(dtype, copy=False)
+        if isinstance(data, StoredCounts) and not data.is_in_memory:
+            self.adata_manager.check_values(np.arange(len(self))[rows], values)
         if not sparse.issparse(values):
             return values
         if not self.load_sparse_tensor:

@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,17 @@ from scvi.data import AnnDataManager, AnnDataManagerValidationCheck
 from scvi.data.fields import BaseAnnDataField
 from torch.utils.data import Dataset, Subset
 
-from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi._compat import ADATA_MINIFY_TYPE, MANAGER_UUID_KEY, adata_minify_type
 from lucidvi.data._counts import check_counts
 from lucidvi.data._dataset import OrderedAnnTorchDataset
 from lucidvi.data._obs import check_obs, check_unique_genes
 from lucidvi.data._reading import has_to_be_read, read_genes, read_tables
+from lucidvi.data._snapshot import Snapshot
 from lucidvi.data._stored import StoredCounts, is_dask, is_readable
 from lucidvi.errors import DataError, GeneMismatchError, first_few
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +57,12 @@ class CheckedAnnDataManager(AnnDataManager):
         super().__init__(fields, setup_method_args, validation_checks)
         self.is_count_data = is_count_data
         self._csr_was_suggested = False
+        self._snapshot: Snapshot | None = None
+        #: Whether data that have changed are registered anew, in place of an error: those of a
+        #: query are, a model's own are not.
+        self.renews = False
+        #: Arguments of the setup whose columns the model does not use.
+        self.ignored: tuple[str, ...] = ("labels_key",)
 
     def register_fields(
         self,
@@ -73,9 +83,64 @@ class CheckedAnnDataManager(AnnDataManager):
             See :func:`~lucidvi.data.check_obs` and :func:`~lucidvi.data.check_counts`. Whatever
             is raised, `adata` is then as it was before.
         """
-        self._check(adata)
+        digests = self._check(adata)
         with unchanged_on_error(adata):
             super().register_fields(adata, source_registry, **transfer_kwargs)
+        self._snapshot = Snapshot.of(adata, self.registry["setup_args"] or {}, digests)
+
+    def validate(self) -> None:
+        """Register the data again if another manager did since, provided they are the same."""
+        if self.adata is not None and not self.renews:
+            is_registered = self.adata.uns.get(MANAGER_UUID_KEY) == self.id
+            self.check_unchanged(self.sample if is_registered else None)
+        super().validate()
+
+    def check_unchanged(self, rows: NDArray[np.integer] | None = None) -> None:
+        """Raise if the data are no longer those that were checked, or register them anew.
+
+        Parameters
+        ----------
+        rows
+            Positions of the cells that are looked at; by default all.
+
+        Raises
+        ------
+        DataError
+            See :meth:`lucidvi.data._snapshot.Snapshot.check`, and :meth:`register_fields` for
+            data that are registered anew.
+        """
+        if self._snapshot is None:
+            return
+        rows = np.arange(self._snapshot.shape[0]) if rows is None else rows
+        try:
+            self._snapshot.check(self.adata, self._counts(), rows, self.ignored)
+        except DataError:
+            if not self.renews:
+                raise
+            self._renew()
+
+    def check_values(self, rows: NDArray[np.integer], values: Any) -> None:
+        """Raise if cells that have been read from a file are not those that were checked."""
+        if self._snapshot is not None:
+            self._snapshot.check_values(self.adata, rows, values)
+
+    @property
+    def sample(self) -> NDArray[np.integer]:
+        """Positions of a few cells, evenly spaced, to look at where none is read."""
+        return np.arange(0) if self._snapshot is None else self._snapshot.sample
+
+    def _counts(self) -> Any:
+        """Return the counts as they are stored; None for data without."""
+        return super().get_from_registry(REGISTRY_KEYS.X_KEY)
+
+    def _renew(self) -> None:
+        adata, snapshot = self.adata, self._snapshot
+        self.adata: Any = None
+        try:
+            self.register_fields(adata, self._source_registry, **self._transfer_kwargs)
+        except BaseException:
+            self.adata, self._snapshot = adata, snapshot
+            raise
 
     def transfer_fields(self, adata_target: AnnData, **kwargs: Any) -> CheckedAnnDataManager:
         """Register other data with the setup of these.
@@ -107,7 +172,13 @@ class CheckedAnnDataManager(AnnDataManager):
         ----------
         indices, data_and_attributes, load_sparse_tensor
             See :meth:`scvi.data.AnnDataManager.create_torch_dataset`.
+
+        Raises
+        ------
+        DataError
+            If the rows are no longer what was checked.
         """
+        self.check_unchanged(None if indices is None else np.asarray(indices))
         dataset = OrderedAnnTorchDataset(
             self, getitem_tensors=data_and_attributes, load_sparse_tensor=load_sparse_tensor
         )
@@ -133,7 +204,8 @@ class CheckedAnnDataManager(AnnDataManager):
             self._suggest_csr()
         return sparse.csr_matrix(data, copy=False)
 
-    def _check(self, adata: AnnData) -> None:
+    def _check(self, adata: AnnData) -> NDArray[np.uint64] | None:
+        """Check the data, and return the digests of their counts, if they have any."""
         if self.validation_checks.check_if_view and adata.is_view:
             raise DataError(
                 "adata is a view of another AnnData, and a model adds columns to its data.",
@@ -142,8 +214,9 @@ class CheckedAnnDataManager(AnnDataManager):
         read_tables(adata)
         setup_args = self.registry["setup_args"] or {}
         check_obs(adata, setup_args)
-        if adata_minify_type(adata) != ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
-            check_counts(adata, setup_args.get("layer"), self.is_count_data)
+        if adata_minify_type(adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+            return None
+        return check_counts(adata, setup_args.get("layer"), self.is_count_data)
 
     def _suggest_csr(self) -> None:
         if not self._csr_was_suggested:

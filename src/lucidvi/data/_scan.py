@@ -12,11 +12,15 @@ from lucidvi.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lucidvi.data._digest import CellDigests
 
-def scan(matrix: Any, place: str, is_count_data: bool) -> tuple[bool, NDArray[np.bool_]]:
+
+def scan(
+    matrix: Any, place: str, is_count_data: bool, digests: CellDigests | None = None
+) -> tuple[bool, NDArray[np.bool_]]:
     """Return whether every value is valid and, ``(n_cells,)``, which cells have counts.
 
-    Stops at the first block with an invalid value.
+    Stops at the first block with an invalid value. All blocks are added to ``digests``.
     """
     cells = np.zeros(0 if matrix is None else matrix.shape[0], dtype=bool)
     with np.errstate(invalid="ignore"):
@@ -25,6 +29,8 @@ def scan(matrix: Any, place: str, is_count_data: bool) -> tuple[bool, NDArray[np
                 return False, cells
             if is_count_data:
                 block.mark_positive(cells)
+            if digests is not None:
+                digests.add(block)
     return True, cells
 
 

@@ -110,6 +110,13 @@ class DataMixin(BaseModelClass):
         if module is not None:
             module.minified_data_type = self.minified_data_type
 
+    def _watch_data(self, *, uses_labels: bool) -> None:
+        """Raise if the data have changed since they were set up; labels count where used."""
+        manager = getattr(self, "_adata_manager", None)  # a model without data has none
+        if isinstance(manager, CheckedAnnDataManager):
+            manager.ignored = () if uses_labels else ("labels_key",)
+            manager.check_unchanged(manager.sample)
+
     def _validate_anndata(
         self, adata: AnnData | None = None, copy_if_view: bool = True
     ) -> AnnData:
@@ -122,6 +129,8 @@ class DataMixin(BaseModelClass):
             adata = aligned
         adata = super()._validate_anndata(adata, copy_if_view=copy_if_view)
         manager = self.get_anndata_manager(adata, required=True)
+        if isinstance(manager, CheckedAnnDataManager):
+            manager.renews = manager is not self.adata_manager
         kind = adata_minify_type(adata)
         if kind is not None and REGISTRY_KEYS.MINIFY_TYPE_KEY not in manager.data_registry:
             manager.register_new_fields(self._get_fields_for_adata_minification(kind))

@@ -10,6 +10,7 @@ import numpy as np
 from anndata import AnnData
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, MINIFY_TYPE_UNS_KEY
+from lucidvi.data import copy_in_memory
 from lucidvi.errors import DataError
 
 

@@ -119,6 +119,7 @@ class SCVI(
         **kwargs: Any,
     ) -> None:
         super().__init__(adata, registry)
+        self._watch_data(uses_labels=dispersion == "gene-label")
         shown = {
             "n_hidden": n_hidden,
             "n_latent": n_latent,

@@ -8,7 +8,7 @@ from typing import Any
 from scvi.model.base import UnsupervisedTrainingMixin
 
 from lucidvi._compat import merge_kwargs
-from lucidvi.data import CellSplitter
+from lucidvi.data import CellSplitter, CheckedAnnDataManager
 from lucidvi.train import PRESETS, TrainingPlan, TrainRunner, plan_arguments
 
 
@@ -85,6 +85,9 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         if preset not in PRESETS:
             choices = ", ".join(map(repr, PRESETS))
             raise ValueError(f"`preset` is {preset!r}; it must be one of {choices}.")
+        manager = getattr(self, "_adata_manager", None)
+        if datamodule is None and isinstance(manager, CheckedAnnDataManager):
+            manager.check_unchanged()
         chosen = PRESETS[preset]
         if max_epochs is None:
             n_cells = getattr(self.adata if datamodule is None else datamodule, "n_obs", None)
