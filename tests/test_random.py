@@ -1,6 +1,7 @@
 """Draws from a seed leave no trace in the generators that all share."""
 
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -63,3 +64,69 @@ def test_every_cuda_device_is_put_back(monkeypatch: pytest.MonkeyPatch):
     with isolated_seed(5):
         assert [int(state) for state in states.values()] == [5, 5]
     assert [int(state) for state in states.values()] == [1, 2]
+
+
+@pytest.fixture(scope="module")
+def cells(make_adata):
+    from lucidvi.model import SCVI
+
+    adata = make_adata(60)
+    SCVI.setup_anndata(adata, batch_key="batch")
+    model = SCVI(adata, n_hidden=8, n_latent=2, gene_likelihood="nb")
+    model.train(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
+    return model, adata
+
+
+def mapped(model, adata):
+    from lucidvi.atlas import Reference
+
+    query = adata[:20].copy()
+    query.obs["batch"] = ["new"] * 5 + ["0"] * 15
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Reference.from_model(model, "label").map(query)
+
+
+def perturbed(model, adata):
+    from lucidvi import simulate
+
+    simulate.perturb(model, genes={"gene0": 0.0}, indices=range(5), n_samples=2)
+
+
+def switched(model, adata):
+    from lucidvi import simulate
+
+    simulate.switch(model, batch="0", indices=range(5))
+    simulate.sample_cells(model, 5)
+    simulate.resequence(model, factor=2, indices=range(5))
+
+
+def audited(model, adata):
+    from lucidvi import audit
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        audit.run(model, max_cells=20)
+
+
+def queried(model, adata):
+    from lucidvi.model import SCVI
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        SCVI.from_scvi_model(model.to_scvi_model())
+
+
+@pytest.mark.parametrize("ask", [mapped, perturbed, switched, audited, queried])
+def test_whoever_draws_from_a_seed_leaves_the_generators(cells, ask, monkeypatch):
+    """Also CUDA's, for which a seed would wait where nothing has used it yet."""
+    monkeypatch.setattr("torch.cuda.manual_seed_all", lambda seed: pytest.fail("CUDA was seeded"))
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    torch.default_generator.manual_seed(5)
+    expected = draws()
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    torch.default_generator.manual_seed(5)
+    ask(*cells)
+    assert draws() == expected

@@ -19,6 +19,7 @@ from scvi.data._constants import _MANAGER_UUID_KEY as MANAGER_UUID_KEY
 from scvi.data._constants import ADATA_MINIFY_TYPE
 from scvi.data._download import _download as download
 from scvi.data._utils import _get_adata_minify_type
+from scvi.data._utils import _make_column_categorical as make_column_categorical
 from scvi.data._utils import _validate_adata_dataloader_input as check_adata_or_dataloader
 from scvi.model._utils import _init_library_size as init_library_size
 from scvi.model._utils import get_max_epochs_heuristic
@@ -38,6 +39,7 @@ __all__ = [
     "download",
     "get_max_epochs_heuristic",
     "init_library_size",
+    "make_column_categorical",
     "merge_kwargs",
     "reading_by",
     "write_adata",

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from lucidvi.data import pbmc68k
+from lucidvi.files import writable
 from lucidvi.model import SCVI
 
 
@@ -63,7 +64,8 @@ def run_demo(output: Path, max_epochs: int | None = None, seed: int = 0) -> Demo
     seed
         Seed of the split, of the weights and of the minibatches.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    with writable(output / "model"):
+        output.mkdir(parents=True, exist_ok=True)
     files = {
         "figure": output / "umap.png",
         "adata": output / "pbmc68k.h5ad",

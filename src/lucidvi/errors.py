@@ -43,8 +43,16 @@ class GeneMismatchError(DataError):
     """The data lack genes of the model."""
 
 
+class UnknownGeneError(MissingKeyError, DataError):
+    """A list of genes names some that the model does not have."""
+
+
 class ModelTypeError(LucidVIError, TypeError):
     """A model is of a class that cannot be used here."""
+
+
+class UnknownModeError(LucidVIError, NotImplementedError):
+    """A method has no such mode."""
 
 
 class MissingPackageError(LucidVIError, ImportError):
@@ -53,6 +61,10 @@ class MissingPackageError(LucidVIError, ImportError):
 
 class FileError(LucidVIError, ValueError):
     """A file cannot be written or read."""
+
+
+class UnwritableError(FileError, OSError):
+    """A place cannot be written to."""
 
 
 class UntrustedFileError(FileError):

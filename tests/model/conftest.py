@@ -1,11 +1,12 @@
 """One trained model, as scvi-tools' and as LucidVI's."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scvi.model
 import torch
 
-from lucidvi.model import SCVI
+from lucidvi.model import SCVI, RefinedPosterior
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +50,36 @@ def loader(ours):
         return model._make_data_loader(model.adata, indices=indices, batch_size=batch_size)
 
     return make
+
+
+def as_arrays(answer):
+    """Return what a method answers as arrays by name."""
+    if isinstance(answer, torch.distributions.Distribution):
+        return {"log_prob": answer.log_prob(torch.linspace(-1, 1, 6).reshape(2, 3)).numpy()}
+    if isinstance(answer, RefinedPosterior):
+        return {name: getattr(answer, name) for name in ("loc", "elbo", "obs_names")}
+    if isinstance(answer, pd.DataFrame):
+        return {
+            "values": answer.to_numpy(dtype=float),
+            "rows": np.asarray(answer.index, dtype=str),
+            "columns": np.asarray(answer.columns, dtype=str),
+        }
+    if isinstance(answer, dict):
+        return {name: np.asarray(values) for name, values in answer.items()}
+    return {"values": answer.todense() if hasattr(answer, "todense") else np.asarray(answer)}
+
+
+def same(got, want):
+    got, want = as_arrays(got), as_arrays(want)
+    assert got.keys() == want.keys()
+    for name, values in want.items():
+        if values.dtype.kind in "OU":
+            np.testing.assert_array_equal(got[name], values)
+        else:
+            np.testing.assert_allclose(got[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.fixture(scope="session")
+def assert_same():
+    """Return a function that compares the answers of two calls of a method."""
+    return same

@@ -119,6 +119,14 @@ CHANGES: dict[str, tuple[Callable[[AnnData], None], str]] = {
     "a covariate": (another_site, r'adata.obs\["site"\] has changed since it was set up: 60 of'),
     "a number": (another_age, r'adata.obs\["age"\] has changed since it was set up: 90 of 90'),
 }
+
+
+def minified(model: SCVI) -> None:
+    adata = model.adata
+    adata.obsm["X_qzm"] = adata.obsm["X_qzv"] = np.ones((adata.n_obs, 2))
+    model.minify_adata(use_latent_qzm_key="X_qzm", use_latent_qzv_key="X_qzv")
+
+
 #: Ways in that read every cell of the model's own data.
 WAYS: dict[str, Callable[[SCVI], Any]] = {
     "train": lambda model: model.train(1, **QUIET),
@@ -139,6 +147,9 @@ WAYS: dict[str, Callable[[SCVI], Any]] = {
     "reference": lambda model: Reference.from_model(model, "cell_type"),
     "sample": lambda model: simulate.sample_cells(model, 10),
     "resequence": lambda model: simulate.resequence(model, factor=2),
+    "correlation": lambda model: model.get_feature_correlation_matrix(),
+    "abundance": lambda model: model.differential_abundance(sample_key="site"),
+    "minify": minified,
 }
 
 
@@ -149,7 +160,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     return folder
 
 
-@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+@pytest.mark.parametrize("form", ["csr", "dense"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changed_after_the_training_is_named(change: str, form: str):
     adata = cells(form)
@@ -171,7 +182,7 @@ def test_what_changed_before_the_training_is_named(change: str):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("change", ["logarithms", "one count", "a batch", "genes filtered"])
+@pytest.mark.parametrize("change", ["logarithms", "a batch"])
 def test_every_way_in_notices(way: str, change: str):
     adata = cells()
     model = trained(adata)

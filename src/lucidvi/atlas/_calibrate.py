@@ -19,6 +19,7 @@ from lucidvi.atlas._place import Placed, place
 from lucidvi.atlas._query import categories
 from lucidvi.atlas._reliability import cross_fitted, fit
 from lucidvi.atlas._voters import Voters
+from lucidvi.data import category_texts
 
 #: Cells to calibrate by: at most; and at least, else cells of the training are taken.
 N_CELLS, N_CELLS_MIN = 1_000, 20
@@ -173,8 +174,8 @@ def _as_new(model: Any, group: Group) -> NewBatch | None:
     """Learn a known batch as if it were new, with all genes."""
     if group.batch is None:
         return None
-    names = [str(name) for name in categories(model, REGISTRY_KEYS.BATCH_KEY)]
-    code = names.index(group.batch)
+    names = category_texts(categories(model, REGISTRY_KEYS.BATCH_KEY))
+    code = list(names).index(group.batch)
     of_batch = np.ravel(model.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)) == code
     genes = np.ones(model.adata_manager.summary_stats.n_vars, dtype=bool)
     return learn_batch(model, np.flatnonzero(of_batch), genes, besides=code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 LABEL, CONFIDENCE = "lucidvi_label", "lucidvi_confidence"
 NOVELTY, CALL = "lucidvi_novelty", "lucidvi_call"
+#: Rates of :meth:`lucidvi.atlas.Reference.map`.
+DEFAULT = {"novelty_rate": 0.05, "min_confidence": 0.8}
 #: The call of a cell that is unlike the reference.
 UNKNOWN = "unknown"
 #: Share of the calibration cells that other batches must be able to vote on, for what is said of
@@ -87,9 +90,13 @@ def calls(
 
 def check_rates(reference: Reference, novelty_rate: float, min_confidence: float) -> None:
     """Raise DataError for rates that are none, and warn of one that is never reached."""
-    for name, rate in (("novelty_rate", novelty_rate), ("min_confidence", min_confidence)):
-        if not 0 <= rate <= 1:
-            raise DataError(f"`{name}` is {rate!r}.", remedy="pass a share from 0 to 1.")
+    rates = {"novelty_rate": novelty_rate, "min_confidence": min_confidence}
+    for name, rate in rates.items():
+        if not (isinstance(rate, Real | np.number) and 0 <= rate <= 1):
+            raise DataError(
+                f"`{name}` is {rate!r}.",
+                remedy=f"pass a share from 0 to 1, reference.map(query, {name}={DEFAULT[name]}).",
+            )
     calibration = reference.calibration
     if calibration is None:
         return

@@ -15,7 +15,7 @@ from anndata import AnnData
 from lucidvi import __version__
 from lucidvi._compat import SAVE_KEYS
 from lucidvi.errors import FileError, first_few
-from lucidvi.files import newest, written_whole
+from lucidvi.files import check_free, newest, writable, written_whole
 from lucidvi.model import SCVI
 
 if TYPE_CHECKING:
@@ -33,13 +33,10 @@ MAIN = SAVE_KEYS.MODEL_FNAME
 
 def write_folder(reference: Reference, folder: Path, overwrite: bool) -> None:
     """See :meth:`Reference.save`."""
-    if folder.exists() and not overwrite:
-        raise FileError(
-            f"{folder} already exists.",
-            remedy="choose another folder, or pass `overwrite=True` to replace the reference.",
-        )
+    folder = folder.expanduser()
+    check_free(folder, overwrite, "reference")
     facts = facts_of(reference)
-    with written_whole(folder, MAIN) as stage:
+    with writable(folder), written_whole(folder, MAIN, overwrite) as stage:
         reference.model.save(str(stage), overwrite=True)
         reference.cells.write_h5ad(
             stage / CELLS, compression="gzip", convert_strings_to_categoricals=False
@@ -50,6 +47,7 @@ def write_folder(reference: Reference, folder: Path, overwrite: bool) -> None:
 
 def read_folder(folder: Path) -> tuple[SCVI, AnnData, str, tuple[str, ...]]:
     """Return the model, the cells, and the names of the columns of labels: finest, coarser."""
+    folder = folder.expanduser()
     facts = _read_facts(folder)
     model = SCVI.load(str(folder), adata=False)
     cells = anndata.read_h5ad(newest(folder / CELLS, MAIN))

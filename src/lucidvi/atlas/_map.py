@@ -16,7 +16,7 @@ from lucidvi.atlas._calls import calls, check_rates
 from lucidvi.atlas._genes import EXPRESSION, INFORMATION
 from lucidvi.atlas._place import Placed, blocks, place
 from lucidvi.atlas._query import Query, check_is_adata, nothing_is_trained, read_query
-from lucidvi.data import with_tables_in_memory
+from lucidvi.data import category_text, with_tables_in_memory
 
 if TYPE_CHECKING:
     from lucidvi.atlas._reference import Reference
@@ -61,7 +61,9 @@ def map_query(
     for name, column in found.items():
         out.obs[name] = column
     out.uns["lucidvi"] = summary | {
-        "new_batches_as": np.array([str(batch.known) for batch in batches], dtype=object),
+        "new_batches_as": np.array(
+            [category_text(batch.known) for batch in batches], dtype=object
+        ),
         "novelty_rate": novelty_rate,
     }
     return out

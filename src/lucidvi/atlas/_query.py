@@ -19,7 +19,14 @@ from scvi import REGISTRY_KEYS
 
 from lucidvi.atlas._counts import ModelCounts
 from lucidvi.atlas._genes import MeasuredGenes, measured_genes
-from lucidvi.data import check_counts, check_obs
+from lucidvi.data import (
+    Column,
+    category_text,
+    check_columns_of_query,
+    check_counts,
+    check_obs,
+    matched_codes,
+)
 from lucidvi.errors import DataError, MissingKeyError, first_few
 
 #: Warnings for whoever trains on a query.
@@ -267,6 +274,8 @@ def _columns(query: AnnData, model: Any, batch_key: str | None) -> tuple[pd.Data
         )
     batch_key = own_key if batch_key is None else batch_key
     labels_key = arguments.get("labels_key") if model.module.dispersion == "gene-label" else None
+    setup = {**arguments, "batch_key": None, "labels_key": labels_key}
+    check_columns_of_query(query.obs, {**model.registry, "setup_args": setup})
     # Of the columns alone: genes that the model does not have need not be unique.
     check_obs(
         AnnData(obs=query.obs),
@@ -278,17 +287,21 @@ def _columns(query: AnnData, model: Any, batch_key: str | None) -> tuple[pd.Data
             obs[key] = query.obs[key].to_numpy()
     for key in (key for name in COLUMN_LISTS for key in arguments.get(name) or []):
         obs[key] = query.obs[key].to_numpy()
-    _check_known(obs, "categorical_covariate_keys", _covariates(model))
+    for key, known in _covariates(model).items():
+        obs[key] = _known(obs[key], known, Column(key, "categorical_covariate_keys"))
     if labels_key is not None:
-        _check_known(obs, "labels_key", {labels_key: categories(model, REGISTRY_KEYS.LABELS_KEY)})
+        labels = categories(model, REGISTRY_KEYS.LABELS_KEY)
+        obs[labels_key] = _known(obs[labels_key], labels, Column(labels_key, "labels_key"))
     elif arguments.get("labels_key") is not None:  # which the model has to see, but does not use
         obs[arguments["labels_key"]] = categories(model, REGISTRY_KEYS.LABELS_KEY)[0]
     if own_key is None:
         return obs, []
-    known = {str(name): name for name in categories(model, REGISTRY_KEYS.BATCH_KEY)}
-    given = query.obs[batch_key].astype(str).to_numpy()
-    obs[own_key] = np.array([known.get(name, name) for name in given], dtype=object)
-    return obs, sorted(set(given) - set(known))
+    known = list(categories(model, REGISTRY_KEYS.BATCH_KEY))
+    column = Column(str(batch_key), "batch_key")
+    codes, every = matched_codes(query.obs[batch_key], known, column, extend=True)
+    new = [category_text(name) for name in every[len(known) :]]
+    obs[own_key] = _taken([*known, *new], codes)
+    return obs, new
 
 
 def categories(model: Any, key: str) -> Any:
@@ -300,16 +313,16 @@ def _covariates(model: Any) -> dict[str, Any]:
     return field.get("state_registry", {}).get("mappings", {})
 
 
-def _check_known(obs: pd.DataFrame, argument: str, categories: dict[str, Any]) -> None:
-    """Raise DataError for values of a covariate that the model has no parameters for."""
-    for key, known in categories.items():
-        strange = sorted(set(map(str, obs[key])) - set(map(str, known)))
-        if strange:
-            raise DataError(
-                f'{argument}: query.obs["{key}"] has values that the reference\'s model does not '
-                f"know: {first_few(strange)}. It knows {first_few(known)}.",
-                remedy="give the known value that comes closest, or leave these cells out.",
-            )
+def _known(values: pd.Series, categories: Any, column: Column) -> NDArray[np.object_]:
+    """Return the model's categories that values equal; raise DataError for one that it lacks."""
+    codes, _ = matched_codes(values, categories, column)
+    return _taken(list(categories), codes)
+
+
+def _taken(values: list[Any], codes: NDArray[np.integer]) -> NDArray[np.object_]:
+    every = np.empty(len(values), dtype=object)
+    every[:] = values
+    return every[codes]
 
 
 def _check_not_empty(query: AnnData, totals: NDArray[np.floating]) -> None:

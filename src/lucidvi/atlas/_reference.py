@@ -26,8 +26,9 @@ from lucidvi.atlas._genes import INFORMATION, gene_weights
 from lucidvi.atlas._hierarchy import check_nested
 from lucidvi.atlas._map import LOC, SCALE, SEED, map_query
 from lucidvi.atlas._neighbours import Neighbours
+from lucidvi.atlas._query import categories
 from lucidvi.atlas._voters import States, Voters
-from lucidvi.data import check_obs
+from lucidvi.data import category_texts, check_obs
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 from lucidvi.model._counts import counts_model
@@ -113,11 +114,9 @@ class Reference:
             check_obs(known.adata, {"labels_key": key})
         check_nested(known.adata.obs, keys)
         batch_key = known.registry["setup_args"].get("batch_key")
-        obs = {
-            key: pd.Categorical(known.adata.obs[key].astype(str))
-            for key in (*keys, batch_key)
-            if key is not None
-        }
+        obs = {key: pd.Categorical(category_texts(known.adata.obs[key])) for key in keys}
+        if batch_key is not None:
+            obs[batch_key] = _batches(known)
         with isolated_seed(SEED):  # loaders and weights that are drawn
             mean, variance = known.get_latent_representation(return_dist=True)
             var = id_columns(known.adata.var).join(gene_weights(known))
@@ -147,12 +146,12 @@ class Reference:
         dir_path
             Folder to write.
         overwrite
-            Replace a reference in a folder that exists.
+            Replace a reference in a folder that exists, or a file where the folder shall be.
 
         Raises
         ------
         lucidvi.errors.FileError
-            If the folder exists.
+            If the folder exists or cannot be written.
         """
         write_folder(self, Path(dir_path), overwrite)
 
@@ -324,6 +323,12 @@ def _median_count(model: Any) -> float:
         return float(np.median(model.adata.obs[model._OBSERVED_LIB_SIZE_KEY]))
     x = model.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
     return float(np.median(np.asarray(x.sum(axis=1)).ravel()))
+
+
+def _batches(model: SCVI) -> pd.Categorical:
+    """Return the batch of each of a model's cells, by the names that the model has for them."""
+    codes = np.ravel(model.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY))
+    return pd.Categorical(category_texts(categories(model, REGISTRY_KEYS.BATCH_KEY))[codes])
 
 
 def _without_data(model: SCVI) -> SCVI:

@@ -144,7 +144,7 @@ def write(path: str | PathLike[str], suffix: str, text: str) -> None:
 
 def check_suffix(path: str | PathLike[str], suffix: str) -> Path:
     """Return the path of a file to write; raise :class:`FileError` for another suffix."""
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix != suffix:
         raise FileError(
             f"`path` is {str(path)!r}, which does not end in {suffix}.",

@@ -64,10 +64,16 @@ def write_cells(cells: AnnData, path: Path) -> None:
         ) from error
 
 
-def check_output(path: Path, overwrite: bool, inputs: dict[str, Path]) -> None:
-    """Raise for an output that exists, or that would replace one of the inputs."""
+def check_output(
+    path: Path, overwrite: bool, inputs: dict[str, Path], is_file: bool = False
+) -> None:
+    """Raise for an output that exists, or that would replace one of the inputs, or a folder."""
     from lucidvi.errors import FileError
 
+    if is_file and path.is_dir():
+        raise FileError(
+            f"{path} is a folder.", remedy="Give the path of a file to write, -o OUT.h5ad."
+        )
     for name, given in inputs.items():
         if path.exists() and given.exists() and path.samefile(given):
             raise FileError(

@@ -83,7 +83,7 @@ def map_cells(
     from lucidvi.audit._report import check_suffix
 
     with errors_end_it():
-        check_output(check_suffix(output, ".h5ad"), overwrite, {"query": query})
+        check_output(check_suffix(output, ".h5ad"), overwrite, {"query": query}, is_file=True)
         with at_work(), opened_cells(query) as cells:
             known = Reference.load(reference)
             out = known.map(cells, batch_key, novelty_rate, layer=layer, gene_key=gene_key)

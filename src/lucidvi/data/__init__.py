@@ -2,8 +2,11 @@
 
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch, csr
 from lucidvi.data._counts import check_counts, counts_or_warn
+from lucidvi.data._equality import category_text, category_texts, plain_category
+from lucidvi.data._fields import MatchedJointObsField, MatchedObsField
 from lucidvi.data._loaders import CellLoader, CellSplitter, Groups
 from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
+from lucidvi.data._matching import Column, category_codes, check_columns_of_query, matched_codes
 from lucidvi.data._obs import check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
 from lucidvi.data._reading import copy_in_memory, with_tables_in_memory
@@ -15,18 +18,27 @@ __all__ = [
     "CellSplitter",
     "Cells",
     "CheckedAnnDataManager",
+    "Column",
     "DeviceCells",
     "Groups",
+    "MatchedJointObsField",
+    "MatchedObsField",
     "Minibatch",
     "StoredCounts",
     "align_genes",
+    "category_codes",
+    "category_text",
+    "category_texts",
+    "check_columns_of_query",
     "check_counts",
     "check_obs",
     "copy_in_memory",
     "counts_or_warn",
     "csr",
     "in_memory",
+    "matched_codes",
     "pbmc68k",
+    "plain_category",
     "recover_counts",
     "stratified",
     "unchanged_on_error",

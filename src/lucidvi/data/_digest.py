@@ -61,11 +61,11 @@ class CellDigests:
         cells, genes = (rows, columns) if block.by_cell else (columns, rows)
         out, weights = self.values[cells], self._weights[genes]
         if block.indptr is None or block.indices is None:
-            values = as_read(block.values).reshape(block.n_rows, block.n_columns)
+            bits = as_read(block.values).view(np.uint32).reshape(block.n_rows, block.n_columns)
             if block.by_cell:
-                _add_dense(values, np.arange(block.n_rows), weights, out)
+                _add_dense(bits, np.arange(block.n_rows), weights, out)
             else:
-                _add_dense_by_gene(values.view(np.uint32), weights, out)
+                _add_dense_by_gene(bits, weights, out)
         elif block.by_cell:
             out += digests_of_values(_as_matrix(block), weights)
         else:
@@ -89,7 +89,7 @@ def digests_of_rows(matrix: Any, rows: NDArray[np.integer]) -> NDArray[np.uint64
     out = np.zeros(len(rows), dtype=np.uint64)
     if _is_read_in_place(matrix):
         if isinstance(matrix, np.ndarray):
-            _add_dense(matrix, rows, weights, out)
+            _add_dense(matrix.view(np.uint32), rows, weights, out)
             return out
         is_sorted = _add_sparse(matrix.indptr, matrix.indices, matrix.data, rows, weights, out)
         if is_sorted or not has_repeats(matrix.indptr, matrix.indices, matrix.shape[1]):
@@ -120,7 +120,7 @@ def digests_of_values(values: Any, weights: NDArray[np.uint32] | None = None) ->
     weights = gene_weights(values.shape[1]) if weights is None else weights
     out, rows = np.zeros(values.shape[0], dtype=np.uint64), np.arange(values.shape[0])
     if not sparse.issparse(values):
-        _add_dense(as_read(np.asarray(values)), rows, weights, out)
+        _add_dense(as_read(np.asarray(values)).view(np.uint32), rows, weights, out)
         return out
     csr = _without_repeats(values if values.format == "csr" else values.tocsr())
     _add_sparse(csr.indptr, csr.indices, as_read(csr.data), rows, weights, out)
@@ -135,10 +135,11 @@ def as_read(values: NDArray[Any]) -> NDArray[np.float32]:
 
 def _is_read_in_place(matrix: Any) -> bool:
     """Whether the compiled code can read a matrix as it lies in memory."""
-    is_dense = type(matrix) is np.ndarray
-    dtype = matrix.dtype if is_dense else matrix.data.dtype
-    known = dtype.isnative and dtype.kind in "buif" and dtype.itemsize <= 8
-    return known and dtype != np.float16 and (is_dense or matrix.format == "csr")
+    if isinstance(matrix, np.ndarray):
+        return matrix.dtype == np.float32 and matrix.flags.c_contiguous
+    dtype = matrix.data.dtype
+    is_compiled = dtype.isnative and dtype.kind in "buif" and dtype.itemsize <= 8
+    return matrix.format == "csr" and is_compiled and dtype != np.float16
 
 
 def _as_matrix(block: Block) -> sparse.csr_matrix:
@@ -195,14 +196,12 @@ def _add_sparse_by_gene(indptr, indices, bits, weights, out):  # type: ignore[no
 
 
 @njit(cache=True)
-def _add_dense(values, rows, weights, out):  # type: ignore[no-untyped-def]
-    row_values = np.empty(values.shape[1], np.float32)
-    bits = row_values.view(np.uint32)
+def _add_dense(bits, rows, weights, out):  # type: ignore[no-untyped-def]
     for i in range(rows.shape[0]):
-        row_values[:] = values[rows[i]]
+        values = bits[rows[i]]
         total = np.uint64(0)
-        for gene in range(bits.shape[0]):
-            value = np.uint32(0) if bits[gene] == NEGATIVE_ZERO else bits[gene]
+        for gene in range(values.shape[0]):
+            value = np.uint32(0) if values[gene] == NEGATIVE_ZERO else values[gene]
             total += np.uint64(value) * np.uint64(weights[gene])
         out[i] += total
 

@@ -20,16 +20,26 @@ from torch.utils.data import Dataset, Subset
 from lucidvi._compat import ADATA_MINIFY_TYPE, MANAGER_UUID_KEY, adata_minify_type
 from lucidvi.data._counts import check_counts
 from lucidvi.data._dataset import OrderedAnnTorchDataset
+from lucidvi.data._matching import check_columns_of_query
+from lucidvi.data._missing_genes import genes_missing
 from lucidvi.data._obs import check_obs, check_unique_genes
 from lucidvi.data._reading import has_to_be_read, read_genes, read_tables
 from lucidvi.data._snapshot import Snapshot
 from lucidvi.data._stored import StoredCounts, is_dask, is_readable
-from lucidvi.errors import DataError, GeneMismatchError, first_few
+from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
+
+#: Registry keys of a stored posterior.
+POSTERIOR_KEYS = (
+    REGISTRY_KEYS.LATENT_QZM_KEY,
+    REGISTRY_KEYS.LATENT_QZV_KEY,
+    REGISTRY_KEYS.OBSERVED_LIB_SIZE,
+    REGISTRY_KEYS.MINIFY_TYPE_KEY,
+)
 
 
 class CheckedAnnDataManager(AnnDataManager):
@@ -83,6 +93,8 @@ class CheckedAnnDataManager(AnnDataManager):
             See :func:`~lucidvi.data.check_obs` and :func:`~lucidvi.data.check_counts`. Whatever
             is raised, `adata` is then as it was before.
         """
+        if source_registry is not None:
+            check_columns_of_query(adata.obs, source_registry)
         digests = self._check(adata)
         with unchanged_on_error(adata):
             super().register_fields(adata, source_registry, **transfer_kwargs)
@@ -113,7 +125,7 @@ class CheckedAnnDataManager(AnnDataManager):
             return
         rows = np.arange(self._snapshot.shape[0]) if rows is None else rows
         try:
-            self._snapshot.check(self.adata, self._counts(), rows, self.ignored)
+            self._snapshot.check(self.adata, rows, self.ignored)
         except DataError:
             if not self.renews:
                 raise
@@ -128,10 +140,6 @@ class CheckedAnnDataManager(AnnDataManager):
     def sample(self) -> NDArray[np.integer]:
         """Positions of a few cells, evenly spaced, to look at where none is read."""
         return np.arange(0) if self._snapshot is None else self._snapshot.sample
-
-    def _counts(self) -> Any:
-        """Return the counts as they are stored; None for data without."""
-        return super().get_from_registry(REGISTRY_KEYS.X_KEY)
 
     def _renew(self) -> None:
         adata, snapshot = self.adata, self._snapshot
@@ -151,8 +159,9 @@ class CheckedAnnDataManager(AnnDataManager):
             See :meth:`scvi.data.AnnDataManager.transfer_fields`.
         """
         self._assert_anndata_registered()
+        stores_posteriors = adata_minify_type(adata_target) is not None
         manager = type(self)(
-            self.fields,
+            [field for field in self.fields if stores_posteriors or not _is_posterior(field)],
             self._get_setup_method_args(),
             self.validation_checks,
             is_count_data=self.is_count_data,
@@ -227,6 +236,11 @@ class CheckedAnnDataManager(AnnDataManager):
         self._csr_was_suggested = True
 
 
+def _is_posterior(field: BaseAnnDataField) -> bool:
+    """Whether a field is part of a stored posterior, which other data need not have."""
+    return field.registry_key in POSTERIOR_KEYS
+
+
 @contextmanager
 def unchanged_on_error(adata: AnnData) -> Iterator[None]:
     """Restore the cells, their matrices and ``uns`` if the body raises.
@@ -281,7 +295,7 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
     check_unique_genes(adata)
     missing = expected[~expected.isin(adata.var_names)]
     if len(missing):
-        raise _genes_missing(adata, expected, missing)
+        raise genes_missing(adata, expected, missing)
     logger.info(
         "Taking the %d genes of the model, in its order, from the %d of adata%s.",
         len(expected),
@@ -291,27 +305,3 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
     if is_read:
         return read_genes(adata, adata.var_names.get_indexer(expected))
     return adata[:, expected].copy()
-
-
-def _genes_missing(adata: AnnData, expected: pd.Index, missing: pd.Index) -> GeneMismatchError:
-    problem = (
-        f"adata lacks {len(missing):,} of the model's {len(expected):,} genes: "
-        f"{first_few(missing)}."
-    )
-    by_lower_case = {str(name).lower(): name for name in adata.var_names}
-    respelled = [name for name in missing if str(name).lower() in by_lower_case]
-    remedy = "fill them in with adata = SCVI.prepare_query_anndata(adata, model, inplace=False)."
-    if respelled:
-        problem += (
-            f" {len(respelled):,} of them differ in upper and lower case only: "
-            f"{by_lower_case[str(respelled[0]).lower()]!r} in adata is {respelled[0]!r} in the "
-            "model."
-        )
-        remedy = f"{_rename(respelled)} Genes that are then still missing: {remedy}"
-    return GeneMismatchError(problem, remedy=remedy)
-
-
-def _rename(respelled: list[str]) -> str:
-    if all(name.isupper() for name in respelled):
-        return "adata.var_names = adata.var_names.str.upper()."
-    return "rename the genes of adata as in the model."

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from lucidvi.data._counts import check_counts
 from lucidvi.data._digest import digests_of_rows, digests_of_values
+from lucidvi.data._equality import category_text
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -71,17 +72,15 @@ class Snapshot:
         return cls(tuple(adata.shape), digests, columns, dict(setup_args))
 
     def check(
-        self, adata: AnnData, matrix: Any, rows: NDArray[np.integer], ignored: tuple[str, ...] = ()
+        self, adata: AnnData, rows: NDArray[np.integer], ignored: tuple[str, ...] = ()
     ) -> None:
         """Raise if some of the cells are no longer what was checked.
 
         Parameters
         ----------
         adata
-            The data as they are.
-        matrix
-            Their counts. Those that are not in memory are compared as they are read, by
-            :meth:`check_values`.
+            The data as they are. Counts that are not in memory are compared as they are read,
+            by :meth:`check_values`.
         rows
             Positions of the cells.
         ignored
@@ -93,8 +92,11 @@ class Snapshot:
             It names what changed, the first cell, and the remedy.
         """
         self._check_shape(adata)
-        if self.digests is not None and is_in_memory(matrix):
-            self._compare(adata, rows, digests_of_rows(matrix, rows), matrix)
+        if self.digests is not None:
+            layer = self.setup_args.get("layer")
+            matrix = adata.X if layer is None else adata.layers[layer]
+            if is_in_memory(matrix):
+                self._compare(adata, rows, digests_of_rows(matrix, rows), matrix)
         for (argument, name), before in self.columns.items():
             if argument not in ignored and name in adata.obs:
                 self._check_column(adata, name, before, rows)
@@ -247,4 +249,4 @@ def _differ(before: Any, now: Any, rows: NDArray[np.integer]) -> NDArray[np.inte
     old, new = (np.asarray(array.take(rows), dtype=object) for array in (before, now))
     different = np.flatnonzero(old != new)
     # The same number or name may have become text, and text a category.
-    return different[[str(old[i]) != str(new[i]) for i in different]]
+    return different[[category_text(old[i]) != category_text(new[i]) for i in different]]

@@ -1,6 +1,6 @@
 """Saved models: plain data, read without running anything, written whole or not at all."""
 
-from lucidvi.files._atomic import newest, written_whole
+from lucidvi.files._atomic import check_free, newest, writable, written_whole
 from lucidvi.files._contents import (
     check_readable,
     contents,
@@ -10,11 +10,13 @@ from lucidvi.files._contents import (
 )
 
 __all__ = [
+    "check_free",
     "check_readable",
     "contents",
     "newest",
     "read_adata",
     "read_model",
     "read_saved_files",
+    "writable",
     "written_whole",
 ]

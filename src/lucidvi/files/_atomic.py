@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from lucidvi.errors import FileError, UnwritableError
+
 
 @contextmanager
-def written_whole(folder: Path, name: str) -> Iterator[Path]:
+def written_whole(folder: Path, name: str, replace: bool = False) -> Iterator[Path]:
     """Yield an empty folder whose files go to ``folder`` when the body ends.
 
     They appear together or, if anything fails or the process is killed, not at all. A new folder
@@ -25,9 +28,13 @@ def written_whole(folder: Path, name: str) -> Iterator[Path]:
         Where the files belong. Other files in it stay.
     name
         Of the main file, which is moved last.
+    replace
+        Whether the folder takes the place of a file that is there.
     """
     finish(folder, name)
-    is_new = not folder.exists()
+    is_new = not folder.is_dir()
+    if os.path.lexists(folder) and is_new and not replace:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
     # `mkdir` gives the permissions that the folder shall have; `tempfile` would not.
     stage = (folder.parent if is_new else folder) / f".{name}.{uuid4().hex[:12]}.tmp"
@@ -38,18 +45,71 @@ def written_whole(folder: Path, name: str) -> Iterator[Path]:
         for file in files:
             _flush(file)
         _flush(stage)
-        if is_new:
-            os.replace(stage, folder)
-        elif len(files) == 1:
-            _move(files[0], folder)
-        else:
-            os.replace(stage, _committed(folder, name))
-            finish(folder, name)
+        _put(stage, folder, name, files)
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
         raise
     shutil.rmtree(stage, ignore_errors=True)
     _flush(folder.parent if is_new else folder)
+
+
+def check_free(folder: Path, overwrite: bool, what: str) -> None:
+    """Raise :class:`FileError` where something is that is not to be replaced.
+
+    Parameters
+    ----------
+    folder
+        Where a folder is to be written.
+    overwrite
+        Whether it may be.
+    what
+        What is written, for the message.
+    """
+    if overwrite or not os.path.lexists(folder):
+        return
+    kind = "" if folder.is_dir() else " and is a file, not a folder"
+    replaced = f"replace the {what}" if folder.is_dir() else f"put the {what} in its place"
+    raise FileError(
+        f"{folder} already exists{kind}.",
+        remedy=f"choose another folder, or pass `overwrite=True` to {replaced}.",
+    )
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Say of a place that cannot be written to which it is, and why."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # not of the system
+            raise
+        above = next((parent for parent in path.parents if os.path.lexists(parent)), path.parent)
+        why = error.strerror if above.is_dir() else f"{above} is a file"
+        raise UnwritableError(
+            f"{path} cannot be written: {why}.",
+            remedy="name a place in a folder that you may write to, with space left.",
+        ) from error
+
+
+def _put(stage: Path, folder: Path, name: str, files: list[Path]) -> None:
+    """Bring the files of a stage to their place."""
+    if folder.is_dir():
+        if len(files) == 1:
+            _move(files[0], folder)
+        else:
+            os.replace(stage, _committed(folder, name))
+            finish(folder, name)
+    elif os.path.lexists(folder):  # a file, or a link to nothing: no system swaps it for a folder
+        aside = folder.with_name(f".{folder.name}.{uuid4().hex[:12]}.old")
+        os.replace(folder, aside)
+        try:
+            os.replace(stage, folder)
+        except BaseException:
+            os.replace(aside, folder)
+            raise
+        aside.unlink()
+    else:
+        os.replace(stage, folder)
 
 
 def newest(file: Path, name: str) -> Path:

@@ -25,6 +25,7 @@ from lucidvi.files._values import (
     functions_by_name,
     named_functions,
     plain_frame,
+    plain_registry,
     plain_value,
 )
 
@@ -50,6 +51,7 @@ def contents(
         )
     attributes = {name: value for name, value in model._get_user_attributes() if name[-1] == "_"}
     attributes["init_params_"] = named_functions(attributes["init_params_"])
+    attributes["registry_"] = plain_registry(attributes["registry_"])
     if model.registry.get("setup_method_name") == "setup_datamodule":
         attributes |= _of_datamodule(datamodule)
         arguments = attributes["init_params_"]["non_kwargs"]
@@ -102,7 +104,7 @@ def read_model(
     With ``lenient``, a model that scvi-tools saved may be set up with data that are not counts,
     since it may have been trained on such.
     """
-    path = Path(dir_path, f"{prefix or ''}{SAVE_KEYS.MODEL_FNAME}")
+    path = Path(dir_path, f"{prefix or ''}{SAVE_KEYS.MODEL_FNAME}").expanduser()
     place = newest(path, path.name)
     if not place.exists():
         _check_not_legacy(dir_path, prefix)
@@ -160,7 +162,8 @@ def read_adata(dir_path: str, prefix: str | None, attributes: dict[str, Any], na
     of_mudata = attributes["registry_"].get("setup_method_name") == "setup_mudata"
     name = SAVE_KEYS.MDATA_FNAME if of_mudata else SAVE_KEYS.ADATA_FNAME
     path = newest(
-        Path(dir_path, f"{prefix or ''}{name}"), f"{prefix or ''}{SAVE_KEYS.MODEL_FNAME}"
+        Path(dir_path, f"{prefix or ''}{name}").expanduser(),
+        f"{prefix or ''}{SAVE_KEYS.MODEL_FNAME}",
     )
     if not path.exists():
         warnings.warn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lucidvi.data import category_texts, plain_category
 from lucidvi.errors import FileError
 from lucidvi.files._activations import ACTIVATIONS, name_of
+
+#: Types of categories that their text stands for.
+AS_TEXT = (pd.Interval, pd.Timestamp, pd.Timedelta, pd.Period, datetime.date, datetime.datetime)
 
 
 def plain_value(value: Any, name: str) -> Any:
@@ -89,6 +94,43 @@ def functions_by_name(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: functions_by_name(entry) for key, entry in value.items()}
     return ACTIVATIONS.get(value, value) if isinstance(value, str) else value
+
+
+def plain_registry(registry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a registry of which categories that are dates or intervals are text.
+
+    A query's dates and intervals equal their text, see :mod:`lucidvi.data._equality`.
+
+    Raises
+    ------
+    FileError
+        If categories can be saved neither so nor as they are. It names the column.
+    """
+    fields = {}
+    for key, field in registry.get("field_registries", {}).items():
+        state = dict(field.get("state_registry") or {})
+        if state.get("categorical_mapping") is not None:
+            column = state.get("original_key", key)
+            state["categorical_mapping"] = _storable(state["categorical_mapping"], column)
+        if state.get("mappings") is not None:
+            state["mappings"] = {k: _storable(v, k) for k, v in state["mappings"].items()}
+        fields[key] = {**field, "state_registry": state}
+    return {**registry, "field_registries": fields} if fields else dict(registry)
+
+
+def _storable(categories: Any, column: str) -> Any:
+    kinds = {type(plain_category(value)) for value in np.asarray(categories)}
+    if kinds <= {bool, int, float, str}:
+        return categories
+    if kinds <= {bool, int, float, str, *AS_TEXT}:
+        return category_texts(pd.Series(list(np.asarray(categories)), dtype=object))
+    place = f'adata.obs["{column}"]'
+    names = ", ".join(sorted(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds))
+    raise FileError(
+        f"The model has categories of the column {place} that are no numbers or text ({names}) "
+        "and cannot be saved without code.",
+        remedy=f"{place} = {place}.astype(str), set the data up again and train a new model.",
+    )
 
 
 def plain_frame(frame: pd.DataFrame, name: str) -> dict[str, Any]:

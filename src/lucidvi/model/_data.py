@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.data.fields import (
-    CategoricalJointObsField,
-    CategoricalObsField,
     LayerField,
     NumericalJointObsField,
     NumericalObsField,
@@ -17,7 +16,14 @@ from scvi.model.base import BaseMinifiedModeModelClass, BaseModelClass
 from scvi.utils import setup_anndata_dsp
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.data import CheckedAnnDataManager, align_genes, counts_or_warn
+from lucidvi.data import (
+    CheckedAnnDataManager,
+    MatchedJointObsField,
+    MatchedObsField,
+    align_genes,
+    counts_or_warn,
+)
+from lucidvi.model._arguments import check_is_anndata
 
 
 class DataMixin(BaseModelClass):
@@ -77,10 +83,10 @@ class DataMixin(BaseModelClass):
             del setup_method_args["setup_args"]["is_count_data"]
         fields = [
             LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False),
-            CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
-            CategoricalObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
+            MatchedObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+            MatchedObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
             NumericalObsField(REGISTRY_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
-            CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+            MatchedJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
             NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
         ]
         if minify_type is not None:
@@ -103,12 +109,21 @@ class DataMixin(BaseModelClass):
 
     @adata.setter
     def adata(self, adata: AnnData) -> None:
+        if adata is not None:
+            check_is_anndata(adata, "model.adata = ")
         known = adata is None or self.adata is None
         aligned = adata if known else align_genes(adata, self.get_var_names())
         BaseMinifiedModeModelClass.adata.fset(self, aligned)
         module = getattr(self, "module", None)
         if module is not None:
             module.minified_data_type = self.minified_data_type
+
+    @wraps(BaseMinifiedModeModelClass.minify_adata)
+    def minify_adata(self, *args: Any, **kwargs: Any) -> None:
+        manager = self.adata_manager
+        if isinstance(manager, CheckedAnnDataManager):
+            manager.check_unchanged()  # library sizes are read from the counts
+        BaseMinifiedModeModelClass.minify_adata(self, *args, **kwargs)
 
     def _watch_data(self, *, uses_labels: bool) -> None:
         """Raise if the data have changed since they were set up; labels count where used."""

@@ -16,15 +16,19 @@ from scvi.model.base import ArchesMixin
 
 from lucidvi._compat import SAVE_KEYS, reading_by, write_adata
 from lucidvi.data import align_genes
-from lucidvi.errors import FileError, UntrustedFileError
+from lucidvi.errors import UntrustedFileError
 from lucidvi.files import (
+    check_free,
     check_readable,
     contents,
     read_adata,
     read_model,
     read_saved_files,
+    writable,
     written_whole,
 )
+from lucidvi.model._arguments import check_is_anndata
+from lucidvi.model._query_errors import errors_of_query
 
 
 class SafeFilesMixin:
@@ -57,11 +61,11 @@ class SafeFilesMixin:
         Parameters
         ----------
         dir_path
-            Folder to write.
+            Folder to write; the folders above it are made, and ``~`` is the user's own.
         prefix
             Prefix of the file names.
         overwrite
-            Replace a model in a folder that exists.
+            Replace a model in a folder that exists, or a file where the folder shall be.
         save_anndata
             Save the AnnData as well.
         save_kwargs
@@ -76,14 +80,11 @@ class SafeFilesMixin:
         Raises
         ------
         lucidvi.errors.FileError
-            If the folder exists, or the model holds something that is not data. Nothing is
-            written then.
+            If the folder exists or cannot be written, or the model holds something that is not
+            data. Nothing is written then.
         """
-        if os.path.exists(dir_path) and not overwrite:
-            raise FileError(
-                f"{dir_path} already exists.",
-                remedy="choose another folder, or pass `overwrite=True` to replace the model.",
-            )
+        dir_path = os.path.expanduser(dir_path)
+        check_free(Path(dir_path), overwrite, "model")
         saved = contents(self, legacy_mudata_format, datamodule)
         adata: Any = self.adata if save_anndata else None  # type: ignore[attr-defined]
         if save_anndata and adata is None:
@@ -98,7 +99,7 @@ class SafeFilesMixin:
         backed = adata is not None and adata.isbacked
         before = adata.filename if backed else None
         try:
-            with written_whole(path.parent, path.name) as stage:
+            with writable(path.parent), written_whole(path.parent, path.name, overwrite) as stage:
                 if adata is not None:
                     write_adata(adata, str(stage / adata_path.name), **anndata_write_kwargs)
                 torch.save(saved, stage / path.name, **(save_kwargs or {}))
@@ -157,7 +158,10 @@ class SafeFilesMixin:
         lucidvi.errors.GeneMismatchError
             If ``adata`` lacks genes of the model.
         """
+        if adata is not None and adata is not False:
+            check_is_anndata(adata, f"{cls.__name__}.load({str(dir_path)!r}, adata=")
         found = read_model(dir_path, prefix, backup_url, "cpu", trust, lenient=True)
+        registry = found[0].get("registry_", {})
         if isinstance(adata, AnnData):
             adata = align_genes(adata, found[1])
 
@@ -165,17 +169,18 @@ class SafeFilesMixin:
             return *found, read_adata(dir_path, prefix, *found[:2]) if load_adata else None
 
         load = reading_by(super().load.__func__, given)  # type: ignore[misc]
-        return load(
-            cls,
-            dir_path,
-            adata=adata,
-            accelerator=accelerator,
-            device=device,
-            prefix=prefix,
-            backup_url=backup_url,
-            datamodule=datamodule,
-            allowed_classes_names_list=allowed_classes_names_list,
-        )
+        with errors_of_query(adata, lambda: registry):
+            return load(
+                cls,
+                dir_path,
+                adata=adata,
+                accelerator=accelerator,
+                device=device,
+                prefix=prefix,
+                backup_url=backup_url,
+                datamodule=datamodule,
+                allowed_classes_names_list=allowed_classes_names_list,
+            )
 
     @staticmethod
     def load_registry(

@@ -13,11 +13,14 @@ import torch
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass
-from scvi.utils import track, unsupported_if_adata_minified
+from scvi.utils import track
 
 from lucidvi import kernels
-from lucidvi.errors import MissingKeyError, first_few
+from lucidvi.checks import cell_positions, name_positions
+from lucidvi.errors import first_few
 from lucidvi.inference import Estimate, PosteriorTarget, inference_gap, refine
+from lucidvi.model._differential import check_column
+from lucidvi.model._queries import query
 from lucidvi.model._refined import RefinedPosterior
 
 #: Minibatches from which a progress bar is shown.
@@ -33,7 +36,7 @@ OWN_PARAMETERS = (
 class InferenceMixin(BaseModelClass):
     """Refined posteriors and the inference gap."""
 
-    @unsupported_if_adata_minified
+    @query(needs_counts=True)
     def refine_posterior(
         self,
         adata: AnnData | None = None,
@@ -95,10 +98,11 @@ class InferenceMixin(BaseModelClass):
         return RefinedPosterior(
             **found,
             obs_names=np.asarray(adata.obs_names)[cells],
+            positions=cells,
             slots=(self._LATENT_QZM_KEY, self._LATENT_QZV_KEY, self._OBSERVED_LIB_SIZE_KEY),
         )
 
-    @unsupported_if_adata_minified
+    @query(needs_counts=True)
     def get_inference_gap(
         self,
         adata: AnnData | None = None,
@@ -136,11 +140,8 @@ class InferenceMixin(BaseModelClass):
         and its error are to be believed.
         """
         adata, cells = self._cells_to_infer(adata, indices)
-        if groupby is not None and groupby not in adata.obs:
-            raise MissingKeyError(
-                f"`groupby` is {groupby!r}, which is no column of `adata.obs`.",
-                remedy=f"Use one of {first_few(adata.obs.columns)}.",
-            )
+        if groupby is not None:
+            check_column(adata, "groupby", groupby)
         gaps = [
             inference_gap(target, **kwargs)
             for _, target in self._targets(adata, cells, batch_size, None, "Measuring the gap")
@@ -173,8 +174,7 @@ class InferenceMixin(BaseModelClass):
         """Check the model and the cells' batches; return AnnData and positions of the cells."""
         self._check_if_trained(warn=False)
         adata = self._validate_anndata(adata)
-        chosen = np.arange(adata.n_obs) if indices is None else np.asarray(indices)
-        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        chosen = cell_positions(indices, adata.obs_names)
         strangers = self._batches_without_parameters(adata, chosen)
         if strangers:
             message = OWN_PARAMETERS.format(first_few(strangers))
@@ -197,18 +197,13 @@ class InferenceMixin(BaseModelClass):
         return [str(registry.categorical_mapping[i]) for i in np.intersect1d(batch, untrained)]
 
     def _gene_mask(self, genes: Sequence[str] | np.ndarray | None) -> np.ndarray | None:
-        """Mask of the model's genes that are named, or the mask that was given."""
-        if genes is None or np.asarray(genes).dtype == bool:
-            return None if genes is None else np.asarray(genes)
-        names = np.asarray(self.get_var_names())
-        missing = np.setdiff1d(genes, names)
-        if len(missing):
-            raise MissingKeyError(
-                f"`genes` names {len(missing)} that are no genes of the model: "
-                f"{first_few(missing)}.",
-                remedy="Leave them out; `model.get_var_names()` lists the model's genes.",
-            )
-        return np.isin(names, genes)
+        """Mask of the model's genes that are chosen, of shape ``(n_genes,)``; None for all."""
+        if genes is None:
+            return None
+        names = pd.Index(self.get_var_names())
+        mask = np.zeros(len(names), dtype=bool)
+        mask[name_positions(genes, names, "genes")] = True
+        return mask
 
     def _targets(
         self,

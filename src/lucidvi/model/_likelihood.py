@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
-from inspect import signature
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
-from scvi.model.base import BaseModelClass, RNASeqMixin
-from scvi.utils import unsupported_if_adata_minified
+from scvi.model.base import BaseModelClass
 from torch import Tensor
 from torch.distributions import (
     Categorical,
@@ -25,16 +22,14 @@ from torch.distributions import (
 
 from lucidvi._compat import check_adata_or_dataloader
 from lucidvi.checks import check_choice
-from lucidvi.errors import ModelTypeError
 from lucidvi.inference import Estimate, PosteriorTarget, Target, iwae, refined_ais
-from lucidvi.module import VAE
-from lucidvi.nn import Encoder, StandardNormal
+from lucidvi.model._queries import query
 
 
 class LikelihoodMixin(BaseModelClass):
     """Marginal likelihood, likelihood parameters and aggregated posterior."""
 
-    @unsupported_if_adata_minified
+    @query(needs_counts=True)
     def get_marginal_ll(
         self,
         adata: AnnData | None = None,
@@ -48,7 +43,7 @@ class LikelihoodMixin(BaseModelClass):
         method: Literal["iwae", "ais"] = "iwae",
         return_diagnostics: bool = False,
         **kwargs: Any,
-    ) -> float | Tensor | pd.Series | pd.DataFrame:
+    ) -> np.float64 | Tensor | pd.Series | pd.DataFrame:
         r"""Estimate the log likelihood of the cells by importance sampling, in nats a cell.
 
         .. math::
@@ -84,7 +79,7 @@ class LikelihoodMixin(BaseModelClass):
 
         Returns
         -------
-        The mean as a float, or with ``return_mean=False`` a tensor of shape ``(n_cells,)``.
+        The mean as a NumPy scalar, or with ``return_mean=False`` a tensor of shape ``(n_cells,)``.
         With ``return_diagnostics=True`` a Series or a DataFrame with ``log_px``,
         ``standard_error``, ``effective_sample_size``, ``k_hat`` and ``trusted``; of the mean, the
         smallest effective size, the largest :math:`\hat k` and the share of cells trusted.
@@ -101,7 +96,7 @@ class LikelihoodMixin(BaseModelClass):
         estimate = Estimate.concatenate(parts)
         if not return_diagnostics:
             log_px = estimate.log_px
-            return log_px.mean().item() if return_mean else log_px.float()
+            return np.float64(log_px.mean()) if return_mean else log_px.float()
         columns = (
             estimate.log_px,
             estimate.standard_error,
@@ -124,43 +119,7 @@ class LikelihoodMixin(BaseModelClass):
         )
         return pd.Series(of_mean, index=list(DIAGNOSTICS))
 
-    @wraps(RNASeqMixin.get_normalized_expression, assigned=())
-    def get_normalized_expression(self, *args: Any, **kwargs: Any) -> np.ndarray | pd.DataFrame:
-        """Return expression of each gene as the decoder sees it, a mean over draws of ``z``.
-
-        Differs from scvi-tools: ``weights="importance"`` is refused where it would be wrong, see
-        :meth:`get_importance_weights`.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            See :meth:`scvi.model.base.RNASeqMixin.get_normalized_expression`.
-        """
-        given = signature(RNASeqMixin.get_normalized_expression).bind(self, *args, **kwargs)
-        if given.arguments.get("weights") == "importance":
-            check_importance_weights(self.module)
-        return super().get_normalized_expression(*args, **kwargs)
-
-    @wraps(RNASeqMixin.get_importance_weights, assigned=())
-    def get_importance_weights(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        """Return importance weights of latent states, for ``weights="importance"``.
-
-        Differs from scvi-tools: refused where the prior is not the standard normal or the
-        posterior has no diagonal covariance, which the weights take for granted.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            See :meth:`scvi.model.base.RNASeqMixin.get_importance_weights`.
-
-        Raises
-        ------
-        lucidvi.errors.ModelTypeError
-            If prior or posterior is another one.
-        """
-        check_importance_weights(self.module)
-        return super().get_importance_weights(*args, **kwargs)
-
+    @query
     @torch.inference_mode()
     def get_likelihood_parameters(
         self,
@@ -205,6 +164,7 @@ class LikelihoodMixin(BaseModelClass):
                 collected.setdefault(name, []).append(values.cpu().numpy())
         return {name: np.concatenate(values, axis=-2) for name, values in collected.items()}
 
+    @query
     @torch.inference_mode()
     def get_aggregated_posterior(
         self,
@@ -216,7 +176,8 @@ class LikelihoodMixin(BaseModelClass):
         r"""Mixture of the cells' posteriors, :math:`\frac{1}{N} \sum_n q(z \mid x_n)`.
 
         Differs from scvi-tools: before 1.5 it takes the variance for the standard deviation;
-        here ``indices`` may be any sequence.
+        here ``indices`` may be positions, a mask, a slice or names of cells, and an empty choice
+        is refused, which scvi-tools takes for all cells.
 
         Parameters
         ----------
@@ -231,7 +192,6 @@ class LikelihoodMixin(BaseModelClass):
         Mixture over ``(n_latent,)``, on the model's device.
         """
         self._check_if_trained(warn=False)
-        indices = None if indices is None or len(indices) == 0 else indices
         loc, variance = (
             torch.as_tensor(parameter, device=self.device)
             for parameter in self.get_latent_representation(
@@ -259,19 +219,6 @@ class LikelihoodMixin(BaseModelClass):
                 adata=adata, indices=indices, batch_size=batch_size, **(data_loader_kwargs or {})
             )
         return iter(dataloader)
-
-
-def check_importance_weights(module: VAE) -> None:
-    """Raise :class:`ModelTypeError` where scvi-tools' importance weights would be wrong."""
-    diagonal = type(module.z_encoder) is Encoder and module.rotation is None
-    if not (isinstance(module.prior, StandardNormal) and diagonal):
-        raise ModelTypeError(
-            "Importance weights are those of a standard normal prior and a posterior with a "
-            f"diagonal covariance, and the model has a {type(module.prior).__name__} and a "
-            f"{type(module.z_encoder).__name__}"
-            + ("." if module.rotation is None else ", and its latent space was turned."),
-            remedy='Use `weights="uniform"`.',
-        )
 
 
 def _iwae(target: Target, n_mc_samples: int, n_mc_samples_per_pass: int | None = None) -> Estimate:

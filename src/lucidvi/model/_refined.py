@@ -38,6 +38,9 @@ class RefinedPosterior:
         Steps of the optimisation, shape ``(n_cells,)``.
     obs_names
         Names of the cells.
+    positions
+        Positions of the cells in the AnnData that was refined, by which :meth:`to_adata` finds
+        them where names are repeated.
     slots
         Where scvi-tools looks for a stored posterior: names of the mean and the variance in
         ``obsm`` and of the exposure in ``obs``.
@@ -52,6 +55,7 @@ class RefinedPosterior:
     n_steps: np.ndarray
     obs_names: np.ndarray
     slots: tuple[str, str, str]
+    positions: np.ndarray | None = None
 
     @classmethod
     def concatenate(cls, parts: Sequence[RefinedPosterior]) -> RefinedPosterior:
@@ -59,7 +63,7 @@ class RefinedPosterior:
         found: dict[str, Any] = {"slots": parts[0].slots}
         for name in (field.name for field in fields(cls) if field.name != "slots"):
             arrays = [getattr(part, name) for part in parts]
-            found[name] = None if arrays[0] is None else np.concatenate(arrays)
+            found[name] = None if any(a is None for a in arrays) else np.concatenate(arrays)
         return cls(**found)
 
     def to_adata(self, adata: AnnData) -> AnnData:
@@ -81,18 +85,38 @@ class RefinedPosterior:
         Raises
         ------
         lucidvi.errors.DataError
-            If ``adata`` lacks some of the cells.
+            If ``adata`` lacks some of the cells, or has names more than once and is not the
+            AnnData that was refined.
         """
-        missing = np.setdiff1d(self.obs_names, adata.obs_names)
-        if len(missing):
-            raise DataError(
-                f"`adata` lacks {len(missing)} of the refined cells, such as {str(missing[0])!r}.",
-                remedy="Give the AnnData whose cells were refined.",
-            )
-        same = np.array_equal(self.obs_names, adata.obs_names)
-        refined = copy_in_memory(adata if same else adata[self.obs_names])
+        cells = self._cells_in(adata)
+        same = np.array_equal(cells, np.arange(adata.n_obs))
+        refined = copy_in_memory(adata if same else adata[cells])
         mean, variance, library = self.slots
         refined.obsm[mean], refined.obsm[variance] = self.loc, self.scale**2
         refined.obs[library] = self.library
         refined.uns[MINIFY_TYPE_UNS_KEY] = ADATA_MINIFY_TYPE.LATENT_POSTERIOR_WITH_COUNTS
         return refined
+
+    def _cells_in(self, adata: AnnData) -> np.ndarray:
+        """Return the positions of the refined cells in an AnnData."""
+        names = adata.obs_names
+        missing = np.setdiff1d(self.obs_names, names)
+        if len(missing):
+            raise DataError(
+                f"`adata` lacks {len(missing)} of the refined cells, such as {str(missing[0])!r}.",
+                remedy="Give the AnnData whose cells were refined.",
+            )
+        if names.is_unique:
+            return names.get_indexer(self.obs_names)
+        positions = np.zeros(0, dtype=int) if self.positions is None else self.positions
+        fits = positions.max(initial=-1) < len(names)
+        if not fits or not np.array_equal(names[positions], self.obs_names):
+            repeated = names[names.duplicated()]
+            raise DataError(
+                f"`adata` has {repeated.nunique():,} names of cells more than once, such as "
+                f"{str(repeated[0])!r}, so that the refined cells can be found by their positions "
+                "alone, and at these are other cells.",
+                remedy="Give the very AnnData whose cells were refined; or, before refining, "
+                "`adata.obs_names_make_unique()`.",
+            )
+        return positions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import wraps
+from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
@@ -23,13 +24,18 @@ from lucidvi._compat import (
     init_library_size,
 )
 from lucidvi.data import align_genes
+from lucidvi.model._arguments import check_is_anndata
 from lucidvi.model._canonical import CanonicalMixin
 from lucidvi.model._convert import check_is_scvi_model, convert
 from lucidvi.model._data import DataMixin
+from lucidvi.model._differential import DifferentialMixin
+from lucidvi.model._expression import ExpressionMixin
 from lucidvi.model._files import SafeFilesMixin
 from lucidvi.model._inference import InferenceMixin
 from lucidvi.model._likelihood import LikelihoodMixin
+from lucidvi.model._queries import QueryMixin
 from lucidvi.model._query import FROZEN_LATENT, latent_can_move
+from lucidvi.model._query_errors import errors_of_query
 from lucidvi.model._registry import RegistryMixin
 from lucidvi.model._training import TrainingMixin
 from lucidvi.module import VAE
@@ -37,8 +43,11 @@ from lucidvi.module import VAE
 
 class SCVI(
     SafeFilesMixin,
-    DataMixin,
+    QueryMixin,
+    ExpressionMixin,
+    DifferentialMixin,
     LikelihoodMixin,
+    DataMixin,
     InferenceMixin,
     CanonicalMixin,
     RegistryMixin,
@@ -176,34 +185,6 @@ class SCVI(
         # models cannot be trained so, which the runner says.
         return np.full((1, n_batch), np.nan), np.full((1, n_batch), np.nan)
 
-    @wraps(VAEMixin.differential_abundance, assigned=())
-    def differential_abundance(self, *args: Any, **kwargs: Any) -> Any:
-        """Log probability of each cell under the posteriors of each sample's cells.
-
-        Written to ``adata.obsm["da_log_probs"]``.
-
-        Differs from scvi-tools: ``adata`` may have its genes in another order.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            See :meth:`scvi.model.base.VAEMixin.differential_abundance`.
-        """
-        given = [data for data in (*args, *kwargs.values()) if isinstance(data, AnnData)]
-        aligned = {id(data): self._validate_anndata(data) for data in given}
-        with warnings.catch_warnings():
-            # From 1.5 on scvi-tools warns of arguments that it gives to itself.
-            warnings.filterwarnings("ignore", message="Using .* after custom Dataloader")
-            result = super().differential_abundance(
-                *(aligned.get(id(value), value) for value in args),
-                **{name: aligned.get(id(value), value) for name, value in kwargs.items()},
-            )
-        for data in given:
-            copy = aligned[id(data)]
-            if copy is not data and "da_log_probs" in copy.obsm:
-                data.obsm["da_log_probs"] = copy.obsm["da_log_probs"]
-        return result
-
     @classmethod
     @wraps(ArchesMixin.load_query_data.__func__, assigned=())
     def load_query_data(
@@ -232,13 +213,16 @@ class SCVI(
         *args, **kwargs
             See :meth:`scvi.model.base.ArchesMixin.load_query_data`.
         """
+        if adata is not None:
+            check_is_anndata(adata)
         in_place = args[1] if len(args) > 1 else kwargs.get("inplace_subset_query_vars", False)
         if isinstance(adata, AnnData) and reference_model is not None and not in_place:
             genes = cls.prepare_query_anndata(
                 adata, reference_model, return_reference_var_names=True
             )
             adata = align_genes(adata, genes)
-        model = super().load_query_data(adata, reference_model, *args, **kwargs)
+        with errors_of_query(adata, lambda: registry_of(reference_model)):
+            model = super().load_query_data(adata, reference_model, *args, **kwargs)
         if model.adata is not None and not latent_can_move(model, model.adata):
             warnings.warn(FROZEN_LATENT, UserWarning, stacklevel=scvi.settings.warnings_stacklevel)
         return model
@@ -280,3 +264,8 @@ class SCVI(
             normal with a diagonal covariance.
         """
         return convert(self, scvi.model.SCVI)
+
+
+def registry_of(model: Any) -> dict[str, Any]:
+    """Return the registry of a model, or of one in a folder."""
+    return SCVI.load_registry(str(model)) if isinstance(model, str | PathLike) else model.registry

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal, kl_divergence
 
 from lucidvi import kernels
-from lucidvi._compat import ADATA_MINIFY_TYPE, MODULE_KEYS
+from lucidvi._compat import MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
 from lucidvi.module._architecture import DISPERSIONS, Architecture
 from lucidvi.nn import log_density, rotated
@@ -52,15 +52,13 @@ class VAE(Architecture):
 
     def _get_inference_input(self, tensors: Record, full_forward_pass: bool = False) -> Record:
         """Take from a minibatch what encoding needs: the counts, or the stored posterior."""
-        if full_forward_pass or self.minified_data_type is None:
+        if full_forward_pass or REGISTRY_KEYS.LATENT_QZM_KEY not in tensors:
             return {
                 MODULE_KEYS.X_KEY: tensors[REGISTRY_KEYS.X_KEY],
                 MODULE_KEYS.BATCH_INDEX_KEY: tensors[REGISTRY_KEYS.BATCH_KEY],
                 MODULE_KEYS.CONT_COVS_KEY: tensors.get(REGISTRY_KEYS.CONT_COVS_KEY),
                 MODULE_KEYS.CAT_COVS_KEY: tensors.get(REGISTRY_KEYS.CAT_COVS_KEY),
             }
-        if self.minified_data_type not in ADATA_MINIFY_TYPE:
-            raise NotImplementedError(f"Unknown minified-data type: {self.minified_data_type}")
         return {
             MODULE_KEYS.QZM_KEY: tensors[REGISTRY_KEYS.LATENT_QZM_KEY],
             MODULE_KEYS.QZV_KEY: tensors[REGISTRY_KEYS.LATENT_QZV_KEY],

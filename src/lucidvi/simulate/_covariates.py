@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
+from lucidvi.data import category_codes
 from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.inference import PosteriorTarget
 from lucidvi.model import SCVI
@@ -177,21 +178,10 @@ def _values(
         )
     if categories is None:
         return np.full(n, _numbers(argument, given))
-    codes = _codes(argument, given, categories)
+    codes = category_codes(list(value) if shares else given, categories, argument)
     if shares and rng is not None:
         return rng.permutation(np.repeat(codes, _apportioned(argument, value, n)))
     return np.full(n, codes)
-
-
-def _codes(argument: str, given: NDArray[Any], categories: NDArray[Any]) -> NDArray[np.integer]:
-    codes = pd.Index(categories.astype(str)).get_indexer(np.ravel(given).astype(str))
-    if (codes < 0).any():
-        strange = np.unique(np.ravel(given).astype(str)[codes < 0])
-        raise DataError(
-            f"`{argument}` is {listed(strange)}, which the model does not know.",
-            remedy=f"It knows {listed(categories)}.",
-        )
-    return codes.reshape(given.shape)
 
 
 def _numbers(argument: str, given: NDArray[Any]) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from lucidvi import kernels
+from lucidvi._random import isolated_seed
 from lucidvi.checks import name_positions
 from lucidvi.errors import DataError, first_few
 from lucidvi.inference import PosteriorTarget
@@ -169,8 +170,8 @@ def _pairs(first: Distribution, second: Distribution, n: int) -> Iterator[tuple[
         seed = int(torch.randint(2**62, ()))
         draws = []
         for distribution in (first, second):
-            torch.manual_seed(seed)
-            draws.append(distribution.sample())
+            with isolated_seed(seed):
+                draws.append(distribution.sample())
         yield draws[0], draws[1]
 
 

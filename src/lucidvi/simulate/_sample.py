@@ -13,6 +13,7 @@ from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 
 from lucidvi.checks import check_choice
+from lucidvi.data import category_codes
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 from lucidvi.model._counts import counts_model
@@ -159,8 +160,11 @@ def _matching(
     if not setting.categorical:
         return rng.integers(len(obs), size=n)
     names = setting.categorical
-    wanted = pd.DataFrame({name: setting.shown(name).astype(str) for name in names})
-    both = pd.concat([obs[names].astype(str), wanted])
+    wanted = pd.DataFrame({name: setting.values[name] for name in names})
+    has = {
+        name: category_codes(obs[name], setting.columns[name].categories, name) for name in names
+    }
+    both = pd.concat([pd.DataFrame(has), wanted])
     groups = both.groupby(names, sort=False).ngroup().to_numpy()
     present, asked = groups[: len(obs)], groups[len(obs) :]
     chosen = np.empty(n, dtype=int)
@@ -168,9 +172,14 @@ def _matching(
         rows, cells = np.flatnonzero(asked == group), np.flatnonzero(present == group)
         if len(cells) == 0:
             raise DataError(
-                f"No cell of the data has {wanted.iloc[rows[0]].to_dict()}.",
+                f"No cell of the data has {_first(setting, rows[0])}.",
                 remedy="Give the cells whose states to decode so, `around=adata`, or take values "
                 "that occur together.",
             )
         chosen[rows] = rng.choice(cells, size=len(rows))
     return chosen
+
+
+def _first(setting: Setting, row: int) -> dict[str, str]:
+    """Return the categories of a new cell as text, by column."""
+    return {name: str(setting.shown(name)[row]) for name in setting.categorical}

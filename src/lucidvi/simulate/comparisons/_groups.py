@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from lucidvi.data import category_texts
 from lucidvi.errors import DataError, MissingKeyError, first_few
 from lucidvi.simulate._checks import listed
 from lucidvi.simulate.comparisons._label_tests import SAME_MIN
@@ -71,10 +72,7 @@ def column_of(adata: AnnData, argument: str, key: str) -> NDArray[Any]:
             f"`{argument}` is {key!r}, which is no column of `obs`.",
             remedy=f"There are {listed(adata.obs.columns)}.",
         )
-    column = adata.obs[key]
-    text = np.array(column.astype(str), dtype=object)
-    text[column.isna().to_numpy()] = None
-    return text
+    return category_texts(adata.obs[key])
 
 
 def donors_of(adata: AnnData, key: str) -> NDArray[np.integer]:

@@ -9,6 +9,7 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from lucidvi.data import category_text, category_texts
 from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, first_few
 from lucidvi.simulate._cells import Cells
 from lucidvi.simulate._checks import listed
@@ -64,8 +65,9 @@ def compared(
     every = Cells.of(model, adata)
     for argument, key in (("condition_key", condition_key), ("labels_key", labels_key)):
         _check_column(every.adata, argument, key)
-    condition = every.adata.obs[condition_key].astype(str).to_numpy()
-    labels = every.adata.obs[labels_key].astype(str).to_numpy()
+    condition = category_texts(every.adata.obs[condition_key])
+    labels = category_texts(every.adata.obs[labels_key])
+    control, target = category_text(control), category_text(target)
     for argument, value in (("control", control), ("target", target)):
         if not (condition == value).any():
             raise DataError(

@@ -1,0 +1,280 @@
+"""A query's columns as the categories of a model: the one rule for all ways in, and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lucidvi.checks import nearest
+from lucidvi.data._equality import (
+    AmbiguousError,
+    Categories,
+    category_text,
+    distinct_values,
+    extended,
+    kind_of,
+    plain_category,
+)
+from lucidvi.errors import DataError, MissingKeyError, first_few
+
+#: Most values that a line of code in a remedy lists.
+LISTED = 20
+NEW_BATCHES = (
+    "; new batches are learned by `model = SCVI.load_query_data(adata, model)` and a training, or "
+    "by `lucidvi.atlas.Reference.from_model(model, labels_key=...).map(adata)`"
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of categories, for messages.
+
+    Parameters
+    ----------
+    key
+        Its name in ``adata.obs``.
+    argument
+        The argument of ``setup_anndata`` that names it, such as ``"batch_key"``.
+    """
+
+    key: str
+    argument: str
+
+    @property
+    def place(self) -> str:
+        """Where it is, as code."""
+        return f'adata.obs["{self.key}"]'
+
+    def __str__(self) -> str:
+        return f"{self.place} ({self.argument})"
+
+    def renamed(self, names: Mapping[str, str]) -> str:
+        """Return the line of code that gives values other names."""
+        listed = dict(list(names.items())[:LISTED])
+        return f"{self.place} = {self.place}.astype(str).replace({listed!r})"
+
+
+def matched_codes(
+    values: Any, categories: Any, column: Column, *, extend: bool = False
+) -> tuple[NDArray[np.integer], NDArray[Any]]:
+    """Return the code of each value in a model's categories, whatever the dtypes of the two.
+
+    Parameters
+    ----------
+    values
+        The query's column, none missing, shape ``(n_cells,)``.
+    categories
+        The model's categories.
+    column
+        What it is called.
+    extend
+        Whether values that equal none become categories behind the others.
+
+    Returns
+    -------
+    Codes, shape ``(n_cells,)``, and the categories, with the new ones.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If a value equals several categories, if two texts of the query equal the same one, if a
+        value equals none and ``extend`` is False, or if it does but can be read as one.
+    """
+    codes, distinct = distinct_values(values)
+    categories = np.asarray(categories)
+    known = Categories(list(categories))
+    positions = _positions(distinct, known, column)
+    strange = [value for value, at in zip(distinct, positions, strict=True) if at < 0]
+    if strange:
+        _check_resembling(strange, known, column)
+        if not extend:
+            raise _unknown(strange, distinct, known, column)
+        categories = extended(categories, strange)
+        positions = _positions(distinct, Categories(list(categories)), column)
+    return positions[codes], categories
+
+
+def category_codes(values: Any, categories: Any, argument: str) -> NDArray[np.integer]:
+    """Return the codes of values of an argument, such as ``transform_batch``.
+
+    Parameters
+    ----------
+    values
+        One category or several, of any dtype.
+    categories
+        The model's categories.
+    argument
+        What the argument is called.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If a value equals no category, or several; the nearest are named.
+    """
+    scalar = np.ndim(values) == 0
+    if scalar:
+        values = [values[()] if isinstance(values, np.ndarray) else values]
+    codes, distinct = distinct_values(values)
+    known = Categories(list(np.asarray(categories)))
+    positions = []
+    for value in distinct:
+        try:
+            positions.append(known.position(value))
+        except AmbiguousError as error:
+            raise DataError(
+                f"`{argument}` is {_shown([value])}, which equals each of the model's categories "
+                f"{_shown(error.categories)}.",
+                remedy=f"{argument}={plain_category(error.categories[0])!r}",
+            ) from error
+    strange = [value for value, at in zip(distinct, positions, strict=True) if at < 0]
+    if strange:
+        raise DataError(
+            f"`{argument}` is {_shown(strange)}, which the model does not know.",
+            remedy=f"{_did_you_mean(strange[0], known)}It knows {_shown(known.values)}.",
+        )
+    found = np.array(positions, dtype=np.int64)[codes]
+    return found[0] if scalar else found
+
+
+def check_distinct(values: pd.Series, column: Column) -> None:
+    """Raise :class:`DataError` for a column that mixes text with others, such as "1" with 1.
+
+    Of covariates only if some are equal: scvi-tools sorts batches and labels, which it cannot.
+    """
+    dtype = getattr(values.dtype, "categories", values).dtype
+    if not pd.api.types.is_object_dtype(dtype):
+        return
+    distinct = distinct_values(values)[1]
+    texts = [value for value in distinct if isinstance(plain_category(value), str)]
+    others = [value for value in distinct if not isinstance(plain_category(value), str)]
+    equal = [value for value in others if _equals_any(value, Categories(texts))]
+    is_covariate = column.argument == "categorical_covariate_keys"
+    if equal or (texts and others and not is_covariate):
+        same = f", and {_shown(equal[:1])} is there as text, too" if equal else ""
+        raise DataError(
+            f"{column} mixes {kind_of(distinct)}{same}.",
+            remedy="from lucidvi.data import category_texts; "
+            f"{column.place} = category_texts({column.place})",
+        )
+
+
+def check_columns_of_query(obs: Any, registry: Mapping[str, Any]) -> None:
+    """Raise :class:`MissingKeyError` for a column that a model was set up with and cells lack."""
+    arguments, fields = registry["setup_args"] or {}, registry["field_registries"]
+    for argument, registry_key in (("batch_key", "batch"), ("labels_key", "labels")):
+        key = arguments.get(argument)
+        if key is not None and key not in obs.columns:
+            state = fields.get(registry_key, {}).get("state_registry", {})
+            raise _missing(obs, Column(key, argument), state.get("categorical_mapping"))
+    covariates = fields.get("extra_categorical_covs", {}).get("state_registry", {})
+    for key in arguments.get("categorical_covariate_keys") or []:
+        if key not in obs.columns:
+            categories = covariates.get("mappings", {}).get(key)
+            raise _missing(obs, Column(key, "categorical_covariate_keys"), categories)
+    for key in arguments.get("continuous_covariate_keys") or []:
+        if key not in obs.columns:
+            raise _missing(obs, Column(key, "continuous_covariate_keys"), None)
+    key = arguments.get("size_factor_key")
+    if key is not None and key not in obs.columns:
+        raise _missing(obs, Column(key, "size_factor_key"), None)
+
+
+def _positions(distinct: list[Any], known: Categories, column: Column) -> NDArray[np.integer]:
+    """Return the position of each value, -1 for one that equals no category."""
+    found: list[int] = []
+    for value in distinct:
+        try:
+            found.append(known.position(value))
+        except AmbiguousError as error:
+            raise DataError(
+                f"{column} holds {_shown([value])}, which equals each of the model's categories "
+                f"{_shown(error.categories)}.",
+                remedy="say which one is meant: "
+                + column.renamed({str(value): category_text(error.categories[0])}),
+            ) from error
+    texts: dict[int, str] = {}
+    for value, at in zip(distinct, found, strict=True):
+        text = plain_category(value)
+        if at >= 0 and isinstance(text, str) and texts.setdefault(at, text) != text:
+            raise DataError(
+                f"{column} holds {_shown([texts[at], text])}, both of which equal the model's "
+                f"{_shown([known.values[at]])}.",
+                remedy=f"if they are the same, {column.renamed({text: texts[at]})}; else give one "
+                "of them another name.",
+            )
+    return np.array(found, dtype=np.int64)
+
+
+def _check_resembling(strange: list[Any], known: Categories, column: Column) -> None:
+    """Raise for values that are spelled otherwise than categories that they may be meant for."""
+    pairs = [(value, alike[0]) for value in strange if (alike := known.resembling(value))]
+    if not pairs:
+        return
+    values, meant = zip(*((value, known.values[at]) for value, at in pairs), strict=True)
+    texts = [str(plain_category(value)) for value in values]
+    same = dict(zip(texts, map(category_text, meant), strict=True))
+    raise DataError(
+        f"{column} holds {_shown(values)}, and the model has {_shown(meant)}: not equal, but it "
+        "seems that the same is meant.",
+        remedy=f"if it is the same, {column.renamed(same)} ; if not, "
+        f"{column.renamed({text: f'query {text}' for text in texts})}",
+    )
+
+
+def _unknown(
+    strange: list[Any], distinct: list[Any], known: Categories, column: Column
+) -> DataError:
+    what = "a category" if len(strange) == 1 else "categories"
+    kept = [plain_category(value) for value in distinct if known.position(value) >= 0]
+    remedy = f"give the cells categories that the model knows, {column.place} = ..."
+    if kept and len(kept) <= LISTED:
+        remedy = f"leave these cells out, adata = adata[{column.place}.isin({kept!r})].copy()"
+    if column.argument == "batch_key":
+        remedy += NEW_BATCHES
+    return DataError(
+        f"{column} holds {_shown(strange)}, {what} not found in source registry: the model knows "
+        f"{_shown(known.values)}.",
+        remedy=_did_you_mean(strange[0], known) + remedy,
+    )
+
+
+def _did_you_mean(value: Any, known: Categories) -> str:
+    close = nearest(category_text(value), [category_text(category) for category in known.values])
+    return f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+
+
+def _missing(obs: Any, column: Column, categories: Any) -> MissingKeyError:
+    remedy = f"add the column, {column.place} = ..."
+    if categories is not None:
+        first = plain_category(np.asarray(categories)[0])
+        among = "the only" if len(categories) == 1 else "one"
+        remedy = (
+            f"add the column; if all cells are of {among} category: {column.place} = {first!r}"
+        )
+    close = nearest(column.key, list(obs.columns))
+    if close:
+        remedy = f'adata.obs["{column.key}"] = adata.obs["{close[0]}"]'
+    return MissingKeyError(
+        f"adata.obs has no column {column.key!r}, which the model was set up with "
+        f"({column.argument}). It has: {first_few(obs.columns) or 'none'}.",
+        remedy=remedy,
+    )
+
+
+def _equals_any(value: Any, known: Categories) -> bool:
+    try:
+        return known.position(value) >= 0
+    except AmbiguousError:
+        return True
+
+
+def _shown(values: Iterable[Any]) -> str:
+    """Return a few values as code, with their kind, as in ``1, 2 (integers)``."""
+    values = list(values)
+    shown = ", ".join(repr(plain_category(value)) for value in values[:5])
+    return f"{shown}{', ...' if len(values) > 5 else ''} ({kind_of(values)})"
