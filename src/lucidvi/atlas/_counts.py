@@ -12,6 +12,8 @@ from anndata.abc import CSCDataset
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lucidvi.data import StoredCounts
+
 #: Values, zeros included, read at once.
 CHUNK = 2**25
 
@@ -55,25 +57,19 @@ class ModelCounts:
 
     def _rows(self, cells: NDArray[np.integer]) -> Iterator[sparse.csr_matrix]:
         """Yield the counts of all genes, some cells at a time."""
+        source = StoredCounts(self.matrix)
         step = max(1, CHUNK // self.matrix.shape[1])
         starts = np.arange(0, self.matrix.shape[0] + step, step)
         for part in np.split(cells, np.searchsorted(cells, starts)):
             if len(part):
                 first, last = part[0], part[-1] + 1
-                yield _as_csr(self.matrix[first:last])[part - first]
+                yield sparse.csr_matrix(source[first:last]).astype(np.float32)[part - first]
 
     @cached_property
     def _all_by_gene(self) -> sparse.csr_matrix:
-        n_cells, n_genes = self.matrix.shape
-        step = max(1, CHUNK // n_cells)
-        wanted = self.selection.getnnz(axis=1) > 0
-        parts = []
-        for first in range(0, n_genes, step):
-            here = np.flatnonzero(wanted[first : first + step])
-            if len(here):
-                columns = _computed(self.matrix[:, first : first + step])
-                parts.append(sparse.csc_matrix(columns)[:, here].astype(np.float32))
-        x = sparse.hstack(parts, format="csr") @ self.selection[wanted]
+        wanted = np.flatnonzero(self.selection.getnnz(axis=1))
+        columns = StoredCounts(self.matrix).take(np.arange(self.matrix.shape[0]), wanted)
+        x = sparse.csr_matrix(columns).astype(np.float32) @ self.selection[wanted]
         x.sort_indices()
         return sparse.csr_matrix(x)
 
@@ -83,11 +79,3 @@ def _is_by_gene(matrix: Any) -> bool:
         n_rows, n_columns = matrix.numblocks
         return n_rows == 1 and n_columns > 1
     return isinstance(matrix, CSCDataset) or (sparse.issparse(matrix) and matrix.format == "csc")
-
-
-def _as_csr(matrix: Any) -> sparse.csr_matrix:
-    return sparse.csr_matrix(_computed(matrix)).astype(np.float32)
-
-
-def _computed(matrix: Any) -> Any:
-    return matrix.compute() if hasattr(matrix, "compute") else matrix  # dask

@@ -19,6 +19,7 @@ from lucidvi._progress import Progress, track
 from lucidvi.atlas._baselines import principal_components, seeded, timed, trained_scvi
 from lucidvi.atlas._scored import ScoredCells, checked_embedding, scored_cells
 from lucidvi.atlas._scores import METRICS, Embedded, metrics_for, scib, scores, totals
+from lucidvi.data import in_memory
 from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, first_few
 
 #: Rows of the table that are computed here.
@@ -278,4 +279,4 @@ def _checked(model: Any) -> AnnData:
 def _counts(adata: AnnData, layer: str | None) -> sparse.csr_matrix:
     """Return the counts in memory, in the one form that all packages read."""
     counts = adata.X if layer is None else adata.layers[layer]
-    return sparse.csr_matrix(counts.to_memory() if hasattr(counts, "to_memory") else counts[:])
+    return sparse.csr_matrix(in_memory(counts))

@@ -15,8 +15,8 @@ from lucidvi.atlas._batches import NewBatch, model_of_query
 from lucidvi.atlas._calls import calls, check_rates
 from lucidvi.atlas._genes import EXPRESSION, INFORMATION
 from lucidvi.atlas._place import Placed, blocks, place
-from lucidvi.atlas._query import Query, nothing_is_trained, read_query, with_tables_in_memory
-from lucidvi.data import category_text
+from lucidvi.atlas._query import Query, check_is_adata, nothing_is_trained, read_query
+from lucidvi.data import category_text, with_tables_in_memory
 
 if TYPE_CHECKING:
     from lucidvi.atlas._reference import Reference
@@ -37,6 +37,7 @@ def map_query(
 ) -> AnnData:
     """See :meth:`Reference.map`."""
     check_rates(reference, novelty_rate, min_confidence)
+    check_is_adata(query)
     with Progress("Mapping", total=4, slow_steps=True) as progress:
         return _mapped(
             reference, query, batch_key, layer, gene_key, novelty_rate, min_confidence, progress

@@ -264,21 +264,13 @@ def errors_of_query(name: str = "query") -> Iterator[None]:
         raise type(error)(problem, remedy=remedy, code=code) from error
 
 
-def with_tables_in_memory(query: AnnData) -> AnnData:
-    """Return a query whose ``obs`` and ``var`` are tables of pandas; a lazy one's are not."""
+def check_is_adata(query: Any) -> None:
+    """Raise DataError for a query that is no AnnData."""
     if not isinstance(query, AnnData):
         raise DataError(
             f"`query` is a {type(query).__module__}.{type(query).__name__}, not an AnnData.",
             remedy="query = anndata.read_h5ad(path)",
         )
-    if isinstance(query.obs, pd.DataFrame):
-        return query
-    return AnnData(
-        query.X,
-        obs=query.obs.to_memory(),
-        var=query.var.to_memory(),
-        layers={name: matrix for name, matrix in query.layers.items() if name is not None},
-    )
 
 
 def _columns(query: AnnData, model: Any, batch_key: str | None) -> tuple[pd.DataFrame, list[str]]:

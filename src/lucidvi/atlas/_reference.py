@@ -16,6 +16,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
+from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi._progress import Progress
 from lucidvi._random import isolated_seed
 from lucidvi.atlas._calibrate import calibrate
@@ -322,6 +323,8 @@ def _median_count(model: Any) -> float:
     """Median total of a model's cells; infinite for values that are not counts."""
     if model.registry["setup_args"].get("is_count_data", True) is False:
         return np.inf
+    if adata_minify_type(model.adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:  # without counts
+        return float(np.median(model.adata.obs[model._OBSERVED_LIB_SIZE_KEY]))
     x = model.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
     return float(np.median(np.asarray(x.sum(axis=1)).ravel()))
 

@@ -11,7 +11,9 @@ from lucidvi.data._matching import Column, category_codes, check_columns_of_quer
 from lucidvi.data._obs import check_layer, check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
 from lucidvi.data._raw import is_raw, of_raw
+from lucidvi.data._reading import copy_in_memory, with_tables_in_memory
 from lucidvi.data._remedies import Reader, call, place_of
+from lucidvi.data._stored import StoredCounts, in_memory
 from lucidvi.data._stratified import stratified
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "MatchedObsField",
     "Minibatch",
     "Reader",
+    "StoredCounts",
     "WatchedLoader",
     "align_genes",
     "call",
@@ -37,8 +40,10 @@ __all__ = [
     "check_is_anndata",
     "check_layer",
     "check_obs",
+    "copy_in_memory",
     "counts_or_warn",
     "csr",
+    "in_memory",
     "is_raw",
     "matched_codes",
     "of_raw",
@@ -48,4 +53,5 @@ __all__ = [
     "recover_counts",
     "stratified",
     "unchanged_on_error",
+    "with_tables_in_memory",
 ]

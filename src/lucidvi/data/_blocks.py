@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
-from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
+from lucidvi.data._stored import CHUNK, Compressed, is_dask, is_sparse, is_stored
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
 
 BLOCK = 2**16
 """Values in a block: 256 KiB of float32, which stays in a core's cache."""
-
-CHUNK = 2**25
-"""Values, zeros included, read at once from a file."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +84,21 @@ def blocks(matrix: Any, place: str) -> Iterator[Block]:
     Parameters
     ----------
     matrix
-        A numpy array, scipy CSR or CSC (matrix or array), a backed ``CSRDataset``,
-        ``CSCDataset`` or ``h5py.Dataset``, or a dask array of these.
+        A numpy array, scipy CSR or CSC (matrix or array), a ``CSRDataset``, ``CSCDataset``,
+        ``h5py.Dataset`` or ``zarr.Array`` in a file, or a dask array of these.
     place
         How the matrix is called in an error, e.g. ``"adata.X"``.
     """
+    if isinstance(matrix, np.ma.MaskedArray):
+        raise _masked(matrix, place)
     if isinstance(matrix, np.ndarray):
         yield from _dense_blocks(matrix)
     elif sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
         yield from _sparse_blocks(matrix)
-    elif isinstance(matrix, CSRDataset | CSCDataset | h5py.Dataset):
-        yield from _backed_blocks(matrix, place)
-    elif _is_dask(matrix):
+    elif is_dask(matrix):
         yield from _dask_blocks(matrix, place)
+    elif is_stored(matrix):
+        yield from _file_blocks(matrix, place)
     else:
         raise _unknown_format(matrix, place)
 
@@ -138,18 +135,20 @@ def _sparse_blocks(matrix: Any) -> Iterator[Block]:
         first = last
 
 
-def _backed_blocks(matrix: Any, place: str) -> Iterator[Block]:
-    n_cells, n_genes = matrix.shape
-    if isinstance(matrix, CSCDataset):
-        step = max(1, CHUNK // max(1, n_cells))
-        for first in range(0, n_genes, step):
-            yield from _shifted(blocks(matrix[:, first : first + step], place), gene=first)
-        return
-    step = max(1, CHUNK // max(1, n_genes))
-    if isinstance(matrix, h5py.Dataset) and matrix.chunks:
+def _file_blocks(matrix: Any, place: str) -> Iterator[Block]:
+    arrays = Compressed(matrix) if is_sparse(matrix) else None
+    by_cell = arrays is None or arrays.by_cell
+    n_rows, n_columns = matrix.shape if by_cell else matrix.shape[::-1]
+    step = max(1, CHUNK // max(1, n_columns))
+    if arrays is None and matrix.chunks:
         step = -(-step // matrix.chunks[0]) * matrix.chunks[0]
-    for first in range(0, n_cells, step):
-        yield from _shifted(blocks(matrix[first : first + step], place), cell=first)
+    for first in range(0, n_rows, step):
+        if arrays is None:
+            part = matrix[first : first + step]
+        else:
+            part = arrays.take(np.arange(first, min(first + step, n_rows)))
+        part, start = (part, {"cell": first}) if by_cell else (part.T, {"gene": first})
+        yield from _shifted(blocks(part, place), **start)
 
 
 def _dask_blocks(matrix: Any, place: str) -> Iterator[Block]:
@@ -167,14 +166,18 @@ def _shifted(parts: Iterator[Block], cell: int = 0, gene: int = 0) -> Iterator[B
         )
 
 
-def _is_dask(matrix: Any) -> bool:
-    dask_array = sys.modules.get("dask.array")  # imported by whoever made such an array
-    return dask_array is not None and isinstance(matrix, dask_array.Array)
+def _masked(matrix: np.ma.MaskedArray[Any, Any], place: str) -> DataError:
+    n_masked = int(np.ma.getmaskarray(matrix).sum())
+    return DataError(
+        f"{place} is a masked array ({n_masked:,} of {matrix.size:,} values are masked); whether "
+        "a masked count is zero or not known is not said.",
+        remedy=f"{place} = {place}.filled(0) if what is masked is zero.",
+    )
 
 
 def _unknown_format(matrix: Any, place: str) -> DataError:
     kind = f"{type(matrix).__module__.partition('.')[0]}.{type(matrix).__name__}"
-    remedy = f"{place} = scipy.sparse.csr_matrix({place})"
+    remedy = f"import scipy.sparse; {place} = scipy.sparse.csr_matrix({place})"
     if matrix is None:
         kind, remedy = "None", 'name the layer that holds the counts, e.g. layer="counts".'
     return DataError(

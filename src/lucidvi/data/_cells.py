@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lucidvi.data._dataset import OrderedAnnTorchDataset
 from lucidvi.data._repeats import has_repeats
+from lucidvi.data._stored import StoredCounts, in_memory
 
 Minibatch = dict[str, Tensor]
 
@@ -23,7 +24,7 @@ class Cells:
     """All registered data of an AnnData, from which minibatches are taken.
 
     Counts in memory are held as CSR, which is what they are already, or what dense or CSC ones
-    are converted to once. Those in a file are read when they are asked for.
+    are converted to once. Those in a file or a dask array are read when they are asked for.
 
     Parameters
     ----------
@@ -32,36 +33,34 @@ class Cells:
     """
 
     def __init__(self, adata_manager: AnnDataManager) -> None:
+        self.adata_manager = adata_manager
         keys = [key for key in adata_manager.data_registry if key != REGISTRY_KEYS.X_KEY]
         everything = np.arange(adata_manager.adata.n_obs)
         columns = OrderedAnnTorchDataset(adata_manager, getitem_tensors=keys)[everything]
         self.columns = {key: torch.as_tensor(values) for key, values in columns.items()}
         self.counts: sparse.csr_matrix | None = None
         x = adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
-        if not adata_manager.adata.isbacked and (sparse.issparse(x) or isinstance(x, np.ndarray)):
-            self.counts = sparse.csr_matrix(x, copy=False)
+        self.stored = x if isinstance(x, StoredCounts) and not x.is_in_memory else None
+        if self.stored is None:
+            self.counts = sparse.csr_matrix(in_memory(x), copy=False)
             if has_repeats(self.counts.indptr, self.counts.indices, self.counts.shape[1]):
                 self.counts = self.counts.copy()
                 self.counts.sum_duplicates()
-        self._file = OrderedAnnTorchDataset(
-            adata_manager, getitem_tensors=[REGISTRY_KEYS.X_KEY], load_sparse_tensor=True
-        )
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Minibatch:
         """Return the cells ``rows`` by registry key, the counts as CSR (int32, float32)."""
         rows = np.ascontiguousarray(rows, dtype=np.int64)
         index = torch.from_numpy(rows)
         minibatch = {key: values[index] for key, values in self.columns.items()}
-        if self.counts is None:
-            with torch.sparse.check_sparse_tensor_invariants(False):
-                x = self._file[rows][REGISTRY_KEYS.X_KEY]
-            minibatch[REGISTRY_KEYS.X_KEY] = as_csr(x)
-        else:
-            x = self.counts
-            starts, genes, counts = map(
-                torch.from_numpy, gather(x.indptr, x.indices, x.data, rows)
-            )
-            minibatch[REGISTRY_KEYS.X_KEY] = csr(starts, genes, counts, x.shape[1])
+        x = self.counts
+        if x is None:
+            assert self.stored is not None
+            x = sparse.csr_matrix(self.stored[rows])
+            x.sum_duplicates()
+            self.adata_manager.check_values(rows, x)
+            rows = np.arange(len(rows))
+        starts, genes, counts = map(torch.from_numpy, gather(x.indptr, x.indices, x.data, rows))
+        minibatch[REGISTRY_KEYS.X_KEY] = csr(starts, genes, counts, x.shape[1])
         return minibatch
 
 

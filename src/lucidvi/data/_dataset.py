@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import sparse
-from scvi import REGISTRY_KEYS
 from scvi.data import AnnTorchDataset
 
-from lucidvi.data._snapshot import is_in_memory
+from lucidvi.data._stored import StoredCounts
 
 
 class OrderedAnnTorchDataset(AnnTorchDataset):
-    """Dataset of scvi-tools whose rows come back in the order asked for, backed or not.
+    """Dataset of scvi-tools whose rows come back in the order asked for, whatever holds them.
 
     Files are read in increasing order of rows. scvi-tools sorts the indices for that and leaves
     the rows sorted; here they are put back, and rows asked for twice come twice.
@@ -26,33 +26,22 @@ class OrderedAnnTorchDataset(AnnTorchDataset):
 
         Counts that come from a file are compared with those that were checked.
         """
-        values = self._read(indexes)
-        x = values.get(REGISTRY_KEYS.X_KEY)
-        manager = self.adata_manager
-        if x is not None and not is_in_memory(self.data[REGISTRY_KEYS.X_KEY]):
-            rows = np.atleast_1d(np.arange(len(self))[indexes])
-            manager.check_values(rows, x if isinstance(x, np.ndarray) else _as_scipy(x))
-        return values
+        rows: Any = indexes if isinstance(indexes, slice) else np.atleast_1d(indexes)
+        return {
+            key: self._rows(self.data[key], rows, dtype)
+            for key, dtype in self.keys_and_dtypes.items()
+            if not isinstance(self.data[key], str)  # how an AnnData was minified
+        }
 
-    def _read(self, indexes: int | Sequence[int] | np.ndarray | slice) -> dict[str, Any]:
-        if isinstance(indexes, int | np.integer | slice) or not self.adata_manager.adata.isbacked:
-            return super().__getitem__(indexes)
-        rows, back = np.unique(np.asarray(indexes), return_inverse=True)
-        if len(rows) == len(back) and (np.diff(back) > 0).all():
-            return super().__getitem__(rows)
-        return {key: _reorder(values, back) for key, values in super().__getitem__(rows).items()}
-
-
-def _as_scipy(x: Any) -> sparse.csr_matrix:
-    """Return a sparse tensor, CSR or CSC, as a matrix of scipy."""
-    x = x if x.layout == torch.sparse_csr else x.to_sparse_csr()
-    parts = (x.values(), x.col_indices(), x.crow_indices())
-    return sparse.csr_matrix(tuple(part.numpy() for part in parts), shape=tuple(x.shape))
-
-
-def _reorder(values: Any, order: np.ndarray) -> Any:
-    """Take rows of an array, or of a sparse tensor, which has no row indexing of its own."""
-    if isinstance(values, np.ndarray):
-        return values[order]
-    dense = values.to_dense()[order]
-    return dense.to_sparse_csr()
+    def _rows(self, data: Any, rows: Any, dtype: type) -> np.ndarray | torch.Tensor:
+        values = data.iloc[rows].to_numpy() if isinstance(data, pd.DataFrame) else data[rows]
+        values = values.astype(dtype, copy=False)
+        if isinstance(data, StoredCounts) and not data.is_in_memory:
+            self.adata_manager.check_values(np.arange(len(self))[rows], values)
+        if not sparse.issparse(values):
+            return values
+        if not self.load_sparse_tensor:
+            return values.toarray()
+        values.sum_duplicates()  # a gene that is stored twice in a row would be two to torch
+        starts, genes, counts = map(torch.as_tensor, (values.indptr, values.indices, values.data))
+        return torch.sparse_csr_tensor(starts, genes, counts, size=values.shape)

@@ -20,6 +20,7 @@ from scipy import sparse
 
 from lucidvi.data._blocks import Block, blocks
 from lucidvi.data._repeats import has_repeats
+from lucidvi.data._stored import StoredCounts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,10 +99,11 @@ def digests_of_rows(matrix: Any, rows: NDArray[np.integer]) -> NDArray[np.uint64
         for block in blocks(matrix, "matrix"):
             digests.add(block)
         return digests.values[rows]
+    source = StoredCounts(matrix)  # scipy cannot take rows of all types
     step = max(1, CHUNK // max(1, matrix.shape[1]))
     for first in range(0, len(rows), step):
         part = slice(first, first + step)
-        out[part] = digests_of_values(matrix[rows[part]])
+        out[part] = digests_of_values(source[rows[part]])
     return out
 
 

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import scvi
 import torch
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
@@ -18,9 +19,12 @@ from torch.utils.data import BatchSampler
 from lucidvi._progress import track
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch, as_csr, csr
 from lucidvi.data._splits import splits
+from lucidvi.errors import DataError
 
 #: Share of a device's free memory that the counts may take.
 DEVICE_SHARE = 0.5
+#: Shares of the cells that are usual; the first is scvi-tools' own.
+EXAMPLES = {"train_size": 0.9, "validation_size": 0.1}
 #: Minibatches that are prepared ahead where the counts do not fit on the device.
 N_AHEAD = 2
 
@@ -150,13 +154,21 @@ class Groups:
 class CellSplitter(DataSplitter):
     """Data splitter of scvi-tools that loads with :class:`CellLoader`.
 
+    Differs from scvi-tools: all cells are trained on where there are so few that it would leave
+    none, and sizes that cannot be are refused.
+
     Parameters
     ----------
-    adata_manager, *args, **kwargs
+    adata_manager, train_size, validation_size, *args, **kwargs
         See :class:`scvi.dataloaders.DataSplitter`.
     external_indexing
         Training, validation and test cells, each positions, a mask or names; the first of the
         last two that is left out or empty gets all other cells.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If no cell or minibatch is left to train on, or sets of cells cannot be.
     """
 
     data_loader_cls = CellLoader
@@ -164,17 +176,35 @@ class CellSplitter(DataSplitter):
     group_size = 1
     #: Where the minibatches are wanted; set by the runner.
     device = torch.device("cpu")
+    n_train: int
 
     def __init__(
         self,
         adata_manager: AnnDataManager,
+        train_size: float | None = None,
+        validation_size: float | None = None,
         *args: Any,
         external_indexing: Any = None,
         **kwargs: Any,
     ) -> None:
         if external_indexing is not None:
             external_indexing = splits(external_indexing, adata_manager.adata.obs_names)
-        super().__init__(adata_manager, *args, external_indexing=external_indexing, **kwargs)
+        super().__init__(
+            adata_manager,
+            train_size,
+            validation_size,
+            *args,
+            external_indexing=external_indexing,
+            **kwargs,
+        )
+        if self.n_train == 0 and self.external_indexing is None:
+            # scvi-tools leaves out a last minibatch of one or two cells, here all there are.
+            self.n_train = adata_manager.adata.n_obs - self.n_val
+        n_train = (
+            self.n_train if self.external_indexing is None else len(self.external_indexing[0])
+        )
+        batch_size = self.data_loader_kwargs.get("batch_size") or scvi.settings.batch_size
+        check_training_cells(n_train, batch_size, self.drop_last)
 
     def setup(self, stage: str | None = None) -> None:
         """Split the cells, and lay them out for loading."""
@@ -217,6 +247,25 @@ class CellSplitter(DataSplitter):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Keep the counts sparse."""
         return batch
+
+
+def check_training_cells(n_train: int, batch_size: int, drop_last: bool | int) -> None:
+    """Raise DataError if there is no cell, or no minibatch of cells, to train on."""
+    if batch_size < 1:
+        raise DataError(
+            f"`batch_size` is {batch_size}.", remedy="give at least one cell a minibatch."
+        )
+    if n_train == 0:
+        raise DataError(
+            "No cell is left to train on.",
+            remedy="give a larger `train_size`, or name training cells in `external_indexing`.",
+        )
+    if drop_last is True and n_train < batch_size:
+        raise DataError(
+            f"drop_last=True leaves nothing to train on: the {n_train:,} training cells are fewer "
+            f"than one minibatch of {batch_size:,}.",
+            remedy=f"drop_last=False, or batch_size={n_train}.",
+        )
 
 
 def _fits(cells: Cells, device: torch.device) -> bool:

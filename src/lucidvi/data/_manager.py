@@ -26,8 +26,10 @@ from lucidvi.data._features import check_one_kind
 from lucidvi.data._matching import check_columns_of_query
 from lucidvi.data._missing_genes import genes_missing
 from lucidvi.data._obs import check_obs, check_unique_genes
+from lucidvi.data._reading import has_to_be_read, read_genes, read_tables
 from lucidvi.data._remedies import Reader
 from lucidvi.data._snapshot import Snapshot
+from lucidvi.data._stored import StoredCounts, is_dask, is_readable
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -196,17 +198,23 @@ class CheckedAnnDataManager(AnnDataManager):
         return dataset if indices is None else Subset(dataset, indices)
 
     def get_from_registry(self, registry_key: str) -> Any:
-        """Return the registered data of one key; sparse counts as a ``csr_matrix``.
+        """Return the registered data of one key; sparse counts in memory as a ``csr_matrix``.
 
-        A ``csr_array`` is wrapped without a copy, CSC is converted at each call.
+        A ``csr_array`` is wrapped without a copy, CSC is converted at each call. Counts that have
+        to be read (in a file, a dask array) or converted (half precision, another byte order) are
+        returned as :class:`~lucidvi.data.StoredCounts`, which gives rows of them.
         """
         data = super().get_from_registry(registry_key)
-        if registry_key != REGISTRY_KEYS.X_KEY or not sparse.issparse(data):
+        if registry_key != REGISTRY_KEYS.X_KEY:
+            return data.compute() if is_dask(data) else data
+        if data is None:  # of cells with stored posteriors, whose counts are not looked at
+            return sparse.csr_matrix(self.adata.shape, dtype=np.float32)
+        if not is_readable(data):
+            return StoredCounts(data)
+        if not sparse.issparse(data) or isinstance(data, sparse.csr_matrix):
             return data
         if data.format != "csr":
             self._suggest_csr()
-        elif isinstance(data, sparse.csr_matrix):
-            return data
         return sparse.csr_matrix(data, copy=False)
 
     def _check(self, adata: AnnData, is_bound: bool) -> NDArray[np.uint64] | None:
@@ -214,9 +222,10 @@ class CheckedAnnDataManager(AnnDataManager):
         if self.validation_checks.check_if_view and adata.is_view:
             raise DataError(
                 "adata is a view of another AnnData, and a model adds columns to its data.",
-                remedy="adata = adata.copy()",
-                code=["adata = adata.copy()"],
+                remedy=(code := f"adata = adata.{'to_memory' if adata.isbacked else 'copy'}()"),
+                code=[code],
             )
+        read_tables(adata)
         setup_args = self.registry["setup_args"] or {}
         check_obs(adata, setup_args)
         if not is_bound:
@@ -269,13 +278,14 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
     Parameters
     ----------
     adata
-        Cells with at least these genes. A backed one is read into memory if it must change.
+        Cells with at least these genes. Of cells in a file, what is taken is read into memory.
+        Lazy tables (``obs``, ``var``) are read in place.
     var_names
         Names of the model's genes.
 
     Returns
     -------
-    `adata` itself if its genes are these already, else a copy.
+    `adata` itself if its genes are these already (and it is no view of a file), else a copy.
 
     Raises
     ------
@@ -285,9 +295,14 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
         If two genes of `adata` have one name.
     """
     check_is_anndata(adata)
+    adata = read_tables(adata)
     expected = pd.Index(var_names)
+    is_read = adata.isbacked or has_to_be_read(adata)
     if adata.var_names.equals(expected):
-        return adata
+        if not (adata.is_view and is_read):
+            return adata
+        logger.info("The cells that adata is a view of are read into memory.")
+        return read_genes(adata, np.arange(adata.n_vars))
     check_unique_genes(adata)
     missing = expected[~expected.isin(adata.var_names)]
     if len(missing):
@@ -296,7 +311,8 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
         "Taking the %d genes of the model, in its order, from the %d of adata%s.",
         len(expected),
         adata.n_vars,
-        ", which is read into memory" if adata.isbacked else "",
+        ", which is read into memory" if is_read else "",
     )
-    aligned = adata[:, expected]
-    return aligned.to_memory() if adata.isbacked else aligned.copy()
+    if is_read:
+        return read_genes(adata, adata.var_names.get_indexer(expected))
+    return adata[:, expected].copy()

@@ -11,6 +11,7 @@ from anndata import AnnData
 
 from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, MINIFY_TYPE_UNS_KEY
+from lucidvi.data import copy_in_memory
 from lucidvi.errors import DataError
 
 
@@ -102,7 +103,7 @@ class RefinedPosterior:
         """
         cells = self._cells_in(adata)
         same = np.array_equal(cells, np.arange(adata.n_obs))
-        refined = adata.copy() if same else adata[cells].copy()
+        refined = copy_in_memory(adata if same else adata[cells])
         mean, variance, library = self.slots
         refined.obsm[mean], refined.obsm[variance] = self.loc, self.scale**2
         refined.obs[library] = self.library

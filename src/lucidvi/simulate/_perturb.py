@@ -222,7 +222,7 @@ def _changed(cells: Cells, factors: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Say which cells have a count that the factors change, or raise for a gene without any."""
     manager = cells.model.get_anndata_manager(cells.adata, required=True)
     genes = np.flatnonzero(factors != 1)
-    counts = manager.get_from_registry(REGISTRY_KEYS.X_KEY)[:, genes][cells.chosen]
+    counts = manager.get_from_registry(REGISTRY_KEYS.X_KEY)[cells.chosen][:, genes]
     positive = np.asarray((counts > 0).sum(axis=0)).ravel()
     if (positive == 0).any():
         names = np.asarray(cells.model.get_var_names())[genes[positive == 0]]

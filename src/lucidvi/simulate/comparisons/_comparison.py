@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import false_discovery_control, ttest_ind_from_stats
 
+from lucidvi.data import StoredCounts
 from lucidvi.simulate.comparisons._moderated import moderated_t
 
 #: Values, zeros included, of the cells that are read at once.
@@ -60,10 +61,10 @@ class Comparison:
 
 def row_blocks(matrix: Any) -> Iterator[tuple[slice, sparse.csr_matrix]]:
     """Yield some cells after the other, as CSR in double precision."""
-    step = max(1, BLOCK // max(1, matrix.shape[1]))
+    step, source = max(1, BLOCK // max(1, matrix.shape[1])), StoredCounts(matrix)
     for start in range(0, matrix.shape[0], step):
         rows = slice(start, min(start + step, matrix.shape[0]))
-        yield rows, sparse.csr_matrix(matrix[rows], dtype=np.float64)
+        yield rows, sparse.csr_matrix(source[rows], dtype=np.float64)
 
 
 def indicator(codes: NDArray[np.integer], n: int) -> sparse.csr_matrix:
