@@ -454,7 +454,7 @@ def test_paths_are_no_cells(ours, model_of, name, tmp_path):
     for path in (str(tmp_path / "nine.h5ad"), tmp_path / "nine.h5ad"):
         with pytest.raises(ModelTypeError, match="a path and not the cells") as error:
             getattr(model_of(name), name)(path)
-        assert f"model.{name}(anndata.read_h5ad('{tmp_path}" in error.value.remedy
+        assert f'model.{name}(anndata.read_h5ad("{tmp_path}' in error.value.remedy
     for other in (ours.adata.X, pd.DataFrame(), 3):
         with pytest.raises(ModelTypeError, match="not an AnnData"):
             getattr(model_of(name), name)(other)

@@ -96,10 +96,10 @@ def test_a_layer_that_is_missing(full, cells, ask):
 def test_a_column_that_is_missing(full, cells, ask, argument, column):
     without = cells.copy()
     del without.obs[column]
-    with pytest.raises(MissingKeyError, match="There are the columns"):
+    with pytest.raises(MissingKeyError, match=f"no column '{column}'.* It has:"):
         ASKS[ask](full, without)
     cells.obs[column.title()] = cells.obs.pop(column)
-    with pytest.raises(MissingKeyError, match=f'with {argument}, and .*"{column}"') as error:
+    with pytest.raises(MissingKeyError, match=f"'{column}'.*set up with .{argument}") as error:
         ASKS[ask](full, cells)
     assert f"{argument}=" not in str(error.value)
     ASKS[ask](full, paste(error.value.remedy, adata=cells))
@@ -139,9 +139,9 @@ def test_logarithms(full, plain, cells, ask, where):
 )
 def test_categories_that_are_new(full, cells, ask, argument, column, value):
     cells.obs[column] = [value] * 5 + list(cells.obs[column])[5:]
-    with pytest.raises(DataError, match=rf"{argument}: .*not trained on, '{value}'. It") as error:
+    with pytest.raises(DataError, match=rf"{argument}\) holds '{value}'") as error:
         ASKS[ask](full, cells)
-    code = re.search(r'adata\.obs\["\w+"\] = .*?(?=,|\.$)', error.value.remedy)[0]
+    code = re.search(r"adata = adata\[.*\]\.copy\(\)", error.value.remedy)[0]
     ASKS[ask](full, paste(code, adata=cells))
     assert ("load_query_data" in error.value.remedy) == (argument == "batch_key")
 
@@ -209,7 +209,7 @@ def test_paths_are_read_first(plain, cells, ask, tmp_path, monkeypatch):
         ASKS[ask](plain, "cells.h5ad")
     places = {"anndata": anndata, "SCVI": SCVI, "model": plain}
     exec(error.value.remedy, places)
-    with pytest.raises(ModelTypeError, match="a MuData, with the modalities 'rna'") as error:
+    with pytest.raises(ModelTypeError, match="MuData.* has the modalities 'rna'") as error:
         ASKS[ask](plain, MuData({"rna": cells}))
     assert 'adata.mod["rna"]' in error.value.remedy
     if "load" not in ask or ask == "load":

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from lucidvi.data._counts import check_counts
 from lucidvi.data._digest import digests_of_rows, digests_of_values
-from lucidvi.data._equality import category_text
+from lucidvi.data._equality import category_text, readable
 from lucidvi.data._remedies import Reader, matrix_of, place_of
 from lucidvi.errors import DataError
 
@@ -69,7 +69,7 @@ class Snapshot:
         columns = {}
         if isinstance(adata.obs, pd.DataFrame):
             for argument, name in named_columns(setup_args):
-                columns[argument, name] = adata.obs[name].array.copy()
+                columns[argument, name] = readable(adata.obs[name]).array.copy()
         return cls(tuple(adata.shape), digests, columns, dict(setup_args))
 
     def check(
@@ -186,7 +186,7 @@ class Snapshot:
     def _check_column(
         self, adata: AnnData, name: str, before: Any, rows: NDArray[np.integer]
     ) -> None:
-        now = adata.obs[name].array
+        now = readable(adata.obs[name]).array
         if _differ(before, now, rows).size == 0:
             return
         changed = _differ(before, now, np.arange(self.shape[0]))

@@ -13,22 +13,11 @@ from typing import Any
 
 from anndata import AnnData
 
-from lucidvi.checks import nearest
-from lucidvi.errors import DataError, LucidVIError, MissingKeyError, first_few
-from lucidvi.model._requests import equal, listed, plain, user_columns
+from lucidvi.data import place_of
+from lucidvi.errors import LucidVIError, MissingKeyError, first_few
 
-#: Arguments of the setup that name columns of ``obs``.
-COLUMNS = (
-    "batch_key",
-    "labels_key",
-    "size_factor_key",
-    "categorical_covariate_keys",
-    "continuous_covariate_keys",
-)
 SETUP = re.compile(r'SCVI\.setup_anndata\(adata(?:, layer="(?P<layer>[^"]*)")?[^)]*\)')
 CONTINUOUS = re.compile(r"\s*(?:If the values are meant to be continuous|[^.]*is_count_data).*$")
-#: How scvi-tools says that a column, and one of several, has a category that a model lacks.
-UNKNOWN_CATEGORY = ("not found in source registry", "categorical failed. Expected categories")
 
 
 @contextmanager
@@ -51,9 +40,7 @@ def errors_of_query(
         yield
     except (KeyError, ValueError) as error:
         arguments = registry().get("setup_args") or {}
-        better: LucidVIError | None = _missing(adata, arguments)
-        if better is None and any(text in str(error) for text in UNKNOWN_CATEGORY):
-            better = unknown_categories(adata, registry())
+        better: LucidVIError | None = _missing_layer(adata, arguments)
         if better is None and isinstance(error, LucidVIError):
             remedy = _remedy(error.remedy, arguments.get("layer"))
             better = type(error)(error.problem, remedy=remedy) if remedy != error.remedy else None
@@ -62,35 +49,17 @@ def errors_of_query(
         raise better from error
 
 
-def _missing(adata: AnnData, arguments: Mapping[str, Any]) -> MissingKeyError | None:
-    """Return the error for a layer or a column of the setup that is not there."""
+def _missing_layer(adata: AnnData, arguments: Mapping[str, Any]) -> MissingKeyError | None:
+    """Return the error for a layer of the setup that is not there."""
     layer = arguments.get("layer")
     layers = [name for name in adata.layers if name is not None]
-    if layer is not None and layer not in layers:
-        place = f'adata.layers["{layer}"]'
-        return MissingKeyError(
-            f"The model takes its counts from {place}, and adata has "
-            f"{'the layers ' + first_few(layers) if layers else 'no layer'}.",
-            remedy=f"{place} = adata.X  # or wherever the counts are",
-        )
-    for argument in COLUMNS:
-        keys = arguments.get(argument) or []
-        for key in [keys] if isinstance(keys, str) else keys:
-            if key not in adata.obs:
-                return _missing_column(adata, argument, key)
-    return None
-
-
-def _missing_column(adata: AnnData, argument: str, key: str) -> MissingKeyError:
-    place = f'adata.obs["{key}"]'
-    close = nearest(key, user_columns(adata))
-    remedy = f"{place} = ...  # a value for each cell, as the model was trained on them"
-    if close:
-        remedy = " or ".join(f'{place} = adata.obs["{name}"]' for name in close)
+    if layer is None or layer in layers:
+        return None
+    place = place_of(layer)
     return MissingKeyError(
-        f"The model was set up with {argument}, and reads it from {place}, which adata does not "
-        f"have. There are the columns {first_few(user_columns(adata), 20) or '(none)'}.",
-        remedy=remedy,
+        f"The model takes its counts from {place}, and adata has "
+        f"{'the layers ' + first_few(layers) if layers else 'no layer'}.",
+        remedy=f"{place} = adata.X  # or wherever the counts are",
     )
 
 
@@ -106,42 +75,3 @@ def _remedy(remedy: str, layer: str | None) -> str:
         return f"{here} = {there}"
 
     return SETUP.sub(assignment, CONTINUOUS.sub("", remedy))
-
-
-def unknown_categories(adata: AnnData, registry: Mapping[str, Any]) -> DataError | None:
-    """Return the error for categories of an AnnData that a model does not have, if there are."""
-    arguments = registry.get("setup_args") or {}
-    for argument, key, known in _categories(arguments, registry["field_registries"]):
-        values = adata.obs[key].drop_duplicates().tolist()
-        unknown = [value for value in values if not any(equal(value, name) for name in known)]
-        if unknown:
-            place = f'adata.obs["{key}"]'
-            remedy = (
-                f"give the cells the known value that comes closest, {place} = "
-                f"{plain(known[0])!r}, or leave them out."
-            )
-            if argument == "batch_key":
-                remedy = (
-                    "train on the new batch, `model = SCVI.load_query_data(adata, model)` and "
-                    "`model.train()`, or have `lucidvi.atlas.Reference.map` learn it; or decode "
-                    f"as a batch that the model knows, {place} = {plain(known[0])!r}."
-                )
-            return DataError(
-                f"{argument}: {place} has values that the model was not trained on, "
-                f"{listed(unknown)}. It knows {listed(known)}. (Category {UNKNOWN_CATEGORY[0]}.)",
-                remedy=remedy,
-            )
-    return None
-
-
-def _categories(
-    arguments: Mapping[str, Any], fields: Mapping[str, Any]
-) -> Iterator[tuple[str, str, list[Any]]]:
-    """Yield the argument, the column and the model's categories of each column that has some."""
-    for argument, field in (("batch_key", "batch"), ("labels_key", "labels")):
-        if arguments.get(argument) is not None:
-            known = fields[field]["state_registry"]["categorical_mapping"]
-            yield argument, arguments[argument], list(known)
-    mappings = fields.get("extra_categorical_covs", {}).get("state_registry", {}).get("mappings")
-    for key, known in (mappings or {}).items():
-        yield "categorical_covariate_keys", key, list(known)

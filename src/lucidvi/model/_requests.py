@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lucidvi.checks import SHORT_LIST, cell_positions, name_positions, nearest
+from lucidvi.data import category_codes
 from lucidvi.errors import DataError, MissingKeyError, UnknownGeneError, first_few
 
 
@@ -57,25 +58,17 @@ def batch_categories(batches: Any, registry: Any, argument: str) -> list[Any]:
         If the model does not know a batch; the nearest ones are named.
     """
     is_one = isinstance(batches, str) or not isinstance(batches, Iterable)
-    known = list(registry.categorical_mapping)
-    names = [_one_batch(name, known, argument) for name in ([batches] if is_one else batches)]
+    names = [batches] if is_one else list(batches)
     if not names:
         raise DataError(
             f"`{argument}` is empty: it names no batch.",
             remedy=f"{argument}=None, for each cell's own batch.",
         )
-    return names
-
-
-def _one_batch(name: Any, known: Sequence[Any], argument: str) -> Any:
-    matches = [batch for batch in known if name is not None and equal(batch, name)]
-    if name is None or matches:
-        return matches[0] if matches else None
-    raise DataError(
-        f'`{argument}` is {plain(name)!r}: "{name}" not a valid batch category. The model has '
-        f"{listed(known)}.",
-        remedy=meant(name, known, argument) or f"{argument}=None, or one of these.",
-    )
+    categories = registry.categorical_mapping
+    return [
+        None if name is None else categories[category_codes(name, categories, argument)]
+        for name in names
+    ]
 
 
 def meant(name: Any, values: Sequence[Any], argument: str) -> str:
