@@ -21,7 +21,7 @@ from lucidvi.errors import first_few
 from lucidvi.inference import Estimate, PosteriorTarget, inference_gap, refine
 from lucidvi.model._differential import check_column
 from lucidvi.model._queries import query
-from lucidvi.model._refined import RefinedPosterior
+from lucidvi.model._refined import RefinedPosterior, digest
 
 #: Minibatches from which a progress bar is shown.
 LONG = 5
@@ -99,6 +99,7 @@ class InferenceMixin(BaseModelClass):
             **found,
             obs_names=np.asarray(adata.obs_names)[cells],
             positions=cells,
+            source=digest(adata.obs_names),
             slots=(self._LATENT_QZM_KEY, self._LATENT_QZV_KEY, self._OBSERVED_LIB_SIZE_KEY),
         )
 
