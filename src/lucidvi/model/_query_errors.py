@@ -111,7 +111,7 @@ def _remedy(remedy: str, layer: str | None) -> str:
 def unknown_categories(adata: AnnData, registry: Mapping[str, Any]) -> DataError | None:
     """Return the error for categories of an AnnData that a model does not have, if there are."""
     arguments = registry.get("setup_args") or {}
-    for argument, key, known in _categories(arguments, registry["field_registries"]):
+    for argument, key, known in _categories(arguments, registry.get("field_registries", {})):
         values = adata.obs[key].drop_duplicates().tolist()
         unknown = [value for value in values if not any(equal(value, name) for name in known)]
         if unknown:
