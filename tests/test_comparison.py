@@ -30,7 +30,7 @@ def test_every_method_has_its_row(script):
     rows = {name: columns for name, *columns in script.rows()}
     for name in script.public_names(script.scvi.model.SCVI):
         assert any(row.startswith(f"`{name}`") for row in rows)
-    assert rows["`get_elbo`"] == ["`VAEMixin`", "the same code", ""]
+    assert rows["`get_setup_arg`"] == ["`BaseModelClass`", "the same code", ""]
     _, code, difference = rows["`get_marginal_ll`"]
     assert code == "own code, and `method`, `return_diagnostics`"
     assert difference.startswith("The mean is over cells")

@@ -86,7 +86,7 @@ def test_other_cells_of_repeated_names_are_refused(make_adata):
             refined.to_adata(other.copy())
         assert "obs_names_make_unique" in error.value.remedy
     by_name = RefinedPosterior(**vars(refined) | {"positions": None})
-    with pytest.raises(DataError, match="by their positions"):
+    with pytest.raises(DataError, match="positions alone"):
         by_name.to_adata(adata)
 
 

@@ -135,7 +135,7 @@ def category_codes(values: Any, categories: Any, argument: str) -> NDArray[np.in
     if strange:
         raise DataError(
             f"`{argument}` is {_shown(strange)}, which the model does not know.",
-            remedy=f"{_did_you_mean(strange[0], known)}It knows {_shown(known.values)}.",
+            remedy=f"{_did_you_mean(strange[0], known, argument)}It knows {_shown(known.values)}.",
         )
     found = np.array(positions, dtype=np.int64)[codes]
     return found[0] if scalar else found
@@ -243,9 +243,14 @@ def _unknown(
     )
 
 
-def _did_you_mean(value: Any, known: Categories) -> str:
-    close = nearest(category_text(value), [category_text(category) for category in known.values])
-    return f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+def _did_you_mean(value: Any, known: Categories, argument: str | None = None) -> str:
+    """Return the categories spelled most like a value, as code where an argument is meant."""
+    by_text = {category_text(category): category for category in known.values}
+    close = nearest(category_text(value), list(by_text))
+    code = [repr(plain_category(by_text[text])) for text in close]
+    if argument is not None:
+        code = [f"{argument}={text}" for text in code]
+    return f"did you mean {' or '.join(code)}? " if code else ""
 
 
 def _missing(obs: Any, column: Column, categories: Any) -> MissingKeyError:

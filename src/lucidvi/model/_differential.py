@@ -248,7 +248,7 @@ def _columns_as_before(adata: AnnData, groupby: str | None) -> Iterator[None]:
     A column in which pandas' NA stands for a missing value is one of objects meanwhile, since a
     comparison with NA is NA and no group.
     """
-    adata.obs.drop(columns=CACHE, errors="ignore", inplace=True)
+    _forget(adata, CACHE)
     column: Any = None if groupby is None else adata.obs.get(groupby)
     has_na = column is not None and pd.isna(column == 0).any()
     if has_na:
@@ -256,6 +256,12 @@ def _columns_as_before(adata: AnnData, groupby: str | None) -> Iterator[None]:
     try:
         yield
     finally:
-        adata.obs.drop(columns=GROUPS, errors="ignore", inplace=True)
+        _forget(adata, GROUPS)
         if has_na:
             adata.obs[groupby] = column
+
+
+def _forget(adata: AnnData, column: str) -> None:
+    """Delete a column of ``obs``, if it is there."""
+    if column in adata.obs:
+        del adata.obs[column]

@@ -20,7 +20,7 @@ from lucidvi.errors import first_few
 from lucidvi.inference import Estimate, PosteriorTarget, inference_gap, refine
 from lucidvi.model._differential import check_column
 from lucidvi.model._queries import query
-from lucidvi.model._refined import RefinedPosterior
+from lucidvi.model._refined import RefinedPosterior, digest
 
 OWN_PARAMETERS = (
     "The cells' batches {} have no cell that the model was trained on, so the decoder has no "
@@ -95,6 +95,7 @@ class InferenceMixin(BaseModelClass):
             **found,
             obs_names=np.asarray(adata.obs_names)[cells],
             positions=cells,
+            source=digest(adata.obs_names),
             slots=(self._LATENT_QZM_KEY, self._LATENT_QZV_KEY, self._OBSERVED_LIB_SIZE_KEY),
         )
 

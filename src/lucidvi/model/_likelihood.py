@@ -54,7 +54,8 @@ class LikelihoodMixin(BaseModelClass):
         Differs from scvi-tools: the mean is over cells and not over minibatches, as many samples
         are averaged as are drawn, and the density of a logistic normal is that of the normal
         before the softmax. Standard errors and diagnostics on request, and annealed importance
-        sampling where the encoder's posterior is too far from the true one.
+        sampling where the encoder's posterior is too far from the true one. ``indices`` may be
+        positions, a mask, a slice or names of cells.
 
         Parameters
         ----------
@@ -136,7 +137,8 @@ class LikelihoodMixin(BaseModelClass):
     ) -> dict[str, np.ndarray]:
         r"""Parameters of the likelihood of each count, at draws of ``z``.
 
-        Differs from scvi-tools: Poisson and normal likelihoods have parameters too.
+        Differs from scvi-tools: Poisson and normal likelihoods have parameters too; ``indices``
+        may be positions, a mask, a slice or names of cells.
 
         Parameters
         ----------

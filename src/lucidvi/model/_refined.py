@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from lucidvi._brief import brief
@@ -39,9 +41,9 @@ class RefinedPosterior:
         Steps of the optimisation, shape ``(n_cells,)``.
     obs_names
         Names of the cells.
-    positions
+    positions, source
         Positions of the cells in the AnnData that was refined, by which :meth:`to_adata` finds
-        them where names are repeated.
+        them where names are repeated; and then a digest of all its names, by which it knows it.
     slots
         Where scvi-tools looks for a stored posterior: names of the mean and the variance in
         ``obsm`` and of the exposure in ``obs``.
@@ -57,6 +59,7 @@ class RefinedPosterior:
     obs_names: np.ndarray
     slots: tuple[str, str, str]
     positions: np.ndarray | None = None
+    source: str | None = None
 
     def __repr__(self) -> str:
         n_cells, n_latent = self.loc.shape
@@ -73,8 +76,12 @@ class RefinedPosterior:
     @classmethod
     def concatenate(cls, parts: Sequence[RefinedPosterior]) -> RefinedPosterior:
         """Return the posteriors of all cells of several, in their order."""
-        found: dict[str, Any] = {"slots": parts[0].slots}
-        for name in (field.name for field in fields(cls) if field.name != "slots"):
+        sources = {part.source for part in parts}
+        found: dict[str, Any] = {
+            "slots": parts[0].slots,
+            "source": sources.pop() if len(sources) == 1 else None,
+        }
+        for name in (field.name for field in fields(cls) if field.name not in found):
             arrays = [getattr(part, name) for part in parts]
             found[name] = None if any(a is None for a in arrays) else np.concatenate(arrays)
         return cls(**found)
@@ -121,15 +128,20 @@ class RefinedPosterior:
             )
         if names.is_unique:
             return names.get_indexer(self.obs_names)
-        positions = np.zeros(0, dtype=int) if self.positions is None else self.positions
-        fits = positions.max(initial=-1) < len(names)
-        if not fits or not np.array_equal(names[positions], self.obs_names):
+        if self.positions is None or self.source != digest(names):
             repeated = names[names.duplicated()]
             raise DataError(
                 f"`adata` has {repeated.nunique():,} names of cells more than once, such as "
                 f"{str(repeated[0])!r}, so that the refined cells can be found by their positions "
-                "alone, and at these are other cells.",
+                "alone; and it is not the AnnData that was refined, or its cells have changed.",
                 remedy="Give the very AnnData whose cells were refined; or, before refining, "
                 "`adata.obs_names_make_unique()`.",
             )
-        return positions
+        return self.positions
+
+
+def digest(names: pd.Index) -> str | None:
+    """Return what tells a sequence of names that are repeated from others; None of unique ones."""
+    if names.is_unique:
+        return None
+    return hashlib.sha256("\n".join(map(str, names)).encode()).hexdigest()

@@ -286,5 +286,7 @@ class SCVI(
 
 
 def registry_of(model: Any) -> dict[str, Any]:
-    """Return the registry of a model, or of one in a folder."""
-    return SCVI.load_registry(str(model)) if isinstance(model, str | PathLike) else model.registry
+    """Return the registry of a model, or of one in a folder; empty of anything else."""
+    if isinstance(model, str | PathLike):
+        return SCVI.load_registry(str(model))
+    return getattr(model, "registry", {})
