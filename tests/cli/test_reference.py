@@ -280,6 +280,7 @@ def write_as_of_old(cells, path):
 
 
 @pytest.mark.filterwarnings("ignore:Element .* was written without encoding metadata")
+@pytest.mark.filterwarnings("ignore:.* was written with a very old version of AnnData")
 def test_a_file_in_a_layout_of_old(saved, cells, tmp_path):
     write_as_of_old(cells, tmp_path / "old.h5ad")
     written = mapped(saved, tmp_path / "out.h5ad", tmp_path / "old.h5ad")

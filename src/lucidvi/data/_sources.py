@@ -122,7 +122,7 @@ def _sparse_values(adata: AnnData, layer: str | None) -> Iterator[sparse.csr_mat
             cells = first_cells(matrix, place_of(name))
         except (TypeError, ValueError):  # no numbers
             continue
-        if not _is_dense(cells):
+        if cells.nnz and not _is_dense(cells):
             yield cells
 
 
@@ -167,7 +167,11 @@ _PART = "it holds a part of them"
 
 
 def _is_dense(cells: sparse.csr_matrix) -> bool:
-    return cells.nnz > 0.95 * np.prod(cells.shape)
+    """Return whether values tell nothing by being zero: there are none, or negative ones."""
+    if cells.nnz == 0:
+        return False
+    expressed = (cells.getnnz(axis=0) > 0).sum() * cells.shape[0]
+    return bool(np.nanmin(cells.data) < 0 or cells.nnz > 0.95 * expressed)
 
 
 def _covers(counts: sparse.csr_matrix, values: sparse.csr_matrix) -> bool:

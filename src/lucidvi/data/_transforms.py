@@ -59,7 +59,7 @@ def _power(base: float, x: NDArray[Any]) -> NDArray[Any]:
     return np.expm1(np.minimum(x * np.log(base), LARGEST))
 
 
-def _power_less(base: float, plus: float, x: NDArray[Any]) -> NDArray[Any]:
+def _shifted_power(base: float, plus: float, x: NDArray[Any]) -> NDArray[Any]:
     return _power(base, x) + 1 - plus
 
 
@@ -201,7 +201,7 @@ def _fitted(smallest: float) -> Iterator[tuple[str, Undo, float]]:
     yield f"counts + {zero:.4g}", lambda x: x - zero, zero
     for name, base in (("log", np.e), ("log2", 2.0), ("log10", 10.0)):
         plus = float(base) ** min(zero, LARGEST)
-        yield f"{name}(counts + {plus:.4g})", partial(_power_less, base, plus), 0.0
+        yield f"{name}(counts + {plus:.4g})", partial(_shifted_power, float(base), plus), 0.0
     if smallest <= 0:
         return
     one = min(smallest, LARGEST)  # of a function of 1

@@ -76,6 +76,13 @@ def _unstorable(value: Any, name: str) -> FileError:
             "without code.",
             remedy=f"use one of the functions that are saved by name: {', '.join(ACTIVATIONS)}.",
         )
+    if "['field_registries']" in name:
+        return FileError(
+            f"The model was set up with categories of a kind ({kind}) that cannot be saved: "
+            f"`{name}`.",
+            remedy="set up a model with the column as text, "
+            "adata.obs[column] = adata.obs[column].astype(str), and train it.",
+        )
     return FileError(
         f"`{name}` of the model is a {kind}, which is not plain data and cannot be saved.",
         remedy="set it to numbers, strings, arrays or containers of these, or to None.",
