@@ -11,6 +11,11 @@ from lucidvi.audit._sample import N_MIN, Sample, enough
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Category . in adata.obs:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Last batch will have a small size:UserWarning"),
+]
+
 
 @pytest.fixture
 def model(make_adata):
@@ -155,7 +160,7 @@ def test_cells_that_are_all_alike():
 
 def test_models_of_scvi_tools(model):
     assert run(model(12, cls=scvi.model.SCVI)).verdict == "skipped"
-    assert run(model(40, cls=scvi.model.LinearSCVI, train_size=0.98)).about["split"] == "few"
+    assert run(model(40, cls=scvi.model.LinearSCVI, train_size=0.95)).about["split"] == "few"
 
 
 def test_cells_of_somebody_else_are_counted_too(model, make_adata):

@@ -114,8 +114,8 @@ def test_repr_is_a_few_lines(report, make_findings):
     assert lines[0] == f"Report, Audit: {whole.verdict}  SCVI, 1,000 of 2,000 cells x 30 genes"
     for name, finding in whole.items():
         assert any(line.split()[:2] == [finding.verdict, name] for line in lines)
-    assert "model = SCVI" in str(whole)
-    assert "model = SCVI" not in repr(whole)
+    assert "model.train(" in str(whole)
+    assert "model.train(" not in repr(whole)
     assert repr(Report({}, {})).startswith("Report, Audit: skipped")
 
 

@@ -153,6 +153,7 @@ def sample_of(model, adata):
     return draw_sample(model, adata, None, None, 5000, rng)
 
 
+@pytest.mark.filterwarnings("ignore:Observation names are not unique:UserWarning")
 def test_repeated_names_of_cells(make_adata):
     """Positions count, so the held-out cells are those of the training."""
     adata = make_adata(n_cells=120)
