@@ -9,7 +9,7 @@ import scvi
 from lucidvi import audit
 from lucidvi.audit._sample import MISSING, draw_sample, text
 from lucidvi.audit._stability import two_groups
-from lucidvi.errors import DataError, ModelTypeError
+from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 
 CHECKS = ["collapse", "identifiability", "amortization", "fit", "confounding"]
@@ -59,14 +59,14 @@ def test_a_model_that_is_not_trained_is_refused_at_once(kind, make_adata, monkey
         lambda: audit.stability(model),
         lambda: audit.stability(model, train_kwargs={"max_epochs": 1}),
     ):
-        with pytest.raises(ModelTypeError, match="is not trained") as raised:
+        with pytest.raises(DataError, match="is not trained") as raised:
             ask()
         assert "`model.train()`" in raised.value.remedy
 
 
 def test_the_remedy_of_a_model_that_is_not_trained(make_adata, monkeypatch):
     model = untrained(SCVI, make_adata())
-    with pytest.raises(ModelTypeError) as raised:
+    with pytest.raises(DataError) as raised:
         audit.run(model)
     train = SCVI.train
     monkeypatch.setattr(SCVI, "train", lambda self: train(self, 1, enable_progress_bar=False))
