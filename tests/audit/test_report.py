@@ -135,5 +135,5 @@ def test_in_a_notebook(report):
 
 def test_cells_that_were_trained_on_are_said(report):
     assert "Held out" not in str(report)
-    report.about["held_out"] = "none: fewer than 10 were"
-    assert "Held out of training: none: fewer than 10 were." in str(report)
+    report.about["held_out"] = "none: fewer than 5 were"
+    assert "Held out of training: none: fewer than 5 were." in str(report)

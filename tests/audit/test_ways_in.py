@@ -87,7 +87,7 @@ def test_cells_in_a_file(make_adata, tmp_path, layer):
     backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
     here, there = (run(model, cells, CHECKS) for cells in (None, backed))
     assert verdicts(there) == verdicts(here)
-    assert there.about["split"] == here.about["split"] == "few"
+    assert there.about["split"] == here.about["split"] == "known"
     again = trained(backed, setup={"layer": layer, "batch_key": "batch"})
     assert run(again, checks=CHECKS).about["n_cells"] == 80
 
