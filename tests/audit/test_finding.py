@@ -98,3 +98,50 @@ def test_a_check_that_was_skipped_says_why():
     assert (skipped.name, skipped.title) == ("weight", "How heavy?")
     assert (skipped.verdict, skipped.summary) == ("skipped", "There is no scale.")
     assert json.dumps(skipped.to_dict(), allow_nan=False)
+
+
+# -- what one holds, in a few lines -----------------------------------------------------------
+
+
+def test_repr_of_every_finding_is_a_few_lines(make_findings):
+    for name, found in make_findings(n_genes=2000).items():
+        lines = repr(found).splitlines()
+        assert len(lines) <= 13
+        assert max(map(len, lines)) <= 88
+        assert lines[0].startswith(f"{type(found).__name__} ({name}): {found.verdict}.")
+        for said in ("criteria: ", "numbers: ", "print(finding)", found.criteria[0].name):
+            assert said in repr(found)
+        assert "array(" not in repr(found)
+
+
+def test_repr_of_a_finding_of_a_users_own():
+    assert repr(finding("ok", "warn")).splitlines() == [
+        "Weight (weight): warn. It is warn.",
+        "    criteria: ok ok, warn warn",
+        "    numbers: grams 2",
+        "    arrays and others: by_leg, is_wet",
+        "    print(finding) adds what each criterion says and what to do.",
+    ]
+    assert repr(Skipped.of(Weight, "There is no scale.")).startswith(
+        "Skipped (weight): skipped. There is no scale."
+    )
+
+
+def test_repr_of_a_criterion():
+    criterion = judge("it", 1.23456, "Said.", warn=1.0, fail=2.0, cure="cure()")
+    assert repr(criterion) == "Criterion it: warn (value 1.235, warn from 1, fail from 2). Said."
+    assert repr(Criterion.skipped("it", "No.")) == "Criterion it: skipped (value nan). No."
+
+
+def test_a_finding_prints_what_each_criterion_says():
+    text = str(finding("ok", "fail"))
+    for said in ("How heavy? fail", "It is ok.", "It is fail.", "cure('fail')"):
+        assert said in text
+
+
+def test_a_finding_in_a_notebook():
+    found = finding("fail")
+    object.__setattr__(found.criteria[0], "statement", "<b>&")
+    html = found._repr_html_()
+    assert "&lt;b&gt;&amp;" in html
+    assert "<pre>cure(&#x27;fail&#x27;)</pre>" in html

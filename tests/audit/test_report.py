@@ -104,3 +104,36 @@ def test_code_is_whole_and_can_be_pasted(report):
     console = Console(width=40, file=io.StringIO())
     console.print(report, crop=False)
     assert code in console.file.getvalue().splitlines()
+
+
+def test_repr_is_a_few_lines(report, make_findings):
+    whole = Report(make_findings(), report.about)
+    lines = repr(whole).splitlines()
+    assert len(lines) < 20
+    assert max(map(len, lines)) <= 88
+    assert lines[0] == f"Report, Audit: {whole.verdict}  SCVI, 1,000 of 2,000 cells x 30 genes"
+    for name, finding in whole.items():
+        assert any(line.split()[:2] == [finding.verdict, name] for line in lines)
+    assert "model.train(" in str(whole)
+    assert "model.train(" not in repr(whole)
+    assert repr(Report({}, {})).startswith("Report, Audit: skipped")
+
+
+def test_in_a_notebook(report):
+    html = report._repr_html_()
+    assert "1,000 of 2,000 cells" in html
+    for said in (
+        "No [reason].",
+        "Counts are [odd].",
+        "Zeros are many.",
+        "<pre>model.train()</pre>",
+    ):
+        assert said in html
+    object.__setattr__(report["fit"].criteria[0], "statement", "<script>")
+    assert "<script>" not in report._repr_html_()
+
+
+def test_cells_that_were_trained_on_are_said(report):
+    assert "Held out" not in str(report)
+    report.about["held_out"] = "none: fewer than 5 were"
+    assert "Held out of training: none: fewer than 5 were." in str(report)

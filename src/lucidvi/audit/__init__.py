@@ -5,10 +5,13 @@ from lucidvi.audit._alternatives import Comparison
 from lucidvi.audit._amortization import Amortization, GroupGap, amortization
 from lucidvi.audit._collapse import Collapse, collapse
 from lucidvi.audit._confounding import Confounding, confounding
+from lucidvi.audit._cures import Cures
 from lucidvi.audit._finding import Criterion, Finding, Skipped, jsonable, judge
 from lucidvi.audit._fit import Alternative, Fit, fit
 from lucidvi.audit._identifiability import Identifiability, identifiability
+from lucidvi.audit._making import Making
 from lucidvi.audit._predictions import Predictions
+from lucidvi.audit._priors import CellPriors
 from lucidvi.audit._report import Report
 from lucidvi.audit._run import run
 from lucidvi.audit._stability import stability
@@ -17,14 +20,17 @@ from lucidvi.inference import information_metric
 __all__ = [
     "Alternative",
     "Amortization",
+    "CellPriors",
     "Collapse",
     "Comparison",
     "Confounding",
     "Criterion",
+    "Cures",
     "Finding",
     "Fit",
     "GroupGap",
     "Identifiability",
+    "Making",
     "Predictions",
     "Report",
     "Run",

@@ -99,8 +99,8 @@ class Collapse(Finding):
         "own worth, which counts the dimensions of the data. Directions that move only few "
         "cells, such as those of a rare cell type, are "
         "worth little on average and may not be counted. Mutual information and the aggregate "
-        "posterior tell how much the latent space knows of a cell and how well the prior "
-        "describes the cells; holes matter only where cells are drawn from the prior."
+        "posterior tell how much the latent space knows of a cell and how well the model's own "
+        "prior describes the cells; holes matter only where cells are drawn from the prior."
     )
     reference: ClassVar[str] = (
         "Burda et al., ICLR (2016), Importance weighted autoencoders. Hoffman and Johnson, NIPS "

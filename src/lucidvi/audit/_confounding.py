@@ -12,6 +12,8 @@ from lucidvi.audit._cures import Cures
 from lucidvi.audit._finding import Criterion, Finding, judge
 
 N_NEIGHBOURS, N_PERMUTATIONS = 30, 200
+#: Share of a mean square that is rounding.
+ROUNDING = 1e-20
 #: Largest p-value with which an excess counts.
 P_MAX = 0.01
 #: Excess of the accuracy over chance.
@@ -194,19 +196,25 @@ def neighbour_r2(near: np.ndarray, value: np.ndarray) -> float:
     """Share of the variance of a value that the mean of the neighbours' explains."""
     total = np.square(value - value.mean()).sum()
     left = np.square(value - value[near].mean(axis=1)).sum()
-    return float(1 - left / total) if total > 0 else 0.0
+    return float(1 - left / total) if varies(total, value) else 0.0
+
+
+def varies(square: float, value: np.ndarray) -> bool:
+    """Whether a sum of squared deviations is more than the rounding of equal values."""
+    return square > ROUNDING * len(value) * (1 + float(np.square(value).mean()))
 
 
 def latent_share(z: np.ndarray, value: np.ndarray, label: np.ndarray) -> float:
     """Share of the variance of z, within labels, that a value explains linearly."""
     codes = np.unique(label, return_inverse=True)[1]
-    both = np.column_stack([z, value])
+    both, raw = np.column_stack([z, value]), value
     size = np.bincount(codes)
     means = np.stack([np.bincount(codes, weights=column) / size for column in both.T], axis=1)
     both = both - means[codes]
     z, value = both[:, :-1], both[:, -1]
     total, square = np.square(z).sum(), np.square(value).sum()
-    return float(np.square(value @ z).sum() / (total * square)) if total * square > 0 else 0.0
+    known = total > 0 and varies(square, raw)
+    return float(np.square(value @ z).sum() / (total * square)) if known else 0.0
 
 
 def _batch(score: Excess, n_batches: int, cure: str) -> Criterion:

@@ -84,7 +84,7 @@ class Cures:
         Parameters
         ----------
         cure
-            Key of :data:`CURES`.
+            Its name, such as ``"batch_shows"``.
         **facts
             What the cure depends on besides the model.
         """
@@ -92,7 +92,7 @@ class Cures:
 
     # -- what several cures need --------------------------------------------------------------
 
-    def remake(self, *comment: str, making: Making | None = None, **changes: Any) -> Cure:
+    def remake(self, *comment: str, making: Making | None = None, **changes: Any) -> str:
         """Return the code that makes the model again with some changes."""
         return Cure.of(Remake(making or self.making, comment, **changes))
 

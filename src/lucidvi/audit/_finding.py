@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from lucidvi.audit._making import merged
-from lucidvi.audit._outline import listed, outline, wrapped
+from lucidvi.audit._outline import listed, wrapped
 from lucidvi.audit._text import as_text, fragment, section
 
 Verdict = Literal["ok", "warn", "fail", "skipped"]
@@ -177,7 +177,10 @@ class Finding:
         return as_text(self)
 
     def __repr__(self) -> str:
-        numbers = [f"{name} {outline(value)}" for name, value in self.numbers.items()]
+        numbers = [
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.numbers.items()
+        ]
         others = {field.name for field in fields(self)} - {"criteria", *TEXTS, *self.numbers}
         lines = [
             wrapped(f"{type(self).__name__} ({self.name}): {self.verdict}. {self.summary}"),

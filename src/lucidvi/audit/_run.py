@@ -73,9 +73,10 @@ def run(
     Raises
     ------
     lucidvi.errors.ModelTypeError
-        If the model is of another kind, or not trained.
+        If the model is of another kind.
     lucidvi.errors.DataError
-        If there are no counts or fewer than two cells, or a name of ``checks`` is unknown.
+        If the model is not trained, there are no counts or fewer than two cells, or a name of
+        ``checks`` is unknown.
     lucidvi.errors.MissingKeyError
         If ``batch_key`` or ``labels_key`` is no column of ``obs``.
     """
@@ -122,9 +123,9 @@ def check_model(model: Any) -> None:
             remedy="Give a SCVI, LinearSCVI or SCANVI, of LucidVI or of scvi-tools.",
         )
     if not model.is_trained:
-        raise ModelTypeError(
-            f"`model`, a {type(model).__name__}, is not trained: its numbers would be those of "
-            "random weights.",
+        raise DataError(
+            f"`model`, a {type(model).__name__}, is not trained: it has no history, and its "
+            "numbers would be those of random weights.",
             remedy="Train it first, `model.train()`.",
         )
 

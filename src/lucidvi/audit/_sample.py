@@ -17,7 +17,7 @@ from lucidvi.data import stratified
 #: Share of the sample that is held-out cells, where there are enough of them.
 HELD_OUT_SHARE = 0.3
 #: Fewest cells that were held out, or trained on, from which anything is concluded.
-N_MIN = 10
+N_MIN = 5
 #: Cells by whose counts two AnnData with the same names are told apart.
 N_COMPARED = 50
 #: Name of a batch or label that is missing.

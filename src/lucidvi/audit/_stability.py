@@ -83,10 +83,10 @@ def stability(
     Raises
     ------
     lucidvi.errors.ModelTypeError
-        If the model is of another kind, or not trained.
+        If the model is of another kind.
     lucidvi.errors.DataError
-        If there are fewer than two runs, seeds are repeated, there are no counts or too few
-        cells, or the length of the training is not known.
+        If the model is not trained, there are fewer than two runs, seeds are repeated, there are
+        no counts or too few cells, or the length of the training is not known.
     lucidvi.errors.MissingKeyError
         If ``batch_key`` or ``labels_key`` is no column of ``obs``.
     lucidvi.errors.TrainingError
