@@ -76,6 +76,7 @@ def _mapped(
     )
     for name, column in found.items():
         out.obs[name] = column
+    progress.advance()
     out.uns["lucidvi"] = summary | {
         "new_batches_as": np.array([str(batch.known) for batch in batches], dtype=object),
         "novelty_rate": novelty_rate,
