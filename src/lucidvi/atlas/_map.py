@@ -78,6 +78,7 @@ def _mapped(
     )
     for name, column in found.items():
         out.obs[name] = column
+    progress.advance()
     out.uns["lucidvi"] = summary | {
         "new_batches_as": np.array(
             [category_text(batch.known) for batch in batches], dtype=object

@@ -134,6 +134,7 @@ class Reference:
             reference = cls(without_data, cells, keys[-1], tuple(keys[:-1]))
             information = var[INFORMATION].to_numpy()
             found = calibrate(known, reference.voters, reference.batches, information)
+            making.advance()
         if found is not None:
             cells.uns[CALIBRATION] = found.to_arrays()
         return reference
