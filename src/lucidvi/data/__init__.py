@@ -1,12 +1,18 @@
 """AnnData in: what is checked before a model sees it, and how it is then read."""
 
-from lucidvi.data._equality import category_text, category_texts, plain_category
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch, csr
 from lucidvi.data._counts import check_counts, counts_or_warn
+from lucidvi.data._equality import category_text, category_texts, plain_category
 from lucidvi.data._fields import MatchedJointObsField, MatchedObsField
 from lucidvi.data._loaders import CellLoader, CellSplitter, Groups
 from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
-from lucidvi.data._matching import Column, category_codes, check_columns_of_query, matched_codes
+from lucidvi.data._matching import (
+    Column,
+    category_codes,
+    check_columns_of_query,
+    in_categories_of,
+    matched_codes,
+)
 from lucidvi.data._obs import check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
 from lucidvi.data._stratified import stratified
@@ -31,6 +37,7 @@ __all__ = [
     "check_obs",
     "counts_or_warn",
     "csr",
+    "in_categories_of",
     "matched_codes",
     "pbmc68k",
     "plain_category",
