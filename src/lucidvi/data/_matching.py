@@ -84,10 +84,16 @@ def matched_codes(
     Raises
     ------
     lucidvi.errors.DataError
-        If a value equals several categories, if two texts of the query equal the same one, if a
-        value equals none and ``extend`` is False, or if it does but can be read as one.
+        If a value is missing or equals several categories, if two texts of the query equal the
+        same one, if a value equals none and ``extend`` is False, or if it equals none but can be
+        read as one.
     """
     codes, distinct = distinct_values(values)
+    if (codes < 0).any():
+        raise DataError(
+            f"{column} is missing (NaN or None) in {int((codes < 0).sum()):,} cells.",
+            remedy=f"leave them out, adata = adata[{column.place}.notna()].copy()",
+        )
     categories = np.asarray(categories)
     known = Categories(list(categories))
     positions = _positions(distinct, known, column)
@@ -123,6 +129,11 @@ def category_codes(values: Any, categories: Any, argument: str) -> NDArray[np.in
         values = [values[()] if isinstance(values, np.ndarray) else values]
     codes, distinct = distinct_values(values)
     known = Categories(list(np.asarray(categories)))
+    if (codes < 0).any():
+        raise DataError(
+            f"`{argument}` has a value that is missing (NaN or None).",
+            remedy=f"It knows {_shown(known.values)}.",
+        )
     positions = []
     for value in distinct:
         try:
@@ -195,8 +206,8 @@ def in_categories_of(adata: AnnData, registry: Mapping[str, Any]) -> AnnData:
     """
     replaced = {}
     for column, categories in _categorical_columns(registry):
-        distinct = map(plain_category, distinct_values(adata.obs[column.key])[1])
-        if not {*distinct} <= {plain_category(value) for value in categories}:
+        distinct = distinct_values(adata.obs[column.key])[1]
+        if not _typed(distinct) <= _typed(categories):
             codes, _ = matched_codes(adata.obs[column.key], categories, column)
             replaced[column.key] = np.asarray(categories)[codes]
     if not replaced:
@@ -205,6 +216,11 @@ def in_categories_of(adata: AnnData, registry: Mapping[str, Any]) -> AnnData:
     for key, values in replaced.items():
         adata.obs[key] = values
     return adata
+
+
+def _typed(values: Iterable[Any]) -> set[tuple[type, Any]]:
+    """Return values with their types, so that 1 is not True."""
+    return {(type(plain), plain) for plain in map(plain_category, values)}
 
 
 def _categorical_columns(registry: Mapping[str, Any]) -> Iterator[tuple[Column, Any]]:
