@@ -72,3 +72,10 @@ def test_an_argument_that_no_category_equals():
     with pytest.raises(DataError, match="equals each of the model's") as raised:
         category_codes(True, ["1", "1.0"], "transform_batch")
     assert raised.value.remedy == "transform_batch='1'"
+
+
+def test_what_is_missing():
+    with pytest.raises(DataError, match=r"is missing .* in 1 cells"):
+        matched_codes(pd.Series([1, np.nan]), np.array([1, 2]), BATCH, extend=True)
+    with pytest.raises(DataError, match="`transform_batch` has a value that is missing"):
+        category_codes([1, None], [1, 2], "transform_batch")

@@ -190,6 +190,19 @@ def test_saved_and_loaded_with_other_dtypes(models, cells, expected, tmp_path, k
         np.testing.assert_allclose(elbo(loaded, query), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("asked", ["text", "float32", "boolean", "bytes", "categorical"])
+def test_converted_to_scvi_tools(models, cells, tmp_path, asked):
+    """Which compares by dtype: it gets a copy of the data where that is needed."""
+    models("int64").save(str(tmp_path / "model"))
+    query = cells(asked, seed=1)
+    loaded = SCVI.load(str(tmp_path / "model"), adata=query, accelerator="cpu")
+    theirs = loaded.to_scvi_model()
+    right = models("int64").get_latent_representation(cells("int64", seed=1))
+    np.testing.assert_allclose(theirs.get_latent_representation(), right, rtol=1e-4, atol=1e-5)
+    back = SCVI.from_scvi_model(theirs)
+    np.testing.assert_allclose(back.get_latent_representation(query), right, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("known", "asked"), [*WITH_INTEGERS[::3], ("text", "float64")])
 def test_mapped(models, cells, known, asked):
     reference = Reference.from_model(models(known))

@@ -7,7 +7,13 @@ from lucidvi.data._equality import category_text, category_texts, plain_category
 from lucidvi.data._fields import MatchedJointObsField, MatchedObsField
 from lucidvi.data._loaders import CellLoader, CellSplitter, Groups, WatchedLoader
 from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
-from lucidvi.data._matching import Column, category_codes, check_columns_of_query, matched_codes
+from lucidvi.data._matching import (
+    Column,
+    category_codes,
+    check_columns_of_query,
+    in_categories_of,
+    matched_codes,
+)
 from lucidvi.data._obs import check_layer, check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
 from lucidvi.data._raw import is_raw, of_raw
@@ -43,6 +49,7 @@ __all__ = [
     "copy_in_memory",
     "counts_or_warn",
     "csr",
+    "in_categories_of",
     "in_memory",
     "is_raw",
     "matched_codes",

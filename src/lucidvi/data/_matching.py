@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 from numpy.typing import NDArray
 
 from lucidvi.checks import nearest
@@ -22,6 +23,7 @@ from lucidvi.data._equality import (
 )
 from lucidvi.errors import DataError, MissingKeyError, first_few
 
+CONTINUOUS = "continuous_covariate_keys"
 #: Most values that a line of code in a remedy lists.
 LISTED = 20
 NEW_BATCHES = (
@@ -82,10 +84,16 @@ def matched_codes(
     Raises
     ------
     lucidvi.errors.DataError
-        If a value equals several categories, if two texts of the query equal the same one, if a
-        value equals none and ``extend`` is False, or if it does but can be read as one.
+        If a value is missing or equals several categories, if two texts of the query equal the
+        same one, if a value equals none and ``extend`` is False, or if it equals none but can be
+        read as one.
     """
     codes, distinct = distinct_values(values)
+    if (codes < 0).any():
+        raise DataError(
+            f"{column} is missing (NaN or None) in {int((codes < 0).sum()):,} cells.",
+            remedy=f"leave them out, adata = adata[{column.place}.notna()].copy()",
+        )
     categories = np.asarray(categories)
     known = Categories(list(categories))
     positions = _positions(distinct, known, column)
@@ -121,6 +129,11 @@ def category_codes(values: Any, categories: Any, argument: str) -> NDArray[np.in
         values = [values[()] if isinstance(values, np.ndarray) else values]
     codes, distinct = distinct_values(values)
     known = Categories(list(np.asarray(categories)))
+    if (codes < 0).any():
+        raise DataError(
+            f"`{argument}` has a value that is missing (NaN or None).",
+            remedy=f"It knows {_shown(known.values)}.",
+        )
     positions = []
     for value in distinct:
         try:
@@ -165,23 +178,61 @@ def check_distinct(values: pd.Series, column: Column) -> None:
 
 def check_columns_of_query(obs: Any, registry: Mapping[str, Any]) -> None:
     """Raise :class:`MissingKeyError` for a column that a model was set up with and cells lack."""
+    for column, categories in _categorical_columns(registry):
+        if column.key not in obs.columns:
+            raise _missing(obs, column, categories)
+    arguments = registry["setup_args"] or {}
+    numbers = [(key, CONTINUOUS) for key in arguments.get(CONTINUOUS) or []]
+    if arguments.get("size_factor_key") is not None:
+        numbers.append((arguments["size_factor_key"], "size_factor_key"))
+    for key, argument in numbers:
+        if key not in obs.columns:
+            raise _missing(obs, Column(key, argument), None)
+
+
+def in_categories_of(adata: AnnData, registry: Mapping[str, Any]) -> AnnData:
+    """Return data whose columns hold a model's own categories, for who compares them by dtype.
+
+    Parameters
+    ----------
+    adata
+        Cells that are registered with the model.
+    registry
+        The model's.
+
+    Returns
+    -------
+    `adata` itself if it has them, else a copy.
+    """
+    replaced = {}
+    for column, categories in _categorical_columns(registry):
+        distinct = distinct_values(adata.obs[column.key])[1]
+        if not _typed(distinct) <= _typed(categories):
+            codes, _ = matched_codes(adata.obs[column.key], categories, column)
+            replaced[column.key] = np.asarray(categories)[codes]
+    if not replaced:
+        return adata
+    adata = adata.copy()
+    for key, values in replaced.items():
+        adata.obs[key] = values
+    return adata
+
+
+def _typed(values: Iterable[Any]) -> set[tuple[type, Any]]:
+    """Return values with their types, so that 1 is not True."""
+    return {(type(plain), plain) for plain in map(plain_category, values)}
+
+
+def _categorical_columns(registry: Mapping[str, Any]) -> Iterator[tuple[Column, Any]]:
+    """Yield the columns of categories that a model was set up with, and the categories."""
     arguments, fields = registry["setup_args"] or {}, registry["field_registries"]
-    for argument, registry_key in (("batch_key", "batch"), ("labels_key", "labels")):
-        key = arguments.get(argument)
-        if key is not None and key not in obs.columns:
-            state = fields.get(registry_key, {}).get("state_registry", {})
-            raise _missing(obs, Column(key, argument), state.get("categorical_mapping"))
-    covariates = fields.get("extra_categorical_covs", {}).get("state_registry", {})
+    for argument, field in (("batch_key", "batch"), ("labels_key", "labels")):
+        if arguments.get(argument) is not None:
+            state = fields.get(field, {}).get("state_registry", {})
+            yield Column(arguments[argument], argument), state.get("categorical_mapping")
+    covariates = fields.get("extra_categorical_covs", {}).get("state_registry") or {}
     for key in arguments.get("categorical_covariate_keys") or []:
-        if key not in obs.columns:
-            categories = covariates.get("mappings", {}).get(key)
-            raise _missing(obs, Column(key, "categorical_covariate_keys"), categories)
-    for key in arguments.get("continuous_covariate_keys") or []:
-        if key not in obs.columns:
-            raise _missing(obs, Column(key, "continuous_covariate_keys"), None)
-    key = arguments.get("size_factor_key")
-    if key is not None and key not in obs.columns:
-        raise _missing(obs, Column(key, "size_factor_key"), None)
+        yield Column(key, "categorical_covariate_keys"), covariates.get("mappings", {}).get(key)
 
 
 def _positions(distinct: list[Any], known: Categories, column: Column) -> NDArray[np.integer]:

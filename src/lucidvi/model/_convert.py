@@ -17,6 +17,7 @@ from scvi.module.base import BaseModuleClass
 from scvi.nn import FCLayers
 
 from lucidvi._random import isolated_seed
+from lucidvi.data import in_categories_of
 from lucidvi.errors import ModelTypeError
 from lucidvi.model._scanvi import (
     FACTS_OF_LABELS,
@@ -77,7 +78,9 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
     # The initial weights are overwritten, so drawing them must not move the user's seed.
     with isolated_seed():
         if getattr(source, "adata", None) is not None:
-            adata = _readable(source) if target_cls is scvi.model.SCVI else source.adata
+            adata = source.adata
+            if target_cls is scvi.model.SCVI:
+                adata = in_categories_of(_readable(source), source.registry_)
             _setup(source, adata, target_cls)
             target = target_cls(adata, **parameters)
         elif hasattr(source, "registry_"):
