@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 N_TIMED = 5
 #: Steps before the first are timed: the first ones allocate memory.
 N_BEFORE = 2
-#: Steps after which the numbers are compared again, and what this is multiplied by each time.
-N_UNTIL_AGAIN, GROWTH = 100, 2
+#: Steps after which the numbers are compared again, at first and at most; doubled each time.
+N_UNTIL_AGAIN, MOST_UNTIL_AGAIN = 100, 1_000
 #: A number that took this many times as long twice is not timed further.
 HOPELESS = 3.0
 #: Share of the time that more threads have to save, since each occupies a core.
@@ -90,7 +90,7 @@ class ThreadChoice:
             logger.info("Training with %d threads of torch; a step with %s.", best, measured)
         self.chosen, self.seconds = best, {}
         self.n_steps_left = self.interval
-        self.interval *= GROWTH
+        self.interval = min(2 * self.interval, MOST_UNTIL_AGAIN)
         set_threads(best)
 
 
