@@ -9,8 +9,13 @@ from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_
 from lucidvi.data._matching import Column, category_codes, check_columns_of_query, matched_codes
 from lucidvi.data._obs import check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
-from lucidvi.data._reading import copy_in_memory, with_tables_in_memory
-from lucidvi.data._stored import StoredCounts, in_memory
+from lucidvi.data._reading import (
+    check_can_be_written,
+    copy_in_memory,
+    has_to_be_read,
+    with_tables_in_memory,
+)
+from lucidvi.data._stored import StoredCounts, in_memory, scvi_reads
 from lucidvi.data._stratified import stratified
 
 __all__ = [
@@ -29,17 +34,20 @@ __all__ = [
     "category_codes",
     "category_text",
     "category_texts",
+    "check_can_be_written",
     "check_columns_of_query",
     "check_counts",
     "check_obs",
     "copy_in_memory",
     "counts_or_warn",
     "csr",
+    "has_to_be_read",
     "in_memory",
     "matched_codes",
     "pbmc68k",
     "plain_category",
     "recover_counts",
+    "scvi_reads",
     "stratified",
     "unchanged_on_error",
     "with_tables_in_memory",
