@@ -12,6 +12,7 @@ from inspect import cleandoc
 from types import FunctionType
 from typing import Any
 
+import anndata
 import rich.pretty  # noqa: F401  (scvi-tools before 1.5 uses it without importing it)
 from anndata import AnnData
 from scvi.data._constants import _ADATA_MINIFY_TYPE_UNS_KEY as MINIFY_TYPE_UNS_KEY
@@ -54,11 +55,12 @@ def adata_minify_type(adata: AnnData) -> str | None:
 
 
 def write_adata(adata: Any, path: str, **kwargs: Any) -> None:
-    """Write an AnnData or MuData as scvi-tools does."""
-    if hasattr(_base_model, "_write_adata"):  # from 1.5 on
-        _base_model._write_adata(adata, path, **kwargs)
-    else:
-        adata.write(path, **kwargs)
+    """Write an AnnData or MuData as scvi-tools does; names may be strings of pandas."""
+    with anndata.settings.override(allow_write_nullable_strings=True):
+        if hasattr(_base_model, "_write_adata"):  # from 1.5 on
+            _base_model._write_adata(adata, path, **kwargs)
+        else:
+            adata.write(path, **kwargs)
 
 
 def reading_by(function: Any, reader: Callable[..., tuple]) -> Callable[..., Any]:

@@ -130,8 +130,8 @@ def check_can_be_written(adata: AnnData) -> None:
     for place, matrix in matrices.items():
         if sparse.issparse(matrix) and not is_readable(matrix):
             raise DataError(
-                f"{place} is a sparse matrix of dtype {matrix.dtype.str}, which anndata writes but "
-                "cannot read again.",
+                f"{place} is a sparse matrix of dtype {matrix.dtype.str}, which anndata writes "
+                "but cannot read again.",
                 remedy=f"{place} = {place}.astype(np.float32)",
             )
 
