@@ -17,6 +17,9 @@ from lucidvi.model import SCVI
 da = pytest.importorskip("dask.array")
 zarr = pytest.importorskip("zarr")
 
+# anndata's, of the versions of zarr that it will write
+pytestmark = pytest.mark.filterwarnings("ignore:.*zarr v:UserWarning")
+
 N_CELLS, N_GENES = 30, 7
 ROWS = {
     "mixed": np.array([17, 3, 21]),
@@ -195,3 +198,13 @@ def test_lazily_read_cells(kind, tmp_path):
     view = anndata.experimental.read_lazy(tmp_path / "cells.h5ad")[[4, 1]]
     aligned = align_genes(view, view.var_names[::-1])
     np.testing.assert_array_equal(dense(StoredCounts(aligned.X)[:]), x[[4, 1]][:, ::-1])
+
+
+def test_big_endian_counts_stored_twice():
+    """scipy can neither copy nor add up such a matrix."""
+    starts, genes = np.arange(0, 91, 3), np.tile([2, 0, 2], N_CELLS)
+    matrix = sparse.csr_matrix((np.ones(90, np.float32), genes, starts), (N_CELLS, 4))
+    adata = AnnData(typed(matrix, ">f4"))
+    SCVI.setup_anndata(adata)
+    minibatch = Cells(SCVI(adata, n_hidden=4).adata_manager).take([3, 1])
+    np.testing.assert_array_equal(minibatch["X"].to_dense(), np.tile([1, 0, 2, 0], (2, 1)))
