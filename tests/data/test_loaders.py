@@ -1,6 +1,7 @@
 """The loader gives what scvi's own gives, cell by cell; the splitter splits as scvi's does."""
 
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch.utils.data import BatchSampler, SequentialSampler
 
 from lucidvi.data._cells import Cells, DeviceCells, csr
 from lucidvi.data._loaders import N_AHEAD, CellLoader, CellSplitter, Groups, map_parts
+from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 
 N_CELLS = 30
@@ -275,3 +277,38 @@ def test_minibatches_of_the_splitter(manager):
     batch = next(iter(loaders[0]))
     assert splitter.on_after_batch_transfer(batch, 0) is batch
     assert batch["X"].layout == torch.sparse_csr
+
+
+@pytest.mark.parametrize("n_cells", [1, 2])
+def test_very_few_cells_are_all_trained_on(adata, n_cells):
+    """scvi-tools moves them out of the training set, and has none left."""
+    few = adata[:n_cells].copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scvi-tools', of batches of few cells
+        SCVI.setup_anndata(few)
+    splitter = CellSplitter(SCVI(few).adata_manager, batch_size=128)
+    splitter.setup()
+    assert sorted(splitter.train_idx) == list(range(n_cells))
+    assert len(splitter.val_idx) == 0
+    assert [rows_of(minibatch) for minibatch in splitter.train_dataloader()]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"train_size": 0.0}, "`train_size` is 0.0"),
+        ({"train_size": 1.2}, "`train_size` is 1.2"),
+        ({"train_size": float("nan")}, "`train_size` is nan"),
+        ({"train_size": "0.9"}, "`train_size` is '0.9'"),
+        ({"validation_size": 1.0}, "`validation_size` is 1.0"),
+        ({"train_size": 0.9, "validation_size": 0.2}, "more than all cells"),
+        ({"validation_size": 0.5}, "more than all cells"),
+        ({"batch_size": -1}, "`batch_size` is -1"),
+        ({"batch_size": 128, "drop_last": True}, "fewer than one minibatch of 128"),
+        ({"external_indexing": [np.array([], int), np.arange(N_CELLS)]}, "No cell is left"),
+    ],
+)
+def test_sizes_that_cannot_be(manager, sizes, message):
+    with pytest.raises(DataError, match=message) as error:
+        CellSplitter(manager, **sizes)
+    assert error.value.remedy

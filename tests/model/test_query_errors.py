@@ -211,7 +211,7 @@ def test_paths_are_read_first(plain, cells, ask, tmp_path, monkeypatch):
         ASKS[ask](plain, "cells.h5ad")
     places = {"anndata": anndata, "SCVI": SCVI, "model": plain}
     exec(error.value.remedy, places)
-    with pytest.raises(ModelTypeError, match="MuData.* has the modalities 'rna'") as error:
+    with pytest.raises(ModelTypeError, match=r"MuData.* has the modalities 'rna'") as error:
         ASKS[ask](plain, MuData({"rna": cells}))
     assert 'adata.mod["rna"]' in error.value.remedy
     if "load" not in ask or ask == "load":

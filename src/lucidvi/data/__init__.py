@@ -17,9 +17,14 @@ from lucidvi.data._matching import (
 from lucidvi.data._obs import check_layer, check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
 from lucidvi.data._raw import is_raw, of_raw
-from lucidvi.data._reading import copy_in_memory, with_tables_in_memory
+from lucidvi.data._reading import (
+    check_can_be_written,
+    copy_in_memory,
+    has_to_be_read,
+    with_tables_in_memory,
+)
 from lucidvi.data._remedies import Reader, call, place_of
-from lucidvi.data._stored import StoredCounts, in_memory
+from lucidvi.data._stored import StoredCounts, in_memory, scvi_reads
 from lucidvi.data._stratified import stratified
 
 __all__ = [
@@ -41,6 +46,7 @@ __all__ = [
     "category_codes",
     "category_text",
     "category_texts",
+    "check_can_be_written",
     "check_columns_of_query",
     "check_counts",
     "check_is_anndata",
@@ -49,6 +55,7 @@ __all__ = [
     "copy_in_memory",
     "counts_or_warn",
     "csr",
+    "has_to_be_read",
     "in_categories_of",
     "in_memory",
     "is_raw",
@@ -58,6 +65,7 @@ __all__ = [
     "place_of",
     "plain_category",
     "recover_counts",
+    "scvi_reads",
     "stratified",
     "unchanged_on_error",
     "with_tables_in_memory",

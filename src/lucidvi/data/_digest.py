@@ -20,7 +20,7 @@ from scipy import sparse
 
 from lucidvi.data._blocks import Block, blocks
 from lucidvi.data._repeats import has_repeats
-from lucidvi.data._stored import StoredCounts
+from lucidvi.data._stored import StoredCounts, readable_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -144,7 +144,8 @@ def _is_read_in_place(matrix: Any) -> bool:
 
 def _as_matrix(block: Block) -> sparse.csr_matrix:
     shape = (block.n_rows, block.n_columns)
-    return sparse.csr_matrix((block.values, block.indices, block.indptr), shape=shape, copy=False)
+    values = block.values.astype(readable_dtype(block.values.dtype), copy=False)
+    return sparse.csr_matrix((values, block.indices, block.indptr), shape=shape, copy=False)
 
 
 def _without_repeats(matrix: Any) -> Any:

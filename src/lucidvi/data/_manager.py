@@ -297,7 +297,7 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
     check_is_anndata(adata)
     adata = read_tables(adata)
     expected = pd.Index(var_names)
-    is_read = adata.isbacked or has_to_be_read(adata)
+    is_read = has_to_be_read(adata)
     if adata.var_names.equals(expected):
         if not (adata.is_view and is_read):
             return adata

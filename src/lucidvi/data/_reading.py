@@ -67,6 +67,8 @@ def has_to_be_read(adata: AnnData) -> bool:
     adata
         The cells, or a view of some.
     """
+    if adata.isbacked:
+        return True
     source = _source(adata)
     matrices = [source.X, *(matrix for _, matrix in _layers(source))]
     return any(
@@ -110,9 +112,28 @@ def copy_in_memory(adata: AnnData) -> AnnData:
     adata
         The cells.
     """
-    if adata.isbacked or has_to_be_read(adata):
+    if has_to_be_read(adata):
         return read_genes(adata, np.arange(adata.n_vars))
     return adata.copy()
+
+
+def check_can_be_written(adata: AnnData) -> None:
+    """Raise DataError for a matrix that anndata writes, but cannot read again.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    """
+    matrices = {"adata.X": adata.X}
+    matrices |= {f"adata.layers[{name!r}]": matrix for name, matrix in _layers(adata)}
+    for place, matrix in matrices.items():
+        if sparse.issparse(matrix) and not is_readable(matrix):
+            raise DataError(
+                f"{place} is a sparse matrix of dtype {matrix.dtype.str}, which anndata writes "
+                "but cannot read again.",
+                remedy=f"{place} = {place}.astype(np.float32)",
+            )
 
 
 def _source(adata: AnnData) -> AnnData:

@@ -68,6 +68,13 @@ def is_readable(matrix: Any) -> bool:
     return is_native and matrix.dtype.kind in NUMBERS
 
 
+def scvi_reads(matrix: Any) -> bool:
+    """Return whether scvi-tools reads a matrix as it is."""
+    if isinstance(matrix, CSRDataset | CSCDataset | h5py.Dataset):
+        return matrix.dtype == readable_dtype(matrix.dtype)
+    return is_readable(matrix) and not isinstance(matrix, sparse.sparray)
+
+
 class Compressed:
     """The three arrays of a sparse matrix, in memory or in a file, and rows of them.
 

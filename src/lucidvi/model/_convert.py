@@ -10,14 +10,13 @@ from typing import Any
 import scvi
 import torch
 from anndata import AnnData
-from scipy import sparse
 from scvi.model.base import BaseModelClass
 from scvi.module import SCANVAE
 from scvi.module.base import BaseModuleClass
 from scvi.nn import FCLayers
 
 from lucidvi._random import isolated_seed
-from lucidvi.data import in_categories_of
+from lucidvi.data import copy_in_memory, in_categories_of, in_memory, scvi_reads
 from lucidvi.errors import ModelTypeError
 from lucidvi.model._scanvi import (
     FACTS_OF_LABELS,
@@ -121,12 +120,12 @@ def _check_can_turn_back(source: BaseModelClass) -> None:
 
 
 def _readable(source: BaseModelClass) -> AnnData:
-    """Return the AnnData, or a copy whose counts are a matrix where scvi-tools reads no array."""
+    """Return the AnnData, or a copy with its counts in a form that scvi-tools reads."""
     layer = source.registry_["setup_args"].get("layer")
     counts = source.adata.X if layer is None else source.adata.layers[layer]
-    if not isinstance(counts, sparse.sparray):
+    if counts is None or scvi_reads(counts):
         return source.adata
-    adata, counts = source.adata.copy(), sparse.csr_matrix(counts)
+    adata, counts = copy_in_memory(source.adata), in_memory(counts)
     if layer is None:
         adata.X = counts
     else:

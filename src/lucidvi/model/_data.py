@@ -22,7 +22,9 @@ from lucidvi.data import (
     MatchedObsField,
     align_genes,
     check_is_anndata,
+    copy_in_memory,
     counts_or_warn,
+    has_to_be_read,
 )
 
 
@@ -124,6 +126,8 @@ class DataMixin(BaseModelClass):
         manager = self.adata_manager
         if isinstance(manager, CheckedAnnDataManager):
             manager.check_unchanged()  # library sizes are read from the counts
+            if has_to_be_read(self.adata):  # of cells in a file, scvi-tools makes no copy
+                self.adata = copy_in_memory(self.adata)
         BaseMinifiedModeModelClass.minify_adata(self, *args, **kwargs)
 
     def _watch_data(self, *, uses_labels: bool) -> None:

@@ -16,7 +16,7 @@ from scvi.model.base import ArchesMixin
 
 from lucidvi._compat import SAVE_KEYS, reading_by, write_adata
 from lucidvi._progress import Progress
-from lucidvi.data import align_genes, check_is_anndata
+from lucidvi.data import align_genes, check_can_be_written, check_is_anndata
 from lucidvi.errors import UntrustedFileError
 from lucidvi.files import (
     check_free,
@@ -93,6 +93,8 @@ class SafeFilesMixin:
                 UserWarning,
                 stacklevel=scvi.settings.warnings_stacklevel,
             )
+        if isinstance(adata, AnnData):
+            check_can_be_written(adata)
         path = Path(dir_path, f"{prefix or ''}{SAVE_KEYS.MODEL_FNAME}")
         kind = SAVE_KEYS.ADATA_FNAME if isinstance(adata, AnnData) else SAVE_KEYS.MDATA_FNAME
         adata_path = Path(dir_path, f"{prefix or ''}{kind}")
