@@ -48,7 +48,7 @@ class LikelihoodMixin(BaseModelClass):
         method: Literal["iwae", "ais"] = "iwae",
         return_diagnostics: bool = False,
         **kwargs: Any,
-    ) -> float | Tensor | pd.Series | pd.DataFrame:
+    ) -> np.float64 | Tensor | pd.Series | pd.DataFrame:
         r"""Estimate the log likelihood of the cells by importance sampling, in nats a cell.
 
         .. math::
@@ -84,7 +84,7 @@ class LikelihoodMixin(BaseModelClass):
 
         Returns
         -------
-        The mean as a float, or with ``return_mean=False`` a tensor of shape ``(n_cells,)``.
+        The mean as a NumPy scalar, or with ``return_mean=False`` a tensor of shape ``(n_cells,)``.
         With ``return_diagnostics=True`` a Series or a DataFrame with ``log_px``,
         ``standard_error``, ``effective_sample_size``, ``k_hat`` and ``trusted``; of the mean, the
         smallest effective size, the largest :math:`\hat k` and the share of cells trusted.
@@ -101,7 +101,7 @@ class LikelihoodMixin(BaseModelClass):
         estimate = Estimate.concatenate(parts)
         if not return_diagnostics:
             log_px = estimate.log_px
-            return log_px.mean().item() if return_mean else log_px.float()
+            return np.float64(log_px.mean()) if return_mean else log_px.float()
         columns = (
             estimate.log_px,
             estimate.standard_error,
