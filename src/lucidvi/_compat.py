@@ -19,6 +19,7 @@ from scvi.data._constants import ADATA_MINIFY_TYPE
 from scvi.data._download import _download as download
 from scvi.data._utils import _get_adata_minify_type
 from scvi.data._utils import _validate_adata_dataloader_input as check_adata_or_dataloader
+from scvi.dataloaders._anncollection import ArrayFakerSparse
 from scvi.model._utils import _init_library_size as init_library_size
 from scvi.model._utils import get_max_epochs_heuristic
 from scvi.model.base import _archesmixin, _base_model
@@ -31,6 +32,7 @@ __all__ = [
     "MINIFY_TYPE_UNS_KEY",
     "MODULE_KEYS",
     "SAVE_KEYS",
+    "ArrayFakerSparse",
     "adata_minify_type",
     "check_adata_or_dataloader",
     "download",

@@ -19,7 +19,7 @@ from scvi import REGISTRY_KEYS
 
 from lucidvi.atlas._counts import ModelCounts
 from lucidvi.atlas._genes import MeasuredGenes, measured_genes
-from lucidvi.data import check_counts, check_obs
+from lucidvi.data import check_counts, check_obs, collection_in_memory, is_collection
 from lucidvi.errors import DataError, MissingKeyError, first_few
 
 #: Warnings for whoever trains on a query.
@@ -247,6 +247,8 @@ def with_tables_in_memory(query: AnnData) -> AnnData:
             f"`query` is a {type(query).__module__}.{type(query).__name__}, not an AnnData.",
             remedy="query = anndata.read_h5ad(path)",
         )
+    if is_collection(query):
+        return collection_in_memory(query)
     if isinstance(query.obs, pd.DataFrame):
         return query
     return AnnData(

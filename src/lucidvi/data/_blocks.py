@@ -12,6 +12,7 @@ import numpy as np
 from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
+from lucidvi.data._collection import CollectionLayer
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -90,12 +91,15 @@ def blocks(matrix: Any, place: str) -> Iterator[Block]:
     ----------
     matrix
         A numpy array, scipy CSR or CSC (matrix or array), a backed ``CSRDataset``,
-        ``CSCDataset`` or ``h5py.Dataset``, or a dask array of these.
+        ``CSCDataset`` or ``h5py.Dataset``, a layer of a collection, or a dask array of these.
     place
         How the matrix is called in an error, e.g. ``"adata.X"``.
     """
     if isinstance(matrix, np.ndarray):
         yield from _dense_blocks(matrix)
+    elif isinstance(matrix, CollectionLayer):
+        for first, rows in matrix.parts():
+            yield from _shifted(blocks(rows, place), cell=first)
     elif sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
         yield from _sparse_blocks(matrix)
     elif isinstance(matrix, CSRDataset | CSCDataset | h5py.Dataset):

@@ -16,8 +16,16 @@ from scvi.data import AnnDataManager, AnnDataManagerValidationCheck
 from scvi.data.fields import BaseAnnDataField
 from torch.utils.data import Dataset, Subset
 
-from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.data._counts import check_counts
+from lucidvi._compat import ADATA_MINIFY_TYPE, ArrayFakerSparse, adata_minify_type
+from lucidvi.data._collection import (
+    CollectionLayer,
+    as_anndata,
+    check_can_be_set_up,
+    collection_in_memory,
+    is_collection,
+    restoring,
+)
+from lucidvi.data._counts import check_counts, has_posteriors_only
 from lucidvi.data._dataset import OrderedAnnTorchDataset
 from lucidvi.data._obs import check_obs, check_unique_genes
 from lucidvi.errors import DataError, GeneMismatchError, first_few
@@ -49,6 +57,8 @@ class CheckedAnnDataManager(AnnDataManager):
     ) -> None:
         super().__init__(fields, setup_method_args, validation_checks)
         self.is_count_data = is_count_data
+        #: Whether the cells have posteriors of an earlier model only, and no counts at all.
+        self.without_counts = False
         self._csr_was_suggested = False
 
     def register_fields(
@@ -116,6 +126,8 @@ class CheckedAnnDataManager(AnnDataManager):
         A ``csr_array`` is wrapped without a copy, CSC is converted at each call.
         """
         data = super().get_from_registry(registry_key)
+        if isinstance(data, ArrayFakerSparse):
+            return CollectionLayer(data)
         if registry_key != REGISTRY_KEYS.X_KEY or not sparse.issparse(data):
             return data
         if data.format != "csr":
@@ -131,8 +143,15 @@ class CheckedAnnDataManager(AnnDataManager):
                 remedy="adata = adata.copy()",
             )
         setup_args = self.registry["setup_args"] or {}
+        joint = [
+            setup_args.get(f"{kind}_covariate_keys") for kind in ("categorical", "continuous")
+        ]
+        check_can_be_set_up(adata, setup_args.get("layer"), any(joint))
+        adata = as_anndata(adata)
         check_obs(adata, setup_args)
-        if adata_minify_type(adata) != ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+        self.without_counts = has_posteriors_only(adata, setup_args.get("layer"))
+        minified = adata_minify_type(adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR
+        if not (minified or self.without_counts):
             check_counts(adata, setup_args.get("layer"), self.is_count_data)
 
     def _suggest_csr(self) -> None:
@@ -151,6 +170,14 @@ def unchanged_on_error(adata: AnnData) -> Iterator[None]:
     Covers what registering can change: columns of ``obs``, entries of ``obsm`` and ``uns``, and
     which matrix ``X`` and each layer refer to.
     """
+    if is_collection(adata):
+        restore = restoring(adata)
+        try:
+            yield
+        except BaseException:
+            restore()
+            raise
+        return
     obs, obsm, uns = adata.obs.copy(), dict(adata.obsm), copy.copy(adata.uns)
     layers = {name: matrix for name, matrix in adata.layers.items() if name is not None}
     matrix = None if adata.isbacked else adata.X
@@ -199,6 +226,8 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
         adata.n_vars,
         ", which is read into memory" if adata.isbacked else "",
     )
+    if is_collection(adata):
+        return collection_in_memory(adata, expected)
     aligned = adata[:, expected]
     return aligned.to_memory() if adata.isbacked else aligned.copy()
 

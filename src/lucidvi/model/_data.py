@@ -17,7 +17,7 @@ from scvi.model.base import BaseMinifiedModeModelClass, BaseModelClass
 from scvi.utils import setup_anndata_dsp
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.data import CheckedAnnDataManager, align_genes, counts_or_warn
+from lucidvi.data import CheckedAnnDataManager, align_genes, complete, counts_or_warn
 
 
 class DataMixin(BaseModelClass):
@@ -67,6 +67,7 @@ class DataMixin(BaseModelClass):
             If the layer or a column does not exist.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
+        complete(adata)
         minify_type = adata_minify_type(adata)
         if is_count_data is None:
             has_counts = minify_type != ADATA_MINIFY_TYPE.LATENT_POSTERIOR
@@ -103,6 +104,7 @@ class DataMixin(BaseModelClass):
 
     @adata.setter
     def adata(self, adata: AnnData) -> None:
+        complete(adata)
         known = adata is None or self.adata is None
         aligned = adata if known else align_genes(adata, self.get_var_names())
         BaseMinifiedModeModelClass.adata.fset(self, aligned)
@@ -115,6 +117,7 @@ class DataMixin(BaseModelClass):
     ) -> AnnData:
         """Register an AnnData with this model, its genes in the model's order."""
         if adata is not None and adata is not self.adata:
+            complete(adata)
             aligned = align_genes(adata, self.get_var_names())
             if aligned is not adata:
                 self._forget_aligned()

@@ -15,7 +15,7 @@ from scvi.data import AnnDataManager
 from scvi.model.base import ArchesMixin
 
 from lucidvi._compat import SAVE_KEYS, reading_by, write_adata
-from lucidvi.data import align_genes
+from lucidvi.data import align_genes, refuse_collection
 from lucidvi.errors import FileError, UntrustedFileError
 from lucidvi.files import (
     check_readable,
@@ -83,6 +83,12 @@ class SafeFilesMixin:
             raise FileError(
                 f"{dir_path} already exists.",
                 remedy="choose another folder, or pass `overwrite=True` to replace the model.",
+            )
+        if save_anndata:
+            refuse_collection(
+                self.adata,  # type: ignore[attr-defined]
+                "which are in files of their own or in memory, and it is not written as one",
+                "leave out `save_anndata`, and give the collection to `load(dir_path, adata)`.",
             )
         saved = contents(self, legacy_mudata_format, datamodule)
         adata: Any = self.adata if save_anndata else None  # type: ignore[attr-defined]

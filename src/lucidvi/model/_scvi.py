@@ -12,7 +12,6 @@ from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.model.base import (
     ArchesMixin,
-    BaseMinifiedModeModelClass,
     EmbeddingMixin,
     RNASeqMixin,
     VAEMixin,
@@ -29,6 +28,7 @@ from lucidvi.model._data import DataMixin
 from lucidvi.model._files import SafeFilesMixin
 from lucidvi.model._inference import InferenceMixin
 from lucidvi.model._likelihood import LikelihoodMixin
+from lucidvi.model._minified import MinifiedMixin
 from lucidvi.model._query import FROZEN_LATENT, latent_can_move
 from lucidvi.model._registry import RegistryMixin
 from lucidvi.model._training import TrainingMixin
@@ -47,7 +47,7 @@ class SCVI(
     VAEMixin,
     ArchesMixin,
     TrainingMixin,
-    BaseMinifiedModeModelClass,
+    MinifiedMixin,
 ):
     """Single-cell variational inference, as a drop-in replacement of ``scvi.model.SCVI``.
 
