@@ -138,7 +138,7 @@ def test_another_collection(parts):
     )
 
 
-def test_the_collection_set_up_last_is_not_taken_for_another(parts):
+def test_a_collection_stays_set_up_when_another_is(parts):
     first, second = made_of(parts()), made_of(parts(seed=7))
     SCVI.setup_anndata(first, **SETUP)
     SCVI.setup_anndata(second, **SETUP)

@@ -124,7 +124,7 @@ def complete(adata: Any) -> None:
     """Give a collection a ``var``, and an ``uns`` of its own; other data are left alone.
 
     scvi-tools keeps one ``uns`` for all collections in a process, and finds a setup by what is in
-    it: a model of one collection then reads the cells of the one that was set up last.
+    it: to it, only the collection that was set up last is set up.
     """
     if is_collection(adata) and "uns" not in vars(adata):
         adata.uns = {}
