@@ -11,7 +11,7 @@
 # Source: scvi-tools, data/_anntorchdataset.py, `AnnTorchDataset.__getitem__` (np.sort), and
 # model/base/_rnamixin.py, `get_normalized_expression` (index=adata.obs_names[indices]).
 #
-# Output seen:
+# Output seen (with these versions, in an environment that had them already):
 #   total counts:            c20 = 245,  c3 = 217
 #   in memory, row sums:     c20 = 245,  c3 = 217
 #   backed, row sums:        c20 = 217,  c3 = 245
@@ -21,7 +21,7 @@ set -euo pipefail
 place="$(mktemp -d)"
 trap 'rm -rf "$place"' EXIT
 python3 -m venv "$place/venv"
-"$place/venv/bin/pip" install --quiet --disable-pip-version-check scvi-tools==1.4.2 anndata==0.12.19 pandas==2.3.3 torch==2.13.0 'numpy<2.4'
+"$place/venv/bin/pip" install --quiet --disable-pip-version-check scvi-tools==1.4.2 anndata==0.12.19 pandas==2.3.3 torch==2.13.0 numpy==2.4.6
 cd "$place"
 "$place/venv/bin/python" -W ignore - <<'PYTHON'
 import logging
