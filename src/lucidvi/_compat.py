@@ -23,6 +23,7 @@ from scvi.data._download import _download as download
 from scvi.data._utils import _get_adata_minify_type
 from scvi.data._utils import _make_column_categorical as make_column_categorical
 from scvi.data._utils import _validate_adata_dataloader_input as check_adata_or_dataloader
+from scvi.dataloaders._anncollection import ArrayFakerSparse
 from scvi.model._utils import _init_library_size as init_library_size
 from scvi.model._utils import get_max_epochs_heuristic
 from scvi.model.base import _archesmixin, _base_model
@@ -37,6 +38,7 @@ __all__ = [
     "MINIFY_TYPE_UNS_KEY",
     "MODULE_KEYS",
     "SAVE_KEYS",
+    "ArrayFakerSparse",
     "ScviProgressBar",
     "adata_minify_type",
     "check_adata_or_dataloader",

@@ -216,6 +216,15 @@ def test_annbatch(make_adata, tmp_path):
     model.train(datamodule=source, max_epochs=1)
     assert model.is_trained
     assert model.module.n_batch == 3
+    model.save(str(tmp_path / "model"), datamodule=source)
+    loaded = SCVI.load(str(tmp_path / "model"), adata=False)
+    assert list(loaded.get_var_names()) == [f"gene{i}" for i in range(20)]
+    loader = source.inference_dataloader()
+    np.testing.assert_allclose(
+        loaded.get_latent_representation(dataloader=loader),
+        model.get_latent_representation(dataloader=loader),
+        atol=1e-6,
+    )
 
 
 class OutOfCore(DataModule):
@@ -261,3 +270,23 @@ def test_saving_a_model_that_a_datamodule_set_up(out_of_core, tmp_path):
     loaded = SCVI.load(str(tmp_path / "model"), adata=False)
     got = loaded.get_latent_representation(dataloader=source.inference_dataloader())
     np.testing.assert_array_equal(got, latent)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.asarray, pd.Index])
+@pytest.mark.parametrize("saved_by", [SCVI, scvi.model.SCVI])
+def test_names_of_genes_of_any_kind_are_saved_and_read(out_of_core, tmp_path, kind, saved_by):
+    model, source = out_of_core
+    if saved_by is not SCVI:
+        model = model.to_scvi_model()
+    names = [str(name) for name in source.adata.var_names]
+    sizes = model.registry_["field_registries"]["X"]["state_registry"]
+    sizes["column_names"] = kind(names)
+    model.save(str(tmp_path / "model"), datamodule=source)
+    loaded = SCVI.load(str(tmp_path / "model"), adata=False)
+    assert list(loaded.get_var_names()) == names
+    loader = source.inference_dataloader()
+    np.testing.assert_allclose(
+        loaded.get_latent_representation(dataloader=loader),
+        model.get_latent_representation(dataloader=loader),
+        atol=1e-5,
+    )

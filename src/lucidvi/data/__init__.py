@@ -2,6 +2,12 @@
 
 from lucidvi.data._adata import check_is_anndata
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch, csr
+from lucidvi.data._collection import (
+    collection_in_memory,
+    complete,
+    is_collection,
+    refuse_collection,
+)
 from lucidvi.data._counts import check_counts, counts_or_warn
 from lucidvi.data._equality import category_text, category_texts, plain_category
 from lucidvi.data._fields import MatchedJointObsField, MatchedObsField
@@ -52,12 +58,15 @@ __all__ = [
     "check_is_anndata",
     "check_layer",
     "check_obs",
+    "collection_in_memory",
+    "complete",
     "copy_in_memory",
     "counts_or_warn",
     "csr",
     "has_to_be_read",
     "in_categories_of",
     "in_memory",
+    "is_collection",
     "is_raw",
     "matched_codes",
     "of_raw",
@@ -65,6 +74,7 @@ __all__ = [
     "place_of",
     "plain_category",
     "recover_counts",
+    "refuse_collection",
     "scvi_reads",
     "stratified",
     "unchanged_on_error",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from lucidvi.data._collection import CollectionLayer
 from lucidvi.data._stored import CHUNK, Compressed, is_dask, is_sparse, is_stored
 from lucidvi.errors import DataError
 
@@ -85,7 +86,8 @@ def blocks(matrix: Any, place: str) -> Iterator[Block]:
     ----------
     matrix
         A numpy array, scipy CSR or CSC (matrix or array), a ``CSRDataset``, ``CSCDataset``,
-        ``h5py.Dataset`` or ``zarr.Array`` in a file, or a dask array of these.
+        ``h5py.Dataset`` or ``zarr.Array`` in a file, a layer of a collection, or a dask array of
+        these.
     place
         How the matrix is called in an error, e.g. ``"adata.X"``.
     """
@@ -93,6 +95,9 @@ def blocks(matrix: Any, place: str) -> Iterator[Block]:
         raise _masked(matrix, place)
     if isinstance(matrix, np.ndarray):
         yield from _dense_blocks(matrix)
+    elif isinstance(matrix, CollectionLayer):
+        for first, rows in matrix.parts():
+            yield from _shifted(blocks(rows, place), cell=first)
     elif sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
         yield from _sparse_blocks(matrix)
     elif is_dask(matrix):

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scvi
 from anndata import AnnData
+from scipy import sparse
 
+from lucidvi.data._collection import as_anndata
 from lucidvi.data._diagnosis import explain_no_matrix, explain_values
 from lucidvi.data._digest import CellDigests
 from lucidvi.data._obs import check_layer
@@ -18,6 +20,9 @@ from lucidvi.errors import DataError, first_few
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: Where scvi-tools looks for mean and variance of posteriors in cells that have no counts.
+POSTERIOR_KEYS = ("_scvi_latent_qzm", "_scvi_latent_qzv")
 
 
 def check_counts(
@@ -54,6 +59,7 @@ def check_counts(
         If there is no such layer.
     """
     reader = Reader(layer=layer) if reader is None else reader
+    adata = as_anndata(adata)
     check_layer(adata, layer, reader)
     if 0 in adata.shape:
         raise _no_data(adata)
@@ -70,6 +76,26 @@ def check_counts(
     return digests.values
 
 
+def has_posteriors_only(adata: AnnData, layer: str | None = None) -> bool:
+    """Return whether cells hold posteriors of scvi-tools, and an empty sparse matrix for counts.
+
+    So are the cells of atlases that are shared without their counts.
+
+    Parameters
+    ----------
+    adata, layer
+        See :func:`check_counts`.
+    """
+    if not all(key in adata.obsm for key in POSTERIOR_KEYS):
+        return False
+    check_layer(adata, layer)
+    matrix = adata.X if layer is None else adata.layers[layer]
+    if not sparse.issparse(matrix) or 0 in matrix.shape:
+        return False
+    values_are_valid, cells = scan(matrix, "adata.X", is_count_data=True)
+    return values_are_valid and not cells.any()
+
+
 def counts_or_warn(adata: AnnData, layer: str | None = None) -> bool:
     """Return whether the values are counts, and warn where scvi-tools let others pass.
 
@@ -78,6 +104,8 @@ def counts_or_warn(adata: AnnData, layer: str | None = None) -> bool:
     adata, layer
         See :func:`check_counts`.
     """
+    if has_posteriors_only(as_anndata(adata), layer):
+        return True
     try:
         check_counts(adata, layer)
     except DataError as error:

@@ -17,10 +17,23 @@ from scvi.data import AnnDataManager, AnnDataManagerValidationCheck
 from scvi.data.fields import BaseAnnDataField
 from torch.utils.data import Dataset, Subset
 
-from lucidvi._compat import ADATA_MINIFY_TYPE, MANAGER_UUID_KEY, adata_minify_type
+from lucidvi._compat import (
+    ADATA_MINIFY_TYPE,
+    MANAGER_UUID_KEY,
+    ArrayFakerSparse,
+    adata_minify_type,
+)
 from lucidvi.data._adata import check_is_anndata
 from lucidvi.data._categories import check_categories
-from lucidvi.data._counts import check_counts
+from lucidvi.data._collection import (
+    CollectionLayer,
+    as_anndata,
+    check_can_be_set_up,
+    collection_in_memory,
+    is_collection,
+    restoring,
+)
+from lucidvi.data._counts import check_counts, has_posteriors_only
 from lucidvi.data._dataset import OrderedAnnTorchDataset
 from lucidvi.data._features import check_one_kind
 from lucidvi.data._matching import check_columns_of_query
@@ -70,6 +83,8 @@ class CheckedAnnDataManager(AnnDataManager):
     ) -> None:
         super().__init__(fields, setup_method_args, validation_checks)
         self.is_count_data = is_count_data
+        #: Whether the cells have posteriors of an earlier model only, and no counts at all.
+        self.without_counts = False
         self._csr_was_suggested = False
         self._snapshot: Snapshot | None = None
         #: Whether data that have changed are registered anew, in place of an error: those of a
@@ -209,6 +224,8 @@ class CheckedAnnDataManager(AnnDataManager):
             return data.compute() if is_dask(data) else data
         if data is None:  # of cells with stored posteriors, whose counts are not looked at
             return sparse.csr_matrix(self.adata.shape, dtype=np.float32)
+        if isinstance(data, ArrayFakerSparse):
+            return CollectionLayer(data)
         if not is_readable(data):
             return StoredCounts(data)
         if not sparse.issparse(data) or isinstance(data, sparse.csr_matrix):
@@ -227,13 +244,19 @@ class CheckedAnnDataManager(AnnDataManager):
             )
         read_tables(adata)
         setup_args = self.registry["setup_args"] or {}
+        joint = [
+            setup_args.get(f"{kind}_covariate_keys") for kind in ("categorical", "continuous")
+        ]
+        check_can_be_set_up(adata, setup_args.get("layer"), any(joint))
+        adata = as_anndata(adata)
         check_obs(adata, setup_args)
+        layer = setup_args.get("layer")
         if not is_bound:
             check_one_kind(adata)
             check_categories(adata, setup_args)
-        if adata_minify_type(adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+        self.without_counts = has_posteriors_only(adata, layer)
+        if self.without_counts or adata_minify_type(adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
             return None
-        layer = setup_args.get("layer")
         reader = Reader(setup_args, layer, is_bound)
         return check_counts(adata, layer, self.is_count_data, reader=reader)
 
@@ -258,6 +281,14 @@ def unchanged_on_error(adata: AnnData) -> Iterator[None]:
     Covers what registering can change: columns of ``obs``, entries of ``obsm`` and ``uns``, and
     which matrix ``X`` and each layer refer to.
     """
+    if is_collection(adata):
+        restore = restoring(adata)
+        try:
+            yield
+        except BaseException:
+            restore()
+            raise
+        return
     obs, obsm, uns = adata.obs.copy(), dict(adata.obsm), copy.copy(adata.uns)
     layers = {name: matrix for name, matrix in adata.layers.items() if name is not None}
     matrix = None if adata.isbacked else adata.X
@@ -313,6 +344,8 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
         adata.n_vars,
         ", which is read into memory" if is_read else "",
     )
+    if is_collection(adata):
+        return collection_in_memory(adata, expected)
     if is_read:
         return read_genes(adata, adata.var_names.get_indexer(expected))
     return adata[:, expected].copy()

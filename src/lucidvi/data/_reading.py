@@ -9,6 +9,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from lucidvi.data._collection import collection_in_memory, is_collection
 from lucidvi.data._stored import NUMBERS, StoredCounts, is_dask, is_readable
 from lucidvi.errors import DataError
 
@@ -44,6 +45,8 @@ def with_tables_in_memory(adata: AnnData) -> AnnData:
     adata
         The cells; nothing in it is changed.
     """
+    if is_collection(adata):
+        return collection_in_memory(adata)
     if isinstance(adata.obs, pd.DataFrame):
         return adata
     return AnnData(
@@ -67,6 +70,8 @@ def has_to_be_read(adata: AnnData) -> bool:
     adata
         The cells, or a view of some.
     """
+    if is_collection(adata):
+        return False
     if adata.isbacked:
         return True
     source = _source(adata)

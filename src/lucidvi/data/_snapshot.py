@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from lucidvi._compat import ArrayFakerSparse
 from lucidvi.data._counts import check_counts
 from lucidvi.data._digest import digests_of_rows, digests_of_values
 from lucidvi.data._equality import category_text, readable
@@ -201,7 +202,8 @@ class Snapshot:
 
 def is_in_memory(matrix: Any) -> bool:
     """Whether the values of a matrix can be read without a file or a computation."""
-    return isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
+    is_array = isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
+    return is_array and not isinstance(matrix, ArrayFakerSparse)
 
 
 def named_columns(setup_args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 import anndata
 import mudata
 import numpy as np
+import pandas as pd
 import pyro
 import scvi
 from lightning import LightningDataModule
@@ -71,10 +72,20 @@ def contents(
     names = model.get_var_names(legacy_mudata_format=legacy_mudata_format)
     return {
         SAVE_KEYS.MODEL_STATE_DICT_KEY: weights,
-        SAVE_KEYS.VAR_NAMES_KEY: plain_value(names, "var_names"),
+        SAVE_KEYS.VAR_NAMES_KEY: plain_value(_as_arrays(names), "var_names"),
         SAVE_KEYS.ATTR_DICT_KEY: {k: plain_value(value, k) for k, value in attributes.items()},
         LAYOUT_KEY: LAYOUT,
     }
+
+
+def _as_arrays(names: Any) -> Any:
+    """Return names of genes as an array, of several modalities as one each.
+
+    scvi-tools keeps what its datamodules have: a list, an index of pandas, an array.
+    """
+    if isinstance(names, Mapping):
+        return {modality: _as_arrays(of_modality) for modality, of_modality in names.items()}
+    return np.asarray(names, dtype=object)
 
 
 def _of_datamodule(datamodule: Any) -> dict[str, Any]:
@@ -118,6 +129,7 @@ def read_model(
     found = read_pickle(str(place), map_location, trust)
     _check_layout(str(path), found)
     weights, names, attributes = (found[part] for part in _PARTS)
+    names = _as_arrays(names)
     if not trust:
         _check_attributes(str(path), attributes)
     for name in [name for name in attributes if name.endswith(_HISTORY_VALUES)]:
@@ -195,7 +207,7 @@ def _check_layout(path: str, found: Any) -> None:
             f"{path} has layout {found[LAYOUT_KEY]!r}; this version of LucidVI reads {LAYOUT}.",
             remedy="pip install --upgrade lucidvi",
         )
-    kinds: tuple[Any, ...] = (dict, (np.ndarray, dict), dict)
+    kinds: tuple[Any, ...] = (dict, (np.ndarray, pd.Index, list, tuple, dict), dict)
     if not isinstance(found, dict) or not all(
         isinstance(found.get(part), kind) for part, kind in zip(_PARTS, kinds, strict=True)
     ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import wraps
 from typing import Any
 
 from anndata import AnnData
@@ -22,9 +21,8 @@ from lucidvi.data import (
     MatchedObsField,
     align_genes,
     check_is_anndata,
-    copy_in_memory,
+    complete,
     counts_or_warn,
-    has_to_be_read,
 )
 
 
@@ -76,6 +74,7 @@ class DataMixin(BaseModelClass):
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         check_is_anndata(adata)
+        complete(adata)
         minify_type = adata_minify_type(adata)
         if is_count_data is None:
             has_counts = minify_type != ADATA_MINIFY_TYPE.LATENT_POSTERIOR
@@ -114,21 +113,13 @@ class DataMixin(BaseModelClass):
     def adata(self, adata: AnnData) -> None:
         if adata is not None:
             check_is_anndata(adata, "model.adata = ")
+        complete(adata)
         known = adata is None or self.adata is None
         aligned = adata if known else align_genes(adata, self.get_var_names())
         BaseMinifiedModeModelClass.adata.fset(self, aligned)
         module = getattr(self, "module", None)
         if module is not None:
             module.minified_data_type = self.minified_data_type
-
-    @wraps(BaseMinifiedModeModelClass.minify_adata)
-    def minify_adata(self, *args: Any, **kwargs: Any) -> None:
-        manager = self.adata_manager
-        if isinstance(manager, CheckedAnnDataManager):
-            manager.check_unchanged()  # library sizes are read from the counts
-            if has_to_be_read(self.adata):  # of cells in a file, scvi-tools makes no copy
-                self.adata = copy_in_memory(self.adata)
-        BaseMinifiedModeModelClass.minify_adata(self, *args, **kwargs)
 
     def _watch_data(self, *, uses_labels: bool) -> None:
         """Raise if the data have changed since they were set up; labels count where used."""
@@ -142,6 +133,7 @@ class DataMixin(BaseModelClass):
     ) -> AnnData:
         """Register an AnnData with this model, its genes in the model's order."""
         if adata is not None and adata is not self.adata:
+            complete(adata)
             aligned = align_genes(adata, self.get_var_names())
             if aligned is not adata:
                 self._forget_aligned()

@@ -16,7 +16,7 @@ from scvi.model.base import ArchesMixin
 
 from lucidvi._compat import SAVE_KEYS, reading_by, write_adata
 from lucidvi._progress import Progress
-from lucidvi.data import align_genes, check_can_be_written, check_is_anndata
+from lucidvi.data import align_genes, check_can_be_written, check_is_anndata, refuse_collection
 from lucidvi.errors import UntrustedFileError
 from lucidvi.files import (
     check_free,
@@ -85,6 +85,12 @@ class SafeFilesMixin:
         """
         dir_path = os.path.expanduser(dir_path)
         check_free(Path(dir_path), overwrite, "model")
+        if save_anndata:
+            refuse_collection(
+                self.adata,  # type: ignore[attr-defined]
+                "which are in files of their own or in memory, and it is not written as one",
+                "leave out `save_anndata`, and give the collection to `load(dir_path, adata)`.",
+            )
         saved = contents(self, legacy_mudata_format, datamodule)
         adata: Any = self.adata if save_anndata else None  # type: ignore[attr-defined]
         if save_anndata and adata is None:

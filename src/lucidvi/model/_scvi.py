@@ -13,7 +13,6 @@ from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.model.base import (
     ArchesMixin,
-    BaseMinifiedModeModelClass,
     EmbeddingMixin,
     RNASeqMixin,
     VAEMixin,
@@ -35,6 +34,7 @@ from lucidvi.model._files import SafeFilesMixin
 from lucidvi.model._inference import InferenceMixin
 from lucidvi.model._library import library_prior
 from lucidvi.model._likelihood import LikelihoodMixin
+from lucidvi.model._minified import MinifiedMixin
 from lucidvi.model._queries import QueryMixin
 from lucidvi.model._query import FROZEN_LATENT, latent_can_move
 from lucidvi.model._query_errors import errors_of_query
@@ -60,7 +60,7 @@ class SCVI(
     VAEMixin,
     ArchesMixin,
     TrainingMixin,
-    BaseMinifiedModeModelClass,
+    MinifiedMixin,
 ):
     """Single-cell variational inference, as a drop-in replacement of ``scvi.model.SCVI``.
 

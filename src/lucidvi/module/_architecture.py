@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
+import scvi.module
 import torch
 from scvi import REGISTRY_KEYS
-from scvi.module.base import BaseMinifiedModeModuleClass, EmbeddingModuleMixin
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -39,11 +39,12 @@ DISPERSIONS = {
 }
 
 
-class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
+class Architecture(scvi.module.VAE):
     """Networks and parameters of :class:`VAE`, under the names that scvi-tools gives them.
 
     Arguments, their defaults and the names and shapes of the weights are those of
-    :class:`scvi.module.VAE`, so a trained model moves between the two unchanged.
+    :class:`scvi.module.VAE`, so a trained model moves between the two unchanged. It is an
+    instance of that class, too, which scvi-tools asks of a module that another model is to hold.
 
     Parameters
     ----------
@@ -151,7 +152,8 @@ class Architecture(EmbeddingModuleMixin, BaseMinifiedModeModuleClass):
         prior_kwargs: dict[str, Any] | None = None,
         rotated: bool = False,
     ) -> None:
-        super().__init__()
+        # All but the constructor of scvi-tools' own, whose networks are made here.
+        super(scvi.module.VAE, self).__init__()
         check_choice("dispersion", dispersion, DISPERSIONS)
         check_choice("gene_likelihood", gene_likelihood, LIKELIHOODS)
         check_choice("latent_distribution", latent_distribution, ("normal", "ln"))
