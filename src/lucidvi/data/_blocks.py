@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from lucidvi.data._collection import CollectionLayer
 from lucidvi.data._stored import CHUNK, Compressed, is_dask, is_sparse, is_stored
 from lucidvi.errors import DataError
 
@@ -95,9 +94,6 @@ def blocks(matrix: Any, place: str) -> Iterator[Block]:
         raise _masked(matrix, place)
     if isinstance(matrix, np.ndarray):
         yield from _dense_blocks(matrix)
-    elif isinstance(matrix, CollectionLayer):
-        for first, rows in matrix.parts():
-            yield from _shifted(blocks(rows, place), cell=first)
     elif sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
         yield from _sparse_blocks(matrix)
     elif is_dask(matrix):

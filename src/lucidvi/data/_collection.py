@@ -7,9 +7,9 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,18 +20,9 @@ from scvi.dataloaders import CollectionAdapter
 from lucidvi._compat import ArrayFakerSparse
 from lucidvi.errors import DataError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
-#: Values, zeros included, that are read at once.
-CHUNK = 2**25
-
-
-class CollectionLayer(ArrayFakerSparse):
+class CollectionLayer:
     """One layer of a collection, ``(n_cells, n_genes)``, of which rows are read.
-
-    It is a ``csr_matrix`` in name only, as scvi-tools' own is. Indexed by rows (positions in any
-    order, repeated or negative ones, a mask, a slice), it gives them as a ``csr_matrix``.
 
     Parameters
     ----------
@@ -39,42 +30,19 @@ class CollectionLayer(ArrayFakerSparse):
         What ``adapter.layers[name]`` gives.
     """
 
+    #: As of a dense array in a file that is not in chunks.
+    chunks = None
+
     def __init__(self, layer: ArrayFakerSparse) -> None:
-        super().__init__(layer.collection, layer.key)
-        self._shape = tuple(int(length) for length in self.collection.shape)
+        self._collection, self._key = layer.collection, layer.key
+        self.shape = tuple(int(length) for length in self._collection.shape)
+        self.dtype = self[slice(0, 1)].dtype
 
     def __getitem__(self, rows: Any) -> sparse.csr_matrix:
-        """Return some of the rows, in memory."""
+        """Return rows, a slice or positions in ascending order, in memory."""
         # A collection leaves out negative positions, and may return unsorted ones in its order.
-        rows = np.atleast_1d(positions(rows, self._shape[0]))
-        distinct, back = np.unique(rows, return_inverse=True)
-        values = sparse.csr_matrix(self.collection[distinct].layers[self.key])
-        return values if len(distinct) == len(rows) and (np.diff(rows) > 0).all() else values[back]
-
-    def parts(self) -> Iterator[tuple[int, sparse.csr_matrix]]:
-        """Yield all rows, some at a time, each time with the position of the first."""
-        n_cells, n_genes = self._shape
-        step = max(1, CHUNK // max(1, n_genes))
-        for first in range(0, n_cells, step):
-            yield first, self[slice(first, first + step)]
-
-    def sum(self, axis: int | None = None, **kwargs: Any) -> Any:
-        """Add up all values, those of each gene (``axis=0``) or of each cell (``axis=1``)."""
-        sums = [part.sum(axis=axis, **kwargs) for _, part in self.parts()]
-        return np.concatenate(sums) if axis in (1, -1) else sum(sums[1:], start=sums[0])
-
-
-def positions(rows: Any, n_rows: int) -> NDArray[np.integer]:
-    """Return rows that are positions, a mask or a slice as positions from 0 on."""
-    if isinstance(rows, slice):
-        return np.arange(*rows.indices(n_rows))
-    rows = np.asarray(rows)
-    if rows.dtype == bool:
-        return np.flatnonzero(rows)
-    outside = (rows < -n_rows) | (rows >= n_rows)
-    if outside.any():
-        raise IndexError(f"There is no row {rows[outside][0]} among {n_rows:,}.")
-    return np.where(rows < 0, rows + n_rows, rows).astype(np.int64)
+        positions = np.arange(self.shape[0])[rows]
+        return sparse.csr_matrix(self._collection[positions].layers[self._key])
 
 
 class CollectionLayers(dict[str, Any]):
@@ -113,6 +81,7 @@ def as_anndata(adata: Any) -> Any:
     names = ("obs", "obs_names", "var_names", "n_obs", "n_vars", "shape", "uns", "isbacked")
     return SimpleNamespace(
         **{name: getattr(adata, name) for name in names},
+        var=pd.DataFrame(index=adata.var_names),
         obsm=adata.obsm or {},
         layers=CollectionLayers(adata),
         X=None,

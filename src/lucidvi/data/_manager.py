@@ -225,7 +225,7 @@ class CheckedAnnDataManager(AnnDataManager):
         if data is None:  # of cells with stored posteriors, whose counts are not looked at
             return sparse.csr_matrix(self.adata.shape, dtype=np.float32)
         if isinstance(data, ArrayFakerSparse):
-            return CollectionLayer(data)
+            return StoredCounts(CollectionLayer(data))
         if not is_readable(data):
             return StoredCounts(data)
         if not sparse.issparse(data) or isinstance(data, sparse.csr_matrix):

@@ -12,6 +12,8 @@ import numpy as np
 from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
+from lucidvi.data._collection import CollectionLayer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -31,8 +33,8 @@ WIDENED = {2: np.float32, 12: np.float64, 16: np.float64}
 
 
 def is_stored(matrix: Any) -> bool:
-    """Return whether a matrix is in a file, or a dask array: its values have to be read."""
-    on_disk = isinstance(matrix, CSRDataset | CSCDataset | h5py.Dataset)
+    """Return whether a matrix is in a file, a dask array or a collection's: it has to be read."""
+    on_disk = isinstance(matrix, CSRDataset | CSCDataset | h5py.Dataset | CollectionLayer)
     return on_disk or is_dask(matrix) or is_zarr(matrix)
 
 
@@ -121,7 +123,7 @@ class StoredCounts:
     Parameters
     ----------
     matrix
-        A numpy array or sparse matrix, one in a file, or a dask array of them.
+        A numpy array or sparse matrix, one in a file, a layer of a collection, or a dask array.
     """
 
     def __init__(self, matrix: Any) -> None:
