@@ -11,6 +11,7 @@ import pandas as pd
 import scvi
 from anndata import AnnData
 
+from lucidvi.data._equality import readable
 from lucidvi.data._obs import column_of
 from lucidvi.errors import DataError, first_few
 
@@ -45,7 +46,7 @@ def check_categories(adata: AnnData, setup_args: Mapping[str, Any]) -> None:
         If a column has nearly as many categories as there are cells.
     """
     for argument, column in _columns(setup_args):
-        values = adata.obs[column]
+        values = readable(adata.obs[column])
         categories = values.cat.categories if hasattr(values, "cat") else values.unique()
         _check_stored(argument, values, categories)
         n_categories = values.nunique()

@@ -64,11 +64,17 @@ def batch_categories(batches: Any, registry: Any, argument: str) -> list[Any]:
             f"`{argument}` is empty: it names no batch.",
             remedy=f"{argument}=None, for each cell's own batch.",
         )
-    categories = registry.categorical_mapping
-    return [
-        None if name is None else categories[category_codes(name, categories, argument)]
-        for name in names
-    ]
+    return [_one_batch(name, registry.categorical_mapping, argument) for name in names]
+
+
+def _one_batch(name: Any, categories: NDArray[Any], argument: str) -> Any:
+    if name is None:
+        return None
+    try:
+        return categories[category_codes(name, categories, argument)]
+    except DataError as error:  # in scvi-tools' words, too
+        problem = f'{error.problem} ("{name}" not a valid batch category.)'
+        raise DataError(problem, remedy=error.remedy) from error
 
 
 def meant(name: Any, values: Sequence[Any], argument: str) -> str:

@@ -67,6 +67,11 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         sparse, and several share a step of Lightning; a model that is trained further learns as
         at first, and not in evaluation mode; ``training_seconds_`` adds up how long it took.
 
+        A training that is stopped by hand (Ctrl-C, a notebook's stop button) after its first
+        epoch returns, with a line that says after how many epochs, and leaves a model that is
+        trained that far. Whatever ends a training, the model keeps its last good weights and is
+        in evaluation mode.
+
         Parameters
         ----------
         max_epochs
@@ -95,11 +100,6 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             ``"lucid"``: a tenth of scvi-tools' epochs, started at the mean and dispersion of each
             gene, with a learning rate of up to 2e-2 in one cycle, and the weight of the KL term
             rising over the first 30 % of the training. ``"scvi"``: as scvi-tools trains.
-
-        A training that is stopped by hand (Ctrl-C, a notebook's stop button) after its first
-        epoch returns, with a line that says after how many epochs, and leaves a model that is
-        trained that far. Whatever ends a training, the model keeps its last good weights and is
-        in evaluation mode.
 
         Raises
         ------
