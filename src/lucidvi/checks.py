@@ -63,11 +63,12 @@ def check_choice(name: str, value: object, choices: Iterable[str], others: str =
     """
     choices = list(choices)
     if not isinstance(value, str) or value not in choices:
-        one = f"it must be one of {', '.join(map(repr, choices))}"
-        one += f", or {others}." if others else "."
-        example = f"use one of them, for instance `{name}={choices[0]!r}`."
+        listed = ", ".join(map(repr, choices)) + (f", or {others}" if others else "")
+        close = [f"{name}={match!r}" for match in nearest(value, choices)]
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
         raise DataError(
-            f"`{name}` is {value!r}; {one}", remedy=did_you_mean(value, choices, example)
+            f"`{name}` is {value!r}; it must be one of {listed}.",
+            remedy=f"{meant}Use one of {listed}.",
         )
 
 
