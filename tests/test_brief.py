@@ -88,6 +88,7 @@ def plan():
 #: Instances, by class.
 RESULTS = {
     atlas.Calibration: lambda: atlas.Calibration(True, tuple(setting() for _ in range(6)), 1.0),
+    audit.CellPriors: lambda: audit.CellPriors.standard_normal(N, K),
     audit.Comparison: lambda: arrays(audit.Comparison),
     audit.Predictions: lambda: arrays(audit.Predictions),
     audit.Run: lambda: audit.Run(np.zeros((N, K)), np.eye(K), K, np.zeros(G)),

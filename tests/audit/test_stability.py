@@ -326,7 +326,7 @@ def test_a_model_of_scvi_tools(make_model):
 @pytest.mark.slow
 def test_a_retraining_that_fails_names_its_seed(make_model):
     model = make_model()
-    with pytest.raises(TrainingError, match=r"seed 7 failed: ValueError: `preset` is 'none'"):
+    with pytest.raises(TrainingError, match=r"seed 7 failed: DataError: `preset` is 'none'"):
         stability(model, seeds=[7], train_kwargs={"preset": "none"}, progress=False)
 
 

@@ -305,7 +305,7 @@ def test_very_few_cells_are_all_trained_on(adata, n_cells):
         ({"validation_size": 0.5}, "more than all cells"),
         ({"batch_size": -1}, "`batch_size` is -1"),
         ({"batch_size": 128, "drop_last": True}, "fewer than one minibatch of 128"),
-        ({"external_indexing": [np.array([], int), np.arange(N_CELLS)]}, "No cell is left"),
+        ({"external_indexing": [np.array([], int), np.arange(N_CELLS)]}, "training set, is empty"),
     ],
 )
 def test_sizes_that_cannot_be(manager, sizes, message):

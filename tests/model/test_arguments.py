@@ -113,7 +113,7 @@ VALUES = [
     ({"train_size": 0}, "`train_size` is 0"),  # which scvi-tools takes for 0.9
     ({"train_size": 1.5}, "`train_size` is 1.5"),
     ({"validation_size": 1.0}, "`validation_size` is 1.0"),
-    ({"train_size": 0.9, "validation_size": 0.2}, "together they must be at most 1"),
+    ({"train_size": 0.9, "validation_size": 0.2}, "are more than all cells together"),
     ({"plan_kwargs": {"lr": "fast"}}, "`lr` is 'fast'"),
     ({"plan_kwargs": {"lr": float("nan")}}, "`lr` is nan"),
     ({"plan_kwargs": {"lr": -1}}, "`lr` is -1"),

@@ -64,7 +64,7 @@ def plain(make_adata, tmp_path_factory):
 
 @pytest.fixture
 def cells(make_adata):
-    adata = make_adata(15, seed=3)
+    adata = make_adata(45, seed=3)
     adata.layers["counts"] = adata.X.copy()
     return adata
 

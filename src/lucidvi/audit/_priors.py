@@ -14,6 +14,7 @@ from scvi import REGISTRY_KEYS
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
+from lucidvi._brief import brief
 from lucidvi._random import isolated_seed
 from lucidvi.inference import PosteriorTarget
 from lucidvi.nn import log_density, log_marginals
@@ -56,6 +57,8 @@ class CellPriors:
     parts: tuple[Distribution, ...]
     group: np.ndarray
     name: str = "standard normal"
+
+    __repr__ = brief
 
     @classmethod
     def standard_normal(cls, n_cells: int, n_latent: int) -> CellPriors:

@@ -99,9 +99,10 @@ def stability(
     train = training_of(model, train_kwargs or {})
     rng = np.random.default_rng((seed, 0))
     sample = draw_sample(model, adata, batch_key, labels_key, max_cells, rng)
-    if len(sample.cells) < N_CELLS_MIN:
+    n_cells = min(max_cells, adata.n_obs)
+    if min(n_cells, len(sample.cells)) < N_CELLS_MIN:
         raise DataError(
-            f"`adata` and `max_cells` give {len(sample.cells)} cells to compare runs on.",
+            f"`adata` and `max_cells` give {n_cells} cells to compare runs on.",
             remedy=f"Give at least {N_CELLS_MIN}.",
         )
     # What a run held out differs between runs, so it does not decide what is looked at.

@@ -30,6 +30,7 @@ from lucidvi.data._reading import (
     with_tables_in_memory,
 )
 from lucidvi.data._remedies import Reader, call, place_of
+from lucidvi.data._splits import check_sizes
 from lucidvi.data._stored import StoredCounts, in_memory, scvi_reads
 from lucidvi.data._stratified import stratified
 
@@ -58,6 +59,7 @@ __all__ = [
     "check_is_anndata",
     "check_layer",
     "check_obs",
+    "check_sizes",
     "collection_in_memory",
     "complete",
     "copy_in_memory",

@@ -18,13 +18,11 @@ from torch.utils.data import BatchSampler
 
 from lucidvi._progress import track
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch, as_csr, csr
-from lucidvi.data._splits import splits
+from lucidvi.data._splits import check_sizes, splits
 from lucidvi.errors import DataError
 
 #: Share of a device's free memory that the counts may take.
 DEVICE_SHARE = 0.5
-#: Shares of the cells that are usual; the first is scvi-tools' own.
-EXAMPLES = {"train_size": 0.9, "validation_size": 0.1}
 #: Minibatches that are prepared ahead where the counts do not fit on the device.
 N_AHEAD = 2
 
@@ -187,6 +185,7 @@ class CellSplitter(DataSplitter):
         external_indexing: Any = None,
         **kwargs: Any,
     ) -> None:
+        check_sizes(train_size, validation_size)
         if external_indexing is not None:
             external_indexing = splits(external_indexing, adata_manager.adata.obs_names)
         super().__init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from lucidvi.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Shares of the cells that are usual, and how far sums of shares are off by rounding.
+SIZES, ROUNDING = {"train_size": 0.9, "validation_size": 0.1}, 1e-9
 #: The sets, in the order in which scvi-tools takes them.
 SETS = ("training", "validation", "test")
 #: What ``external_indexing`` looks like.
@@ -56,6 +59,37 @@ def splits(external_indexing: Any, names: pd.Index) -> list[NDArray[np.integer]]
             "then gets all other cells.",
         )
     return chosen
+
+
+def check_sizes(train_size: Any, validation_size: Any) -> None:
+    """Raise :class:`DataError` for shares of the cells that cannot be.
+
+    Parameters
+    ----------
+    train_size, validation_size
+        Shares of the cells to train and to validate with; None for 0.9 and for the rest.
+    """
+    for name, size, least, most in (
+        ("train_size", train_size, np.nextafter(0, 1), 1.0),
+        ("validation_size", validation_size, 0.0, np.nextafter(1, 0)),
+    ):
+        if size is not None and not (_is_number(size) and least <= size <= most):
+            raise DataError(
+                f"`{name}` is {size!r}, which is no share of the cells: a number between 0 and 1.",
+                remedy=f"model.train({name}={SIZES[name]})",
+            )
+    share = SIZES["train_size"] if train_size is None else train_size
+    if share + (validation_size or 0) > 1 + ROUNDING:
+        raise DataError(
+            f"`train_size` ({share}) and `validation_size` ({validation_size}) are more than all "
+            "cells together.",
+            remedy=f"model.train(train_size={1 - validation_size:.4g}, "
+            f"validation_size={validation_size})",
+        )
+
+
+def _is_number(size: Any) -> bool:
+    return isinstance(size, Real) and not isinstance(size, bool)
 
 
 def _sets(external_indexing: Any) -> list[Any]:

@@ -16,6 +16,7 @@ import scvi.nn
 
 from lucidvi._compat import merge_kwargs
 from lucidvi.checks import check_arguments
+from lucidvi.data import check_sizes
 from lucidvi.errors import ArgumentError, DataError
 from lucidvi.nn import POSTERIORS, Decoder, Encoder
 
@@ -256,8 +257,6 @@ def check_values(
     rules = {
         "max_epochs": (max_epochs, Integral, lambda n: n >= 1 or n == -1, "1 or more", "40"),
         "batch_size": (batch_size, Integral, lambda n: n >= 1, "1 or more", "128"),
-        "train_size": (train_size, Real, lambda x: 0 < x <= 1, "above 0 and at most 1", "0.9"),
-        "validation_size": (validation_size, Real, lambda x: 0 <= x < 1, "0 to below 1", "0.1"),
         "lr": (lr, Real, lambda x: 0 <= x < math.inf, "a finite number from 0 on", "1e-3"),
     }
     for name, (value, kind, holds, what, example) in rules.items():
@@ -269,9 +268,4 @@ def check_values(
             raise DataError(
                 f"`{name}` is {value!r}; it must be {whole}{what}.", remedy=f"model.train({call})"
             )
-    if train_size is not None and validation_size is not None and train_size + validation_size > 1:
-        raise DataError(
-            f"`train_size` is {train_size} and `validation_size` {validation_size}; together they "
-            "must be at most 1.",
-            remedy=f"model.train(train_size={train_size}, validation_size={1 - train_size:.4g})",
-        )
+    check_sizes(train_size, validation_size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -185,5 +186,7 @@ class QueryMixin(BaseModelClass):
         if adata is None or adata is self.adata:
             return super()._validate_anndata(adata, copy_if_view=copy_if_view)
         check_is_anndata(adata, f"model.{self._asked}(" if self._asked else "adata = ")
-        with errors_of_query(adata, lambda: self.registry):
+        with errors_of_query(adata, lambda: self.registry), warnings.catch_warnings():
+            if self._asked:  # nothing is trained on them
+                warnings.filterwarnings("ignore", message=".* has fewer than 3 cells")
             return super()._validate_anndata(adata, copy_if_view=copy_if_view)

@@ -163,7 +163,10 @@ class SCVI(
 
     @property
     def summary_string(self) -> str:
-        """What the model is, whether it is trained, and by which preset."""
+        """What the model is, whether it is trained, and by which preset.
+
+        Differs from scvi-tools: it says LucidVI, and the preset of the training.
+        """
         preset = getattr(self, "preset_", None)
         lines = super().summary_string.splitlines()
         if preset is not None:
