@@ -265,7 +265,7 @@ def test_counts_in_a_layer_and_x_normalised():
     log(adata)
     np.testing.assert_allclose(model.get_latent_representation(), expected)
     adata.layers["counts"] = adata.layers["counts"] * 3
-    with pytest.raises(DataError, match=r"adata.layers\['counts'\] has changed"):
+    with pytest.raises(DataError, match=r'adata.layers\["counts"\] has changed'):
         model.get_elbo()
 
 
