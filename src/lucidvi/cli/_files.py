@@ -169,6 +169,9 @@ def load_model(
     adata = with_counts_of(adata, layer, registry["setup_args"].get("layer"))
     try:
         return loader.load(str(folder), adata=adata)
+    except DataError as error:
+        problem = f"The cells do not suit the model: {error.problem}"
+        raise type(error)(problem, remedy=error.remedy, code=error.code) from error
     except LucidVIError:
         raise
     except ValueError as error:  # of scvi-tools, such as for batches that the model lacks

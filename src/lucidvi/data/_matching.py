@@ -317,7 +317,7 @@ def _missing(obs: Any, column: Column, categories: Any) -> MissingKeyError:
         remedy = f'adata.obs["{column.key}"] = adata.obs["{close[0]}"]'
     return MissingKeyError(
         f"adata.obs has no column {column.key!r}, which the model was set up with "
-        f"({column.argument}). It has: {first_few(obs.columns) or 'none'}.",
+        f"({column.argument}={column.key!r}). It has: {first_few(obs.columns) or 'none'}.",
         remedy=remedy,
     )
 

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lucidvi.checks import SHORT_LIST, cell_positions, name_positions, nearest
-from lucidvi.data import category_codes
 from lucidvi.errors import DataError, MissingKeyError, UnknownGeneError, first_few
 
 
@@ -64,17 +63,19 @@ def batch_categories(batches: Any, registry: Any, argument: str) -> list[Any]:
             f"`{argument}` is empty: it names no batch.",
             remedy=f"{argument}=None, for each cell's own batch.",
         )
-    return [_one_batch(name, registry.categorical_mapping, argument) for name in names]
+    return [_one_batch(name, list(registry.categorical_mapping), argument) for name in names]
 
 
-def _one_batch(name: Any, categories: NDArray[Any], argument: str) -> Any:
-    if name is None:
-        return None
-    try:
-        return categories[category_codes(name, categories, argument)]
-    except DataError as error:  # in scvi-tools' words, too
-        problem = f'{error.problem} ("{name}" not a valid batch category.)'
-        raise DataError(problem, remedy=error.remedy) from error
+def _one_batch(name: Any, categories: Sequence[Any], argument: str) -> Any:
+    """Return the category; 1 is 1.0, but "1" may be meant for another one, or for its number."""
+    matches = [batch for batch in categories if name is not None and equal(batch, name)]
+    if name is None or matches:
+        return matches[0] if matches else None
+    raise DataError(
+        f'`{argument}` is {plain(name)!r}: "{name}" not a valid batch category. The model has '
+        f"{listed(categories)}.",
+        remedy=meant(name, categories, argument) or f"{argument}=None, or one of these.",
+    )
 
 
 def meant(name: Any, values: Sequence[Any], argument: str) -> str:
