@@ -128,7 +128,9 @@ class Cures:
             return (), {}
         lines: tuple[str, ...] = ()
         if self.batch_has_gaps:
-            lines = (f"adata.obs[{key!r}] = adata.obs[{key!r}].astype(str)  # some are missing",)
+            # Not astype(str), which leaves gaps as they are in pandas 3.
+            text = f"adata.obs[{key!r}].astype('string').fillna('unknown')"
+            lines = (f"adata.obs[{key!r}] = {text}.astype('category')",)
         if current is None:
             rest = [name for name in others if name != key]
             left_out = {"categorical_covariate_keys": rest or None} if rest != others else {}
