@@ -9,7 +9,7 @@
 # Versions: scvi-tools 1.4.2 (anndata 0.12.19) and 1.5.1 (anndata 0.13.4).
 # Source: scvi-tools, model/base/_base_model.py, `BaseMinifiedModeModelClass.minify_adata`.
 #
-# Output seen (with these versions, in an environment that had them already):
+# Output seen:
 #   observed_lib_size before: 79.5 a cell, after: 0.0
 #   expected counts of the model with counts: 7.95 a cell and gene
 #   expected counts after minify_adata:       0.0

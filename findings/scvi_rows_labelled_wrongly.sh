@@ -7,11 +7,11 @@
 # an AnnCollection in `scvi.dataloaders.CollectionAdapter`, which is in memory and says that it is
 # backed.
 #
-# Versions: scvi-tools 1.4.2 (anndata 0.12.19); the code of 1.5.1 is the same.
+# Versions: scvi-tools 1.4.2 (anndata 0.12.19) and 1.5.1 (anndata 0.13.4).
 # Source: scvi-tools, data/_anntorchdataset.py, `AnnTorchDataset.__getitem__` (np.sort), and
 # model/base/_rnamixin.py, `get_normalized_expression` (index=adata.obs_names[indices]).
 #
-# Output seen (with these versions, in an environment that had them already):
+# Output seen:
 #   total counts:            c20 = 245,  c3 = 217
 #   in memory, row sums:     c20 = 245,  c3 = 217
 #   backed, row sums:        c20 = 217,  c3 = 245

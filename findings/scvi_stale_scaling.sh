@@ -7,7 +7,7 @@
 # counts are by then. After counts have been corrected, or genes taken out, means are off by the ratio
 # of the old and the new totals, in silence.
 #
-# Versions: scvi-tools 1.4.2 (anndata 0.12.19).
+# Versions: scvi-tools 1.4.2 (anndata 0.12.19) and 1.5.1 (anndata 0.13.4).
 # Source: scvi-tools, model/_utils.py, `scrna_raw_counts_properties`.
 #
 # Output seen:
