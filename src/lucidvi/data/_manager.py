@@ -36,6 +36,7 @@ from lucidvi.data._collection import (
 from lucidvi.data._counts import check_counts, has_posteriors_only
 from lucidvi.data._dataset import OrderedAnnTorchDataset
 from lucidvi.data._features import check_one_kind
+from lucidvi.data._layers import layer_names
 from lucidvi.data._matching import check_columns_of_query
 from lucidvi.data._missing_genes import genes_missing
 from lucidvi.data._obs import check_obs, check_unique_genes
@@ -290,7 +291,7 @@ def unchanged_on_error(adata: AnnData) -> Iterator[None]:
             raise
         return
     obs, obsm, uns = adata.obs.copy(), dict(adata.obsm), copy.copy(adata.uns)
-    layers = {name: matrix for name, matrix in adata.layers.items() if name is not None}
+    layers = {name: adata.layers[name] for name in layer_names(adata)}
     matrix = None if adata.isbacked else adata.X
     try:
         yield

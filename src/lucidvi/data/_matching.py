@@ -21,9 +21,12 @@ from lucidvi.data._equality import (
     kind_of,
     plain_category,
 )
+from lucidvi.data._remedies import column_of
 from lucidvi.errors import DataError, MissingKeyError, first_few
 
 CONTINUOUS = "continuous_covariate_keys"
+#: Arguments that name one column of categories, by the key of the field that they make.
+OF_FIELDS = {"batch": "batch_key", "labels": "labels_key"}
 #: Most values that a line of code in a remedy lists.
 LISTED = 20
 NEW_BATCHES = (
@@ -50,7 +53,7 @@ class Column:
     @property
     def place(self) -> str:
         """Where it is, as code."""
-        return f'adata.obs["{self.key}"]'
+        return column_of(self.key)
 
     def __str__(self) -> str:
         return f"{self.place} ({self.argument})"
@@ -226,7 +229,7 @@ def _typed(values: Iterable[Any]) -> set[tuple[type, Any]]:
 def _categorical_columns(registry: Mapping[str, Any]) -> Iterator[tuple[Column, Any]]:
     """Yield the columns of categories that a model was set up with, and the categories."""
     arguments, fields = registry["setup_args"] or {}, registry["field_registries"]
-    for argument, field in (("batch_key", "batch"), ("labels_key", "labels")):
+    for field, argument in OF_FIELDS.items():
         if arguments.get(argument) is not None:
             state = fields.get(field, {}).get("state_registry", {})
             yield Column(arguments[argument], argument), state.get("categorical_mapping")
@@ -314,7 +317,7 @@ def _missing(obs: Any, column: Column, categories: Any) -> MissingKeyError:
         )
     close = nearest(column.key, list(obs.columns))
     if close:
-        remedy = f'adata.obs["{column.key}"] = adata.obs["{close[0]}"]'
+        remedy = f"{column.place} = {column_of(close[0])}"
     return MissingKeyError(
         f"adata.obs has no column {column.key!r}, which the model was set up with "
         f"({column.argument}). It has: {first_few(obs.columns) or 'none'}.",
