@@ -28,6 +28,8 @@ def named_columns(
         Those that are looked at.
     """
     for argument in arguments:
-        names = setup_args.get(argument) or []
-        for name in [names] if isinstance(names, str) else names:
-            yield argument, name
+        names = setup_args.get(argument)
+        if names is not None:
+            yield from (
+                (argument, name) for name in ([names] if isinstance(names, str) else names)
+            )

@@ -33,6 +33,7 @@ from lucidvi.data._collection import (
     is_collection,
     restoring,
 )
+from lucidvi.data._columns import COLUMN_LISTS, named_columns
 from lucidvi.data._counts import check_counts, has_posteriors_only
 from lucidvi.data._dataset import OrderedAnnTorchDataset
 from lucidvi.data._features import check_one_kind
@@ -245,13 +246,10 @@ class CheckedAnnDataManager(AnnDataManager):
             )
         read_tables(adata)
         setup_args = self.registry["setup_args"] or {}
-        joint = [
-            setup_args.get(f"{kind}_covariate_keys") for kind in ("categorical", "continuous")
-        ]
-        check_can_be_set_up(adata, setup_args.get("layer"), any(joint))
+        layer = setup_args.get("layer")
+        check_can_be_set_up(adata, layer, any(named_columns(setup_args, COLUMN_LISTS)))
         adata = as_anndata(adata)
         check_obs(adata, setup_args)
-        layer = setup_args.get("layer")
         if not is_bound:
             check_one_kind(adata)
             check_categories(adata, setup_args)

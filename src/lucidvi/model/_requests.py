@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lucidvi.checks import SHORT_LIST, cell_positions, name_positions, nearest
-from lucidvi.data import category_codes
+from lucidvi.data import category_codes, plain_category
 from lucidvi.errors import DataError, MissingKeyError, UnknownGeneError, first_few
 
 
@@ -34,8 +34,8 @@ def gene_positions(gene_list: Any, names: pd.Index) -> NDArray[np.integer]:
     try:
         return name_positions(gene_list, names, "gene_list")
     except MissingKeyError as error:
-        asked = [gene_list] if isinstance(gene_list, str) else gene_list
-        none = not pd.Index(asked).astype(str).isin(names.astype(str)).any()
+        genes = [gene_list] if isinstance(gene_list, str) else gene_list
+        none = not pd.Index(genes).astype(str).isin(names.astype(str)).any()
         problem = "None of the provided genes is the model's. " if none else ""
         raise UnknownGeneError(problem + error.problem, remedy=error.remedy) from None
 
@@ -77,7 +77,7 @@ def _one_batch(name: Any, categories: NDArray[Any], argument: str) -> Any:
         raise DataError(problem, remedy=error.remedy) from error
 
 
-def meant(name: Any, values: Sequence[Any], argument: str) -> str:
+def spelled_like(name: Any, values: Sequence[Any], argument: str) -> str:
     """Return a remedy that names the values spelled most like a name; empty if there are none.
 
     Parameters
@@ -91,13 +91,13 @@ def meant(name: Any, values: Sequence[Any], argument: str) -> str:
     """
     by_name = {str(value): value for value in values}
     names = [str(name)] if str(name) in by_name else nearest(name, list(by_name))
-    code = " or ".join(f"{argument}={plain(by_name[match])!r}" for match in names)
+    code = " or ".join(f"{argument}={plain_category(by_name[match])!r}" for match in names)
     return f"did you mean {code}?" if code else ""
 
 
-def listed(values: Sequence[Any]) -> str:
+def as_code(values: Sequence[Any]) -> str:
     """Return the first values as they are written in code."""
-    names = ", ".join(repr(plain(value)) for value in values[:SHORT_LIST])
+    names = ", ".join(repr(plain_category(value)) for value in values[:SHORT_LIST])
     return f"{names}, ..." if len(values) > SHORT_LIST else names
 
 
@@ -109,9 +109,8 @@ def equal(value: Any, other: Any) -> bool:
         return False
 
 
-def plain(value: Any) -> Any:
-    """Return a value as it is written in code: no scalar of NumPy."""
-    return value.item() if isinstance(value, np.generic) else value
+#: Column of positions that a query of ``obs`` is made with.
+POSITION = "_lucidvi_position"
 
 
 def cells_of(
@@ -153,6 +152,3 @@ def cells_of(
 def user_columns(adata: Any) -> list[str]:
     """Return the columns of ``obs`` that scvi-tools did not write."""
     return [str(name) for name in adata.obs.columns if not str(name).startswith("_scvi")]
-
-
-POSITION = "_lucidvi_position"
