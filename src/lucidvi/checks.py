@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from lucidvi.errors import ArgumentError, DataError, LucidVIError, MissingKeyError, first_few
+from lucidvi.errors import ArgumentError, DataError, MissingKeyError, first_few
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +74,7 @@ def check_choice(name: str, value: object, choices: Iterable[str], others: str =
 
 def check_arguments(
     function: str,
-    given: Iterable[str],
+    names: Iterable[str],
     accepted: Iterable[str],
     elsewhere: Mapping[str, str] | None = None,
 ) -> None:
@@ -84,15 +84,15 @@ def check_arguments(
     ----------
     function
         What was called, as it is called in an error: ``"SCVI"``, ``"`plan_kwargs`"``.
-    given
-        Names of the arguments that were given.
+    names
+        Names of the arguments in the call.
     accepted
         Names of those that exist.
     elsewhere
         Remedies for names that belong to something else, or went by another name.
     """
     accepted = sorted(accepted)
-    for name in given:
+    for name in names:
         if name in accepted:
             continue
         listed = ", ".join(map(repr, accepted)) or "no arguments"
@@ -126,7 +126,7 @@ def cell_positions(
     if indices is None:
         return np.arange(len(names))
     if isinstance(indices, slice):
-        return _checked(np.arange(len(names))[indices], names, argument)
+        return _not_empty(np.arange(len(names))[indices], names, argument)
     chosen = np.atleast_1d(np.asarray(indices))
     if chosen.size == 0:
         raise DataError(
@@ -139,10 +139,10 @@ def cell_positions(
             remedy=f"{argument}=np.ravel({argument})",
         )
     if _is_mask(chosen):
-        return _checked(_from_mask(chosen, names, argument), names, argument)
+        return _not_empty(_from_mask(chosen, names, argument), names, argument)
     if chosen.dtype.kind in "OSUT":
         return _from_names(chosen, names, argument)
-    return _checked(_from_numbers(chosen, names, argument), names, argument)
+    return _not_empty(_from_numbers(chosen, names, argument), names, argument)
 
 
 def _is_mask(chosen: NDArray[Any]) -> bool:
@@ -163,10 +163,10 @@ def _from_mask(mask: NDArray[Any], names: pd.Index, argument: str) -> NDArray[np
 
 def _from_names(chosen: NDArray[Any], names: pd.Index, argument: str) -> NDArray[np.integer]:
     if names.is_unique:
-        found = names.get_indexer(pd.Index(chosen, dtype=names.dtype))
-        if (found >= 0).all():
-            return found
-        missing = chosen[found < 0]
+        positions = names.get_indexer(pd.Index(chosen, dtype=names.dtype))
+        if (positions >= 0).all():
+            return positions
+        missing = chosen[positions < 0]
     else:
         repeated = names[names.duplicated()]
         ambiguous = [name for name in chosen if name in repeated]
@@ -189,8 +189,7 @@ def _from_names(chosen: NDArray[Any], names: pd.Index, argument: str) -> NDArray
 
 
 def _from_numbers(chosen: NDArray[Any], names: pd.Index, argument: str) -> NDArray[np.integer]:
-    whole = chosen.dtype.kind in "iu"
-    if not whole:
+    if chosen.dtype.kind not in "iu":
         raise DataError(
             f"`{argument}` has dtype {chosen.dtype} (first value: {chosen[0]}).",
             remedy="give whole numbers, a boolean mask of all cells, or names.",
@@ -205,13 +204,15 @@ def _from_numbers(chosen: NDArray[Any], names: pd.Index, argument: str) -> NDArr
     return chosen.astype(np.int64) % n
 
 
-def _checked(found: NDArray[np.integer], names: pd.Index, argument: str) -> NDArray[np.integer]:
-    if found.size == 0:
+def _not_empty(
+    positions: NDArray[np.integer], names: pd.Index, argument: str
+) -> NDArray[np.integer]:
+    if positions.size == 0:
         raise DataError(
             f"`{argument}` chooses none of the {len(names):,} cells.",
             remedy=f"give at least one cell, or `{argument}=None` for all.",
         )
-    return found
+    return positions
 
 
 def name_positions(
@@ -241,30 +242,27 @@ def name_positions(
         return np.arange(len(names))
     if isinstance(chosen, str):
         chosen = [chosen]
-    wanted = np.asarray(list(chosen), dtype=None if len(chosen) else object)
-    problem: LucidVIError | None = None
-    if wanted.size == 0 or wanted.ndim != 1:
-        problem = DataError(
-            f"`{argument}` has shape {wanted.shape}: it chooses none of the {what}.",
+    chosen = np.asarray(list(chosen), dtype=None if len(chosen) else object)
+    if chosen.size == 0 or chosen.ndim != 1:
+        raise DataError(
+            f"`{argument}` has shape {chosen.shape}: it chooses none of the {what}.",
             remedy=f"give a list of names, or `{argument}=None` for all.",
         )
-    elif _is_mask(wanted):
-        if len(wanted) == len(names) and wanted.any():
-            return np.flatnonzero(wanted.astype(bool))
-        problem = DataError(
-            f"`{argument}` is a mask of {len(wanted):,} values with {int(wanted.sum())} set, for "
+    if _is_mask(chosen):
+        if len(chosen) == len(names) and chosen.any():
+            return np.flatnonzero(chosen.astype(bool))
+        raise DataError(
+            f"`{argument}` is a mask of {len(chosen):,} values with {int(chosen.sum())} set, for "
             f"{len(names):,} {what}.",
             remedy="give one value a gene, at least one of them True.",
         )
-    if problem is not None:
-        raise problem
-    found = names.astype(str).get_indexer(pd.Index(wanted).astype(str))
-    if (found < 0).any():
-        missing = wanted[found < 0]
+    positions = names.astype(str).get_indexer(pd.Index(chosen).astype(str))
+    if (positions < 0).any():
+        missing = chosen[positions < 0]
         raise MissingKeyError(
             f"`{argument}` names {len(missing):,} that are no {what}: {first_few(missing)}.",
             remedy=did_you_mean(
                 missing[0], list(names), f"`model.get_var_names()` lists the {what}."
             ),
         )
-    return found
+    return positions

@@ -9,7 +9,7 @@ from itertools import islice
 
 #: How NumPy shows one value, such as ``np.str_('A2M')``, ``np.float32(0.5)`` and ``np.True_``.
 NUMPY_VALUE = re.compile(
-    r"\bnp\.(?:str_|bytes_|u?int\d+|u?longlong|float\d+|longdouble|complex\d+|c?longdouble|"
+    r"\bnp\.(?:str_|bytes_|u?int\d+|u?longlong|float\d+|complex\d+|c?longdouble|"
     r"datetime64|timedelta64)\((?P<value>b?'(?:[^'\\]|\\.)*'|b?\"(?:[^\"\\]|\\.)*\"|"
     r"[+-]?(?:\d[\w.+-]*|nan|inf))"
     r"(?:,'\w+')?\)"
@@ -74,6 +74,10 @@ class UnknownModeError(LucidVIError, NotImplementedError):
     """A method has no such mode."""
 
 
+class TrainingError(LucidVIError, RuntimeError):
+    """The training had to stop."""
+
+
 class MissingPackageError(LucidVIError, ImportError):
     """A package that only some functions need is not installed."""
 
@@ -100,7 +104,3 @@ def first_few(names: Iterable[object], limit: int = 5) -> str:
     names = iter(names)
     text = ", ".join(repr(str(name)) for name in islice(names, limit))
     return text if next(names, None) is None else f"{text}, ..."
-
-
-class TrainingError(LucidVIError, RuntimeError):
-    """The training had to stop."""

@@ -21,6 +21,7 @@ from lucidvi.atlas._counts import ModelCounts
 from lucidvi.atlas._genes import MeasuredGenes, measured_genes
 from lucidvi.atlas._query_reader import QueryReader
 from lucidvi.data import (
+    COLUMN_LISTS,
     Column,
     category_text,
     check_columns_of_query,
@@ -28,13 +29,13 @@ from lucidvi.data import (
     check_obs,
     is_raw,
     matched_codes,
+    named_columns,
     of_raw,
 )
 from lucidvi.errors import DataError, MissingKeyError, first_few
 
 #: Warnings for whoever trains on a query.
 NOT_HERE = ("Training this model on the query cannot move", ".* has fewer than 3 cells")
-COLUMN_LISTS = ("categorical_covariate_keys", "continuous_covariate_keys")
 #: Counts of the model's genes, zeros included, that are held at a time, and what the number of
 #: cells in a part is a multiple of, so that minibatches are those of the query in one part.
 PART, MULTIPLE = 2**25, 1_024
@@ -302,7 +303,7 @@ def _columns(query: AnnData, model: Any, batch_key: str | None) -> tuple[pd.Data
     for key in (arguments.get("size_factor_key"), labels_key):
         if key is not None:
             obs[key] = query.obs[key].to_numpy()
-    for key in (key for name in COLUMN_LISTS for key in arguments.get(name) or []):
+    for _, key in named_columns(arguments, COLUMN_LISTS):
         obs[key] = query.obs[key].to_numpy()
     for key, known in _covariates(model).items():
         obs[key] = _known(obs[key], known, Column(key, "categorical_covariate_keys"))

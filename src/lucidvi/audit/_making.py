@@ -109,7 +109,7 @@ class Making:
 
     @classmethod
     def of(cls, model: Any, adata: AnnData) -> Making:
-        """Read it from a model and the cells that it is looked at with."""
+        """Read, from a model and the cells that it is looked at with, how it was made."""
         kind = type(model)
         registry = model.registry_
         setup = getattr(kind, registry.get("setup_method_name", "setup_anndata"))

@@ -56,11 +56,6 @@ class Sample:
     label: np.ndarray
 
     @property
-    def has_labels(self) -> bool:
-        """Whether there is more than one label."""
-        return len(np.unique(self.label)) > 1
-
-    @property
     def evaluated(self) -> np.ndarray:
         """Positions in the sample of the held-out cells, or of all where none are."""
         return np.flatnonzero(self.held_out if self.held_out.any() else ~self.held_out)

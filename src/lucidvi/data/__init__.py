@@ -8,9 +8,11 @@ from lucidvi.data._collection import (
     is_collection,
     refuse_collection,
 )
+from lucidvi.data._columns import COLUMN_LISTS, named_columns
 from lucidvi.data._counts import check_counts, counts_or_warn
 from lucidvi.data._equality import category_text, category_texts, plain_category
 from lucidvi.data._fields import MatchedJointObsField, MatchedObsField
+from lucidvi.data._layers import is_raw, layer_names, of_raw
 from lucidvi.data._loaders import CellLoader, CellSplitter, Groups, WatchedLoader
 from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
 from lucidvi.data._matching import (
@@ -22,7 +24,6 @@ from lucidvi.data._matching import (
 )
 from lucidvi.data._obs import check_layer, check_obs
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
-from lucidvi.data._raw import is_raw, of_raw
 from lucidvi.data._reading import (
     check_can_be_written,
     copy_in_memory,
@@ -35,6 +36,7 @@ from lucidvi.data._stored import StoredCounts, in_memory, scvi_reads
 from lucidvi.data._stratified import stratified
 
 __all__ = [
+    "COLUMN_LISTS",
     "CellLoader",
     "CellSplitter",
     "Cells",
@@ -70,7 +72,9 @@ __all__ = [
     "in_memory",
     "is_collection",
     "is_raw",
+    "layer_names",
     "matched_codes",
+    "named_columns",
     "of_raw",
     "pbmc68k",
     "place_of",

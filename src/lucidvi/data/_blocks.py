@@ -58,6 +58,14 @@ class Block:
         rows, columns = rows + self.first_row, columns + self.first_column
         return (rows, columns) if self.by_cell else (columns, rows)
 
+    def in_first_cells(self, shape: tuple[int, int]) -> sparse.csr_matrix:
+        """Return the values that lie in the first cells of the matrix, ``(n_cells, n_genes)``."""
+        positions = np.flatnonzero(self.values)
+        cells, genes = self.locate(positions)
+        kept = cells < shape[0]
+        entries = self.values[positions[kept]].astype(float), (cells[kept], genes[kept])
+        return sparse.coo_matrix(entries, shape).tocsr()
+
     def mark_positive(self, cells: NDArray[np.bool_]) -> None:
         """Set the entries of `cells`, ``(n_cells,)``, that have a positive value in this block."""
         if self.by_cell:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,11 @@ import pandas as pd
 import scvi
 from anndata import AnnData
 
+from lucidvi.data._columns import OF_CATEGORIES, named_columns
 from lucidvi.data._equality import readable
-from lucidvi.data._obs import column_of
+from lucidvi.data._remedies import column_of
 from lucidvi.errors import DataError, first_few
 
-#: Arguments that name columns of categories.
-ARGUMENTS = ("batch_key", "labels_key", "categorical_covariate_keys")
 #: Values that a file of a model, and an .h5ad file, hold as they are.
 STORED = (str, bytes, bool, int, float, np.bool_, np.integer, np.floating)
 #: Cells a category, on average, below which a column is taken for one of names of cells; and how
@@ -45,7 +44,7 @@ def check_categories(adata: AnnData, setup_args: Mapping[str, Any]) -> None:
     UserWarning
         If a column has nearly as many categories as there are cells.
     """
-    for argument, column in _columns(setup_args):
+    for argument, column in named_columns(setup_args, OF_CATEGORIES):
         values = readable(adata.obs[column])
         categories = values.cat.categories if hasattr(values, "cat") else values.unique()
         _check_stored(argument, values, categories)
@@ -60,13 +59,6 @@ def check_categories(adata: AnnData, setup_args: Mapping[str, Any]) -> None:
                 UserWarning,
                 stacklevel=scvi.settings.warnings_stacklevel,
             )
-
-
-def _columns(setup_args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for argument in ARGUMENTS:
-        names = setup_args.get(argument) or []
-        for name in [names] if isinstance(names, str) else names:
-            yield argument, name
 
 
 def _check_stored(argument: str, values: pd.Series, categories: Any) -> None:

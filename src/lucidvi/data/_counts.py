@@ -13,8 +13,9 @@ from scipy import sparse
 from lucidvi.data._collection import as_anndata
 from lucidvi.data._diagnosis import explain_no_matrix, explain_values
 from lucidvi.data._digest import CellDigests
+from lucidvi.data._layers import matrix_of
 from lucidvi.data._obs import check_layer
-from lucidvi.data._remedies import Reader, matrix_of, place_of, taken
+from lucidvi.data._remedies import Reader, place_of, taken
 from lucidvi.data._scan import scan
 from lucidvi.errors import DataError, first_few
 
@@ -89,7 +90,7 @@ def has_posteriors_only(adata: AnnData, layer: str | None = None) -> bool:
     if not all(key in adata.obsm for key in POSTERIOR_KEYS):
         return False
     check_layer(adata, layer)
-    matrix = adata.X if layer is None else adata.layers[layer]
+    matrix = matrix_of(adata, layer)
     if not sparse.issparse(matrix) or 0 in matrix.shape:
         return False
     values_are_valid, cells = scan(matrix, "adata.X", is_count_data=True)

@@ -12,7 +12,8 @@ from anndata import AnnData
 from scipy import sparse
 
 from lucidvi.data._blocks import Block, blocks
-from lucidvi.data._remedies import Reader, matrix_of, taken
+from lucidvi.data._layers import matrix_of
+from lucidvi.data._remedies import Reader, taken
 from lucidvi.data._sources import SAMPLE, sources
 from lucidvi.data._transforms import INTEGER_SHARE, Cause, likely_cause
 from lucidvi.errors import DataError
@@ -61,7 +62,7 @@ class Survey:
     def __init__(self, matrix: Any, place: str) -> None:
         self.not_finite, self.negative, self.fractional = (Fault(*matrix.shape) for _ in range(3))
         self.n_nonzero = 0
-        self.parts = [sparse.coo_matrix((SAMPLE, matrix.shape[1]))]
+        self.parts = [sparse.csr_matrix((SAMPLE, matrix.shape[1]))]
         with np.errstate(invalid="ignore"):
             for block in blocks(matrix, place):
                 self._add(block)
@@ -74,17 +75,13 @@ class Survey:
         self.negative.add(block, finite & (values < 0))
         self.fractional.add(block, finite & (np.rint(values) != values))
         if not block.by_cell or block.first_row < SAMPLE:
-            positions = np.flatnonzero(values)
-            cells, genes = block.locate(positions)
-            kept = cells < SAMPLE
-            entries = values[positions[kept]].astype(float), (cells[kept], genes[kept])
-            self.parts.append(sparse.coo_matrix(entries, self.parts[0].shape))
+            self.parts.append(block.in_first_cells(self.parts[0].shape))
 
     @property
     def sample(self) -> sparse.csr_matrix:
         """Values of the first cells, ``(n_cells, n_genes)``."""
         first = min(SAMPLE, len(self.fractional.cells))
-        return sparse.csr_matrix(sum(part.tocsr() for part in self.parts)[:first])
+        return sparse.csr_matrix(sum(self.parts)[:first])
 
     def cause(self) -> Cause:
         """Guess how the values that are finite came about."""

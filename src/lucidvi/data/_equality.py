@@ -62,8 +62,8 @@ def distinct_values(values: Any) -> tuple[NDArray[np.integer], list[Any]]:
         present = used >= 0
         renumbered = np.where(present, np.cumsum(present) - 1, -1)
         return renumbered[codes], _listed(values.dtype.categories.take(used[present]))
-    codes, found = pd.factorize(values)
-    return codes, _listed(found)
+    codes, distinct = pd.factorize(values)
+    return codes, _listed(distinct)
 
 
 def readable(values: Any) -> Any:

@@ -11,10 +11,7 @@ from scvi.data.fields import CategoricalJointObsField, CategoricalObsField
 
 from lucidvi._compat import make_column_categorical
 from lucidvi.data._equality import readable
-from lucidvi.data._matching import Column, check_distinct, matched_codes
-
-#: Arguments of ``setup_anndata``, by the key of the field that they make.
-ARGUMENTS = {"batch": "batch_key", "labels": "labels_key"}
+from lucidvi.data._matching import OF_FIELDS, Column, check_distinct, matched_codes
 
 
 class MatchedObsField(CategoricalObsField):
@@ -64,7 +61,7 @@ class MatchedObsField(CategoricalObsField):
 
     @property
     def _column(self) -> Column:
-        argument = ARGUMENTS.get(self.registry_key, f"{self.registry_key}_key")
+        argument = OF_FIELDS.get(self.registry_key, f"{self.registry_key}_key")
         return Column(self._original_attr_key, argument)
 
 

@@ -33,9 +33,11 @@ from lucidvi.data._collection import (
     is_collection,
     restoring,
 )
+from lucidvi.data._columns import COLUMN_LISTS, named_columns
 from lucidvi.data._counts import check_counts, has_posteriors_only
 from lucidvi.data._dataset import OrderedAnnTorchDataset
 from lucidvi.data._features import check_one_kind
+from lucidvi.data._layers import layer_names
 from lucidvi.data._matching import check_columns_of_query
 from lucidvi.data._missing_genes import genes_missing
 from lucidvi.data._obs import check_obs, check_unique_genes
@@ -244,13 +246,10 @@ class CheckedAnnDataManager(AnnDataManager):
             )
         read_tables(adata)
         setup_args = self.registry["setup_args"] or {}
-        joint = [
-            setup_args.get(f"{kind}_covariate_keys") for kind in ("categorical", "continuous")
-        ]
-        check_can_be_set_up(adata, setup_args.get("layer"), any(joint))
+        layer = setup_args.get("layer")
+        check_can_be_set_up(adata, layer, any(named_columns(setup_args, COLUMN_LISTS)))
         adata = as_anndata(adata)
         check_obs(adata, setup_args)
-        layer = setup_args.get("layer")
         if not is_bound:
             check_one_kind(adata)
             check_categories(adata, setup_args)
@@ -290,7 +289,7 @@ def unchanged_on_error(adata: AnnData) -> Iterator[None]:
             raise
         return
     obs, obsm, uns = adata.obs.copy(), dict(adata.obsm), copy.copy(adata.uns)
-    layers = {name: matrix for name, matrix in adata.layers.items() if name is not None}
+    layers = {name: adata.layers[name] for name in layer_names(adata)}
     matrix = None if adata.isbacked else adata.X
     try:
         yield

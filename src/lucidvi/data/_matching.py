@@ -21,9 +21,12 @@ from lucidvi.data._equality import (
     kind_of,
     plain_category,
 )
+from lucidvi.data._remedies import column_of
 from lucidvi.errors import DataError, MissingKeyError, first_few
 
 CONTINUOUS = "continuous_covariate_keys"
+#: Arguments that name one column of categories, by the key of the field that they make.
+OF_FIELDS = {"batch": "batch_key", "labels": "labels_key"}
 #: Most values that a line of code in a remedy lists.
 LISTED = 20
 NEW_BATCHES = (
@@ -50,7 +53,7 @@ class Column:
     @property
     def place(self) -> str:
         """Where it is, as code."""
-        return f'adata.obs["{self.key}"]'
+        return column_of(self.key)
 
     def __str__(self) -> str:
         return f"{self.place} ({self.argument})"
@@ -95,13 +98,13 @@ def matched_codes(
             remedy=f"leave them out, adata = adata[{column.place}.notna()].copy()",
         )
     categories = np.asarray(categories)
-    known = Categories(list(categories))
-    positions = _positions(distinct, known, column)
+    table = Categories(list(categories))
+    positions = _positions(distinct, table, column)
     strange = [value for value, at in zip(distinct, positions, strict=True) if at < 0]
     if strange:
-        _check_resembling(strange, known, column)
+        _check_resembling(strange, table, column)
         if not extend:
-            raise _unknown(strange, distinct, known, column)
+            raise _unknown(strange, distinct, table, column)
         categories = extended(categories, strange)
         positions = _positions(distinct, Categories(list(categories)), column)
     return positions[codes], categories
@@ -128,16 +131,16 @@ def category_codes(values: Any, categories: Any, argument: str) -> NDArray[np.in
     if scalar:
         values = [values[()] if isinstance(values, np.ndarray) else values]
     codes, distinct = distinct_values(values)
-    known = Categories(list(np.asarray(categories)))
+    table = Categories(list(np.asarray(categories)))
     if (codes < 0).any():
         raise DataError(
             f"`{argument}` has a value that is missing (NaN or None).",
-            remedy=f"It knows {_shown(known.values)}.",
+            remedy=f"It knows {_shown(table.values)}.",
         )
     positions = []
     for value in distinct:
         try:
-            positions.append(known.position(value))
+            positions.append(table.position(value))
         except AmbiguousError as error:
             raise DataError(
                 f"`{argument}` is {_shown([value])}, which equals each of the model's categories "
@@ -148,10 +151,10 @@ def category_codes(values: Any, categories: Any, argument: str) -> NDArray[np.in
     if strange:
         raise DataError(
             f"`{argument}` is {_shown(strange)}, which the model does not know.",
-            remedy=f"{_did_you_mean(strange[0], known, argument)}It knows {_shown(known.values)}.",
+            remedy=f"{_did_you_mean(strange[0], table, argument)}It knows {_shown(table.values)}.",
         )
-    found = np.array(positions, dtype=np.int64)[codes]
-    return found[0] if scalar else found
+    of_values = np.array(positions, dtype=np.int64)[codes]
+    return of_values[0] if scalar else of_values
 
 
 def check_distinct(values: pd.Series, column: Column) -> None:
@@ -226,7 +229,7 @@ def _typed(values: Iterable[Any]) -> set[tuple[type, Any]]:
 def _categorical_columns(registry: Mapping[str, Any]) -> Iterator[tuple[Column, Any]]:
     """Yield the columns of categories that a model was set up with, and the categories."""
     arguments, fields = registry["setup_args"] or {}, registry["field_registries"]
-    for argument, field in (("batch_key", "batch"), ("labels_key", "labels")):
+    for field, argument in OF_FIELDS.items():
         if arguments.get(argument) is not None:
             state = fields.get(field, {}).get("state_registry", {})
             yield Column(arguments[argument], argument), state.get("categorical_mapping")
@@ -235,12 +238,12 @@ def _categorical_columns(registry: Mapping[str, Any]) -> Iterator[tuple[Column, 
         yield Column(key, "categorical_covariate_keys"), covariates.get("mappings", {}).get(key)
 
 
-def _positions(distinct: list[Any], known: Categories, column: Column) -> NDArray[np.integer]:
+def _positions(distinct: list[Any], table: Categories, column: Column) -> NDArray[np.integer]:
     """Return the position of each value, -1 for one that equals no category."""
-    found: list[int] = []
+    positions: list[int] = []
     for value in distinct:
         try:
-            found.append(known.position(value))
+            positions.append(table.position(value))
         except AmbiguousError as error:
             raise DataError(
                 f"{column} holds {_shown([value])}, which equals each of the model's categories "
@@ -249,24 +252,24 @@ def _positions(distinct: list[Any], known: Categories, column: Column) -> NDArra
                 + column.renamed({str(value): category_text(error.categories[0])}),
             ) from error
     texts: dict[int, str] = {}
-    for value, at in zip(distinct, found, strict=True):
+    for value, at in zip(distinct, positions, strict=True):
         text = plain_category(value)
         if at >= 0 and isinstance(text, str) and texts.setdefault(at, text) != text:
             raise DataError(
                 f"{column} holds {_shown([texts[at], text])}, both of which equal the model's "
-                f"{_shown([known.values[at]])}.",
+                f"{_shown([table.values[at]])}.",
                 remedy=f"if they are the same, {column.renamed({text: texts[at]})}; else give one "
                 "of them another name.",
             )
-    return np.array(found, dtype=np.int64)
+    return np.array(positions, dtype=np.int64)
 
 
-def _check_resembling(strange: list[Any], known: Categories, column: Column) -> None:
+def _check_resembling(strange: list[Any], table: Categories, column: Column) -> None:
     """Raise for values that are spelled otherwise than categories that they may be meant for."""
-    pairs = [(value, alike[0]) for value in strange if (alike := known.resembling(value))]
+    pairs = [(value, alike[0]) for value in strange if (alike := table.resembling(value))]
     if not pairs:
         return
-    values, meant = zip(*((value, known.values[at]) for value, at in pairs), strict=True)
+    values, meant = zip(*((value, table.values[at]) for value, at in pairs), strict=True)
     texts = [str(plain_category(value)) for value in values]
     same = dict(zip(texts, map(category_text, meant), strict=True))
     raise DataError(
@@ -278,10 +281,10 @@ def _check_resembling(strange: list[Any], known: Categories, column: Column) -> 
 
 
 def _unknown(
-    strange: list[Any], distinct: list[Any], known: Categories, column: Column
+    strange: list[Any], distinct: list[Any], table: Categories, column: Column
 ) -> DataError:
     what = "a category" if len(strange) == 1 else "categories"
-    kept = [plain_category(value) for value in distinct if known.position(value) >= 0]
+    kept = [plain_category(value) for value in distinct if table.position(value) >= 0]
     remedy = f"give the cells categories that the model knows, {column.place} = ..."
     if kept and len(kept) <= LISTED:
         remedy = f"leave these cells out, adata = adata[{column.place}.isin({kept!r})].copy()"
@@ -289,14 +292,14 @@ def _unknown(
         remedy += NEW_BATCHES
     return DataError(
         f"{column} holds {_shown(strange)}, {what} not found in source registry: the model knows "
-        f"{_shown(known.values)}.",
-        remedy=_did_you_mean(strange[0], known) + remedy,
+        f"{_shown(table.values)}.",
+        remedy=_did_you_mean(strange[0], table) + remedy,
     )
 
 
-def _did_you_mean(value: Any, known: Categories, argument: str | None = None) -> str:
+def _did_you_mean(value: Any, table: Categories, argument: str | None = None) -> str:
     """Return the categories spelled most like a value, as code where an argument is meant."""
-    by_text = {category_text(category): category for category in known.values}
+    by_text = {category_text(category): category for category in table.values}
     close = nearest(category_text(value), list(by_text))
     code = [repr(plain_category(by_text[text])) for text in close]
     if argument is not None:
@@ -314,7 +317,7 @@ def _missing(obs: Any, column: Column, categories: Any) -> MissingKeyError:
         )
     close = nearest(column.key, list(obs.columns))
     if close:
-        remedy = f'adata.obs["{column.key}"] = adata.obs["{close[0]}"]'
+        remedy = f"{column.place} = {column_of(close[0])}"
     return MissingKeyError(
         f"adata.obs has no column {column.key!r}, which the model was set up with "
         f"({column.argument}={column.key!r}). It has: {first_few(obs.columns) or 'none'}.",
@@ -322,9 +325,9 @@ def _missing(obs: Any, column: Column, categories: Any) -> MissingKeyError:
     )
 
 
-def _equals_any(value: Any, known: Categories) -> bool:
+def _equals_any(value: Any, table: Categories) -> bool:
     try:
-        return known.position(value) >= 0
+        return table.position(value) >= 0
     except AmbiguousError:
         return True
 

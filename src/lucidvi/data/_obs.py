@@ -10,13 +10,11 @@ import pandas as pd
 from anndata import AnnData
 
 from lucidvi.checks import SHORT_LIST, nearest
-from lucidvi.data._raw import is_raw
-from lucidvi.data._remedies import Reader, quoted, taken
+from lucidvi.data._columns import COLUMN_LISTS, ONE_COLUMN
+from lucidvi.data._layers import is_raw, layer_names
+from lucidvi.data._remedies import Reader, column_of, quoted, taken
 from lucidvi.data._scan import holds_counts
 from lucidvi.errors import DataError, MissingKeyError, first_few
-
-ONE_COLUMN = ("batch_key", "labels_key", "size_factor_key")
-COLUMN_LISTS = ("categorical_covariate_keys", "continuous_covariate_keys")
 
 
 def check_obs(adata: AnnData, setup_args: Mapping[str, Any]) -> None:
@@ -62,10 +60,9 @@ def check_layer(adata: AnnData, layer: str | None, reader: Reader | None = None)
     """
     if layer is None:
         return
-    names = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
     if is_raw(adata, layer):
         raise _raw_is_no_layer(adata, reader or Reader())
-    _check_exists(layer, names, "layer", "layer in adata.layers")
+    _check_exists(layer, layer_names(adata), "layer", "layer in adata.layers")
 
 
 def _raw_is_no_layer(adata: AnnData, reader: Reader) -> MissingKeyError:
@@ -139,11 +136,6 @@ def _check_exists(key: str, existing: Iterable[Any], argument: str, kind: str) -
         remedy = " or ".join(f'{argument}="{name}"' for name in close) + "?"
         remedy = f"did you mean {remedy}"
     raise MissingKeyError(problem, remedy=remedy)
-
-
-def column_of(column: str) -> str:
-    """Return the code by which a column of the cells is reached."""
-    return f"adata.obs[{quoted(column)}]"
 
 
 def _check_categories(adata: AnnData, argument: str, column: str) -> None:

@@ -10,6 +10,8 @@ from anndata import AnnData
 from scipy import sparse
 
 from lucidvi.data._collection import collection_in_memory, is_collection
+from lucidvi.data._layers import layer_names
+from lucidvi.data._remedies import place_of
 from lucidvi.data._stored import NUMBERS, StoredCounts, is_dask, is_readable
 from lucidvi.errors import DataError
 
@@ -131,7 +133,7 @@ def check_can_be_written(adata: AnnData) -> None:
         The cells.
     """
     matrices = {"adata.X": adata.X}
-    matrices |= {f"adata.layers[{name!r}]": matrix for name, matrix in _layers(adata)}
+    matrices |= {place_of(name): matrix for name, matrix in _layers(adata)}
     for place, matrix in matrices.items():
         if sparse.issparse(matrix) and not is_readable(matrix):
             raise DataError(
@@ -147,9 +149,8 @@ def _source(adata: AnnData) -> AnnData:
 
 
 def _layers(adata: AnnData) -> Iterator[tuple[str, Any]]:
-    for name, matrix in adata.layers.items():
-        if name is not None:  # anndata 0.13 lists X as None
-            yield name, matrix
+    for name in layer_names(adata):
+        yield name, adata.layers[name]
 
 
 def _obsm(adata: AnnData) -> dict[str, Any]:

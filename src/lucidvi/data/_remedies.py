@@ -9,16 +9,8 @@ from typing import Any
 
 from anndata import AnnData
 
-#: Arguments of ``setup_anndata`` that a remedy repeats, in the order of its signature.
-ARGUMENTS = (
-    "layer",
-    "batch_key",
-    "labels_key",
-    "size_factor_key",
-    "categorical_covariate_keys",
-    "continuous_covariate_keys",
-    "is_count_data",
-)
+from lucidvi.data._columns import ARGUMENTS
+
 #: Names for a layer that a remedy makes.
 NEW_LAYERS = ("counts", "raw_counts", "counts_from_raw")
 
@@ -37,9 +29,9 @@ def place_of(layer: str | None) -> str:
     return "adata.X" if layer is None else f"adata.layers[{quoted(layer)}]"
 
 
-def matrix_of(adata: AnnData, layer: str | None) -> Any:
-    """Return the matrix of a layer; None is ``X``."""
-    return adata.X if layer is None else adata.layers[layer]
+def column_of(column: str) -> str:
+    """Return the code by which a column of the cells is reached."""
+    return f"adata.obs[{quoted(column)}]"
 
 
 def call(function: str, arguments: Mapping[str, Any]) -> str:
@@ -76,10 +68,7 @@ class Reader:
     def setup(self, **changes: Any) -> str:
         """Return a call of ``setup_anndata`` with the same arguments, but for some."""
         arguments = {name: self.setup_args.get(name) for name in ARGUMENTS} | changes
-        text = [
-            f"{name}={quoted(value)}" for name, value in arguments.items() if value is not None
-        ]
-        return f"SCVI.setup_anndata({', '.join(['adata', *text])})"
+        return call("SCVI.setup_anndata", arguments)
 
     def reads_raw(self, adata: AnnData) -> str:
         """Return the code after which the counts of ``adata.raw`` are read."""
@@ -99,7 +88,7 @@ class Reader:
         if adata.isbacked or not is_unique:
             columns = "adata.raw.X[:, adata.raw.var_names.get_indexer_for(adata.var_names)]"
         if self.is_bound:
-            return f"{in_memory(adata, self.layer)}{place_of(self.layer)} = {columns}"
+            return f"{loading(adata, self.layer)}{place_of(self.layer)} = {columns}"
         name = next(name for name in (*NEW_LAYERS, "counts_") if name not in adata.layers)
         return f"{place_of(name)} = {columns}; {self.setup(layer=name)}"
 
@@ -107,10 +96,10 @@ class Reader:
         """Return the code that rounds the values that are read, less an offset."""
         place = place_of(self.layer)
         values = place if not offset else f"{place} - {offset:.6g}"
-        return f"{in_memory(adata, self.layer)}{place} = np.rint({values})"
+        return f"{loading(adata, self.layer)}{place} = np.rint({values})"
 
 
-def in_memory(adata: AnnData, layer: str | None = None) -> str:
+def loading(adata: AnnData, layer: str | None = None) -> str:
     """Return code that comes first where a file's matrix could not be replaced."""
     return "adata = adata.to_memory(); " if adata.isbacked and layer is None else ""
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy import sparse
 
-from lucidvi._compat import ArrayFakerSparse
+from lucidvi.data._columns import named_columns
 from lucidvi.data._counts import check_counts
 from lucidvi.data._digest import digests_of_rows, digests_of_values
 from lucidvi.data._equality import category_text, readable
-from lucidvi.data._remedies import Reader, matrix_of, place_of
+from lucidvi.data._layers import layer_names, matrix_of
+from lucidvi.data._remedies import Reader, column_of, place_of
+from lucidvi.data._stored import is_in_memory
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ KEEP_COUNTS = (
     'load the counts again; before you normalise, keep them: adata.layers["counts"] = '
     'adata.X.copy(); SCVI.setup_anndata(adata, layer="counts")'
 )
-ONE_COLUMN = ("batch_key", "labels_key", "size_factor_key")
-COLUMN_LISTS = ("categorical_covariate_keys", "continuous_covariate_keys")
 
 
 @dataclass(frozen=True)
@@ -193,33 +192,17 @@ class Snapshot:
         changed = _differ(before, now, np.arange(self.shape[0]))
         first = int(changed[0])
         raise DataError(
-            f'adata.obs["{name}"] has changed since it was set up: {changed.size:,} of '
+            f"{column_of(name)} has changed since it was set up: {changed.size:,} of "
             f"{self.shape[0]:,} cells have another value, the first is "
             f"{adata.obs_names[first]!s}, which was {before[first]!s} and is {now[first]!s}.",
             remedy=f"put the column back, or {self._again}",
         )
 
 
-def is_in_memory(matrix: Any) -> bool:
-    """Whether the values of a matrix can be read without a file or a computation."""
-    is_array = isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
-    return is_array and not isinstance(matrix, ArrayFakerSparse)
-
-
-def named_columns(setup_args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each argument of ``setup_anndata`` that names columns of ``obs``, and a column."""
-    for argument in ONE_COLUMN:
-        if setup_args.get(argument) is not None:
-            yield argument, setup_args[argument]
-    for argument in COLUMN_LISTS:
-        yield from ((argument, name) for name in setup_args.get(argument) or [])
-
-
 def _matrices(adata: AnnData) -> Iterator[tuple[str | None, str, Any]]:
     yield None, "adata.X", adata.X
-    for name in adata.layers:
-        if name is not None:
-            yield name, f"adata.layers[{name!r}]", adata.layers[name]
+    for name in layer_names(adata):
+        yield name, place_of(name), adata.layers[name]
     raw = adata.raw
     if raw is not None and raw.var_names.is_unique and adata.var_names.isin(raw.var_names).all():
         yield "raw", "adata.raw[:, adata.var_names].X", raw[:, adata.var_names].X

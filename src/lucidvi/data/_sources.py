@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from anndata import AnnData
 from scipy import sparse
 
 from lucidvi.data._blocks import blocks
-from lucidvi.data._remedies import Reader, matrix_of, place_of
+from lucidvi.data._layers import layer_names, matrix_of
+from lucidvi.data._remedies import Reader, place_of
 from lucidvi.data._scan import holds_counts
 from lucidvi.data._transforms import Cause
 
@@ -24,6 +25,7 @@ COVERED = 0.9
 IN_CELL, OF_GENE = 0.9, 0.4
 #: Share of the largest total that another matrix of counts has at least.
 SHARE = 0.5
+PART = "it holds a part of them"
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,10 @@ def sources(
     """
     every = list(_integers(adata, reader))
     others = [] if values is None else list(_sparse_values(adata, reader.layer))
-    every = [_judged(source, values, cause, others) for source in every]
+    every = [replace(s, why_not=_why_not(s.cells, values, cause, others)) for s in every]
     largest = max((source.cells.sum() for source in every if not source.why_not), default=0)
     every = [
-        Source(s.place, s.code, s.cells, "it holds a part of them")
-        if not s.why_not and s.cells.sum() < SHARE * largest
-        else s
+        replace(s, why_not=PART) if not s.why_not and s.cells.sum() < SHARE * largest else s
         for s in every
     ]
     return [s for s in every if not s.why_not], [s for s in every if s.why_not]
@@ -87,16 +87,12 @@ def first_cells(matrix: Any, place: str, n_cells: int = SAMPLE) -> sparse.csr_ma
     for block in blocks(matrix, place):
         if block.by_cell and block.first_row >= n_cells:
             break
-        positions = np.flatnonzero(block.values)
-        cells, genes = block.locate(positions)
-        kept = cells < n_cells
-        entries = block.values[positions[kept]].astype(float), (cells[kept], genes[kept])
-        total = total + sparse.coo_matrix(entries, total.shape).tocsr()
+        total = total + block.in_first_cells(total.shape)
     return total
 
 
 def _integers(adata: AnnData, reader: Reader) -> Iterator[Source]:
-    for name in [None, *(key for key in adata.layers if key is not None)]:
+    for name in (None, *layer_names(adata)):
         if name != reader.layer and holds_counts(matrix_of(adata, name)):
             place = place_of(name)
             cells = first_cells(matrix_of(adata, name), place)
@@ -114,7 +110,7 @@ def _integers(adata: AnnData, reader: Reader) -> Iterator[Source]:
 
 def _sparse_values(adata: AnnData, layer: str | None) -> Iterator[sparse.csr_matrix]:
     """Yield the first cells of the other matrices that are no counts and have zeros."""
-    for name in [None, *(key for key in adata.layers if key is not None)]:
+    for name in (None, *layer_names(adata)):
         matrix = matrix_of(adata, name)
         if name == layer or matrix is None or holds_counts(matrix):
             continue
@@ -124,16 +120,6 @@ def _sparse_values(adata: AnnData, layer: str | None) -> Iterator[sparse.csr_mat
             continue
         if cells.nnz and not _is_dense(cells):
             yield cells
-
-
-def _judged(
-    source: Source,
-    values: sparse.csr_matrix | None,
-    cause: Cause | None,
-    others: list[sparse.csr_matrix],
-) -> Source:
-    why_not = _why_not(source.cells, values, cause, others)
-    return Source(source.place, source.code, source.cells, why_not)
 
 
 def _why_not(
@@ -152,18 +138,15 @@ def _why_not(
         return ""
     if _is_dense(values):
         is_like = _correlation_of_genes(values, counts) >= OF_GENE
-        return "" if is_like or all(_covers(counts, x) for x in others) else _PART
+        return "" if is_like or all(_covers(counts, x) for x in others) else PART
     if not _covers(counts, values):
-        return _PART
+        return PART
     if cause is not None and cause.undo is not None and values.data.min() >= 0:
         undone = values.copy()
         undone.data = cause.undo(undone.data)
         if _correlation_in_cells(undone, counts) < IN_CELL:
             return "it is not what the values were made of"
     return ""
-
-
-_PART = "it holds a part of them"
 
 
 def _is_dense(cells: sparse.csr_matrix) -> bool:
@@ -183,21 +166,20 @@ def _covers(counts: sparse.csr_matrix, values: sparse.csr_matrix) -> bool:
 
 def _correlation_in_cells(values: sparse.csr_matrix, counts: sparse.csr_matrix) -> float:
     """Return the median over cells of the correlation between values and counts."""
-    found = []
+    correlations = []
     for x, y in zip(values, counts, strict=True):
         where = x.indices
         a, b = x.data, np.asarray(y[:, where].todense()).ravel()
         if len(where) >= 5 and a.std() > 0 and b.std() > 0:
-            found.append(np.corrcoef(a, b)[0, 1])
-    return float(np.median(found)) if found else 1.0
+            correlations.append(np.corrcoef(a, b)[0, 1])
+    return float(np.median(correlations)) if correlations else 1.0
 
 
 def _correlation_of_genes(values: sparse.csr_matrix, counts: sparse.csr_matrix) -> float:
     """Return the mean over genes of the correlation between values and log counts."""
-    x = values.toarray()
-    y = np.log1p(counts.toarray())
-    x = x[:, np.isfinite(x).all(axis=0)] if not np.isfinite(x).all() else x
-    y = y if x.shape == y.shape else y[:, np.isfinite(values.toarray()).all(axis=0)]
+    x, y = values.toarray(), np.log1p(counts.toarray())
+    finite = np.isfinite(x).all(axis=0)
+    x, y = x[:, finite], y[:, finite]
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     scale = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
     varies = scale > 1e-9

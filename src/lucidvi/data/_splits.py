@@ -39,18 +39,18 @@ def splits(external_indexing: Any, names: pd.Index) -> list[NDArray[np.integer]]
         If it is no such list, no cell is trained on, a cell is twice in a set or in two of them,
         or three sets leave cells out.
     """
-    given = _sets(external_indexing)
-    chosen = [_positions(cells, i, names) for i, cells in enumerate(given)]
-    if len(chosen[0]) == 0:
+    sets = _sets(external_indexing)
+    positions = [_positions(cells, i, names) for i, cells in enumerate(sets)]
+    if len(positions[0]) == 0:
         raise DataError(
             "`external_indexing[0]`, the training set, is empty.",
             remedy=f"give at least one cell to train on: {EXAMPLE}",
         )
-    _check_apart(chosen, names)
-    rest = np.setdiff1d(np.arange(len(names)), np.concatenate(chosen))
-    empty = [i for i, cells in enumerate(chosen) if len(cells) == 0]
+    _check_apart(positions, names)
+    rest = np.setdiff1d(np.arange(len(names)), np.concatenate(positions))
+    empty = [i for i, cells in enumerate(positions) if len(cells) == 0]
     if empty:
-        chosen[empty[0]] = rest
+        positions[empty[0]] = rest
     elif len(rest):
         raise DataError(
             f"`external_indexing` leaves out {len(rest):,} of {len(names):,} cells, the first of "
@@ -58,7 +58,7 @@ def splits(external_indexing: Any, names: pd.Index) -> list[NDArray[np.integer]]
             remedy="add them to one of the three sets, or leave the last set out of the list: it "
             "then gets all other cells.",
         )
-    return chosen
+    return positions
 
 
 def check_sizes(train_size: Any, validation_size: Any) -> None:
@@ -134,10 +134,10 @@ def _positions(cells: Any, i: int, names: pd.Index) -> NDArray[np.integer]:
     return positions
 
 
-def _check_apart(chosen: list[NDArray[np.integer]], names: pd.Index) -> None:
+def _check_apart(positions: list[NDArray[np.integer]], names: pd.Index) -> None:
     for i in range(3):
         for j in range(i + 1, 3):
-            both = np.intersect1d(chosen[i], chosen[j])
+            both = np.intersect1d(positions[i], positions[j])
             if len(both):
                 raise DataError(
                     f"`external_indexing` has {len(both):,} cells both in the {SETS[i]} and in "

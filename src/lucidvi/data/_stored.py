@@ -12,6 +12,7 @@ import numpy as np
 from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
+from lucidvi._compat import ArrayFakerSparse
 from lucidvi.data._collection import CollectionLayer
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ def is_stored(matrix: Any) -> bool:
     """Return whether a matrix is in a file, a dask array or a collection's: it has to be read."""
     on_disk = isinstance(matrix, CSRDataset | CSCDataset | h5py.Dataset | CollectionLayer)
     return on_disk or is_dask(matrix) or is_zarr(matrix)
+
+
+def is_in_memory(matrix: Any) -> bool:
+    """Return whether a matrix can be read as it is: it is there, and not stored."""
+    is_array = isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
+    return is_array and not isinstance(matrix, ArrayFakerSparse)
 
 
 def is_sparse(matrix: Any) -> bool:

@@ -139,23 +139,23 @@ def places(model: Any) -> dict[str, tuple[set[str] | None, str]]:
 
 
 def remedies(
-    given: Mapping[str, Any], here: set[str], others: list[tuple[set[str] | None, str]]
+    arguments: Mapping[str, Any], here: set[str], others: list[tuple[set[str] | None, str]]
 ) -> dict[str, str]:
     """Remedies for names that are meant for another place, or go by another name."""
-    found = {}
-    for name, value in given.items():
+    texts = {}
+    for name, value in arguments.items():
         canonical = SYNONYMS.get(name, name)
         if canonical in here:
-            found[name] = f"did you mean {canonical!r}?"
+            texts[name] = f"did you mean {canonical!r}?"
             continue
         for names, code in others:
             if canonical in (names or ()):
-                found[name] = code.format(canonical, shown(value))
+                texts[name] = code.format(canonical, shown(value))
                 break
         else:
             if name in OTHER_WAYS:
-                found[name] = OTHER_WAYS[name]
-    return found
+                texts[name] = OTHER_WAYS[name]
+    return texts
 
 
 def shown(value: Any) -> str:
@@ -191,23 +191,23 @@ def check_training(
         (keywords_of(model._module_cls), f"{name}(adata, {{0}}={{1}})"),
         (keywords(type(model).setup_anndata), f"{name}.setup_anndata(adata, {{0}}={{1}})"),
     ]
-    given = (trainer_kwargs, plan_kwargs, datasplitter_kwargs)
-    for (place, (here, _)), arguments in zip(table.items(), given, strict=True):
+    of_places = (trainer_kwargs, plan_kwargs, datasplitter_kwargs)
+    for (place, (here, _)), arguments in zip(table.items(), of_places, strict=True):
         if here is not None:
             others = [entry for other, entry in table.items() if other != place]
             others += elsewhere
             check_arguments(place, arguments, here, remedies(arguments, here, others))
 
 
-def check_constructor(model: Any, given: dict[str, Any], setup: Callable[..., Any]) -> None:
+def check_constructor(model: Any, arguments: dict[str, Any], setup: Callable[..., Any]) -> None:
     """Raise for arguments that neither a model nor its module takes.
 
     Parameters
     ----------
     model
         The model, of which nothing but its classes is there yet.
-    given
-        Arguments by name.
+    arguments
+        Those that the signature does not name, by name.
     setup
         ``setup_anndata``, whose arguments are often meant for the model and vice versa.
 
@@ -222,20 +222,20 @@ def check_constructor(model: Any, given: dict[str, Any], setup: Callable[..., An
         here = (of_module - set(FROM_THE_DATA)) | keywords(type(model).__init__)
         of_setup = (keywords(setup), f"{name}.setup_anndata(adata, {{0}}={{1}})")
         others = [of_setup, *places(model).values()]
-        elsewhere = remedies(given, here, others)
-        for argument in set(given) & set(FROM_THE_DATA):
+        elsewhere = remedies(arguments, here, others)
+        for argument in set(arguments) & set(FROM_THE_DATA):
             elsewhere[argument] = "leave it out: it follows from the data."
-        check_arguments(f"{name}()", given, here, elsewhere)
+        check_arguments(f"{name}()", arguments, here, elsewhere)
     layers = keywords_of(scvi.nn.FCLayers) or set()
-    as_mapping("prior_kwargs", given.get("prior_kwargs"))
-    posterior = given.get("posterior", "diagonal")
+    as_mapping("prior_kwargs", arguments.get("prior_kwargs"))
+    posterior = arguments.get("posterior", "diagonal")
     networks = {"extra_encoder_kwargs": Encoder, "extra_decoder_kwargs": Decoder}
     if posterior in POSTERIORS:
         networks["posterior_kwargs"] = POSTERIORS[posterior]
     for argument, network in networks.items():
         names = (keywords_of(network) or set()) | layers
         names = names - {"n_in", "n_out", "n_input", "n_output"}
-        check_arguments(f"`{argument}`", as_mapping(argument, given.get(argument)), names)
+        check_arguments(f"`{argument}`", as_mapping(argument, arguments.get(argument)), names)
 
 
 def as_mapping(name: str, value: Any) -> dict[str, Any]:

@@ -114,8 +114,8 @@ class DataMixin(BaseModelClass):
         if adata is not None:
             check_is_anndata(adata, "model.adata = ")
         complete(adata)
-        known = adata is None or self.adata is None
-        aligned = adata if known else align_genes(adata, self.get_var_names())
+        is_first = adata is None or self.adata is None
+        aligned = adata if is_first else align_genes(adata, self.get_var_names())
         BaseMinifiedModeModelClass.adata.fset(self, aligned)
         module = getattr(self, "module", None)
         if module is not None:

@@ -15,10 +15,11 @@ from scvi.model.base import BaseModelClass, RNASeqMixin, VAEMixin
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.checks import did_you_mean
+from lucidvi.data import plain_category
 from lucidvi.errors import DataError, MissingKeyError, UnknownModeError, first_few
 from lucidvi.model._expression import bound
 from lucidvi.model._queries import query
-from lucidvi.model._requests import cells_of, equal, listed, meant, plain, user_columns
+from lucidvi.model._requests import as_code, cells_of, equal, spelled_like, user_columns
 
 MODES = ("vanilla", "change")
 #: Columns that scvi-tools writes into ``obs``: groups for as long as it runs, and a cache of
@@ -85,16 +86,16 @@ class DifferentialMixin(BaseModelClass):
             See :meth:`scvi.model.base.VAEMixin.differential_abundance`.
         """
         arguments = bound(VAEMixin.differential_abundance, self, args, kwargs)
-        asked = {name: data for name, data in arguments.items() if isinstance(data, AnnData)}
-        for data in asked.values() or [getattr(self, "adata", None)]:
+        tables = {name: data for name, data in arguments.items() if isinstance(data, AnnData)}
+        for data in tables.values() or [getattr(self, "adata", None)]:
             if data is not None:
                 _check_samples(data, arguments.get("sample_key"))
-        aligned = {name: self._validate_anndata(data) for name, data in asked.items()}
+        aligned = {name: self._validate_anndata(data) for name, data in tables.items()}
         with warnings.catch_warnings():
             # From 1.5 on scvi-tools warns of arguments that it gives to itself.
             warnings.filterwarnings("ignore", message="Using .* after custom Dataloader")
             result = super().differential_abundance(**arguments | aligned)
-        for name, data in asked.items():
+        for name, data in tables.items():
             copy = aligned[name]
             if copy is not data and "da_log_probs" in copy.obsm:
                 data.obsm["da_log_probs"] = copy.obsm["da_log_probs"]
@@ -182,8 +183,8 @@ def _resolve_groups(arguments: dict[str, Any], adata: AnnData) -> None:
         arguments["group2"] = None if group2 is None else str(arguments["group2"])
     elif group2 is None and len(chosen) == 1 and len(values) == 1 and not column.isna().any():
         raise DataError(
-            f'All cells have {plain(chosen[0])!r} in adata.obs["{key}"], so that none is left to '
-            "compare them with.",
+            f'All cells have {plain_category(chosen[0])!r} in adata.obs["{key}"], so that none is '
+            "left to compare them with.",
             remedy="name a column of two groups or more, `groupby=...`.",
         )
 
@@ -194,13 +195,13 @@ def _second_group(group2: Any, chosen: list[Any], values: list[Any], key: str) -
     if len(names) != 1:
         raise DataError(
             f"`group2` names {len(names)} groups, {first_few(names)}, and has to be one.",
-            remedy=f'idx1=adata.obs["{key}"].isin({[plain(v) for v in chosen]!r}), '
-            f'idx2=adata.obs["{key}"].isin({[plain(v) for v in names]!r})',
+            remedy=f'idx1=adata.obs["{key}"].isin({[plain_category(v) for v in chosen]!r}), '
+            f'idx2=adata.obs["{key}"].isin({[plain_category(v) for v in names]!r})',
         )
     value = one_of(names[0], values, "group2", key)
     if any(equal(value, other) for other in chosen):
         raise DataError(
-            f"`group1` and `group2` are both {plain(value)!r}.",
+            f"`group1` and `group2` are both {plain_category(value)!r}.",
             remedy="group2=None, for all other cells, or another group.",
         )
     return value
@@ -212,9 +213,10 @@ def one_of(name: Any, values: list[Any], argument: str, key: str) -> Any:
     if matches:
         return matches[0]
     raise DataError(
-        f'`{argument}` is {plain(name)!r}, which no cell has in adata.obs["{key}"]. There are '
-        f"{listed(values)}.",
-        remedy=meant(name, values, argument) or f"{argument}={plain(values[0])!r}, or another.",
+        f'`{argument}` is {plain_category(name)!r}, which no cell has in adata.obs["{key}"]. '
+        f"There are {as_code(values)}.",
+        remedy=spelled_like(name, values, argument)
+        or f"{argument}={plain_category(values[0])!r}, or another.",
     )
 
 

@@ -173,15 +173,15 @@ class SafeFilesMixin:
         """
         if adata is not None and adata is not False:
             check_is_anndata(adata, f"{cls.__name__}.load({str(dir_path)!r}, adata=")
-        found = read_model(dir_path, prefix, backup_url, "cpu", trust, lenient=True)
-        registry = found[0].get("registry_", {})
+        saved = read_model(dir_path, prefix, backup_url, "cpu", trust, lenient=True)
+        registry = saved[0].get("registry_", {})
         if isinstance(adata, AnnData):
-            adata = align_genes(adata, found[1])
+            adata = align_genes(adata, saved[1])
 
-        def given(_: str, load_adata: bool, **__: Any) -> tuple[Any, ...]:
-            return *found, read_adata(dir_path, prefix, *found[:2]) if load_adata else None
+        def read(_: str, load_adata: bool, **__: Any) -> tuple[Any, ...]:
+            return *saved, read_adata(dir_path, prefix, *saved[:2]) if load_adata else None
 
-        load = reading_by(super().load.__func__, given)  # type: ignore[misc]
+        load = reading_by(super().load.__func__, read)  # type: ignore[misc]
         with errors_of_query(adata, lambda: registry):
             return load(
                 cls,

@@ -56,7 +56,7 @@ class MinifiedMixin(BaseMinifiedModeModelClass):
             if has_to_be_read(self.adata):  # of cells in a file, scvi-tools makes no copy
                 self.adata: Any = copy_in_memory(self.adata)
         column = self._OBSERVED_LIB_SIZE_KEY
-        without_counts = _holds_posteriors_only(self)
+        without_counts = _holds_posteriors_only(self.adata_manager)
         library = self.adata.obs.get(column)
         if without_counts and minified_data_type != ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
             raise DataError(
@@ -80,7 +80,7 @@ class MinifiedMixin(BaseMinifiedModeModelClass):
     def _make_data_loader(self, adata: AnnData, *args: Any, **kwargs: Any) -> Any:
         """Load cells, which must have counts or be minified."""
         manager = self.get_anndata_manager(adata)
-        if getattr(manager, "without_counts", False) and self.minified_data_type is None:
+        if _holds_posteriors_only(manager) and self.minified_data_type is None:
             raise DataError(
                 "adata has no counts, only posteriors of its cells.",
                 remedy='call model.minify_adata(use_latent_qzm_key="...", '
@@ -90,5 +90,5 @@ class MinifiedMixin(BaseMinifiedModeModelClass):
         return super()._make_data_loader(adata, *args, **kwargs)
 
 
-def _holds_posteriors_only(model: Any) -> bool:
-    return bool(getattr(model.adata_manager, "without_counts", False))
+def _holds_posteriors_only(manager: Any) -> bool:
+    return bool(getattr(manager, "without_counts", False))

@@ -77,14 +77,14 @@ class RefinedPosterior:
     def concatenate(cls, parts: Sequence[RefinedPosterior]) -> RefinedPosterior:
         """Return the posteriors of all cells of several, in their order."""
         sources = {part.source for part in parts}
-        found: dict[str, Any] = {
+        together: dict[str, Any] = {
             "slots": parts[0].slots,
             "source": sources.pop() if len(sources) == 1 else None,
         }
-        for name in (field.name for field in fields(cls) if field.name not in found):
+        for name in (field.name for field in fields(cls) if field.name not in together):
             arrays = [getattr(part, name) for part in parts]
-            found[name] = None if any(a is None for a in arrays) else np.concatenate(arrays)
-        return cls(**found)
+            together[name] = None if any(a is None for a in arrays) else np.concatenate(arrays)
+        return cls(**together)
 
     def to_adata(self, adata: AnnData) -> AnnData:
         """Return the refined cells with their posterior where scvi-tools stores one.

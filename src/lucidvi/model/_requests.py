@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lucidvi.checks import SHORT_LIST, cell_positions, name_positions, nearest
+from lucidvi.data import plain_category
 from lucidvi.errors import DataError, MissingKeyError, UnknownGeneError, first_few
 
 
@@ -33,8 +34,8 @@ def gene_positions(gene_list: Any, names: pd.Index) -> NDArray[np.integer]:
     try:
         return name_positions(gene_list, names, "gene_list")
     except MissingKeyError as error:
-        asked = [gene_list] if isinstance(gene_list, str) else gene_list
-        none = not pd.Index(asked).astype(str).isin(names.astype(str)).any()
+        genes = [gene_list] if isinstance(gene_list, str) else gene_list
+        none = not pd.Index(genes).astype(str).isin(names.astype(str)).any()
         problem = "None of the provided genes is the model's. " if none else ""
         raise UnknownGeneError(problem + error.problem, remedy=error.remedy) from None
 
@@ -72,13 +73,13 @@ def _one_batch(name: Any, categories: Sequence[Any], argument: str) -> Any:
     if name is None or matches:
         return matches[0] if matches else None
     raise DataError(
-        f'`{argument}` is {plain(name)!r}: "{name}" not a valid batch category. The model has '
-        f"{listed(categories)}.",
-        remedy=meant(name, categories, argument) or f"{argument}=None, or one of these.",
+        f'`{argument}` is {plain_category(name)!r}: "{name}" not a valid batch category. The model has '
+        f"{as_code(categories)}.",
+        remedy=spelled_like(name, categories, argument) or f"{argument}=None, or one of these.",
     )
 
 
-def meant(name: Any, values: Sequence[Any], argument: str) -> str:
+def spelled_like(name: Any, values: Sequence[Any], argument: str) -> str:
     """Return a remedy that names the values spelled most like a name; empty if there are none.
 
     Parameters
@@ -92,13 +93,13 @@ def meant(name: Any, values: Sequence[Any], argument: str) -> str:
     """
     by_name = {str(value): value for value in values}
     names = [str(name)] if str(name) in by_name else nearest(name, list(by_name))
-    code = " or ".join(f"{argument}={plain(by_name[match])!r}" for match in names)
+    code = " or ".join(f"{argument}={plain_category(by_name[match])!r}" for match in names)
     return f"did you mean {code}?" if code else ""
 
 
-def listed(values: Sequence[Any]) -> str:
+def as_code(values: Sequence[Any]) -> str:
     """Return the first values as they are written in code."""
-    names = ", ".join(repr(plain(value)) for value in values[:SHORT_LIST])
+    names = ", ".join(repr(plain_category(value)) for value in values[:SHORT_LIST])
     return f"{names}, ..." if len(values) > SHORT_LIST else names
 
 
@@ -110,9 +111,8 @@ def equal(value: Any, other: Any) -> bool:
         return False
 
 
-def plain(value: Any) -> Any:
-    """Return a value as it is written in code: no scalar of NumPy."""
-    return value.item() if isinstance(value, np.generic) else value
+#: Column of positions that a query of ``obs`` is made with.
+POSITION = "_lucidvi_position"
 
 
 def cells_of(
@@ -154,6 +154,3 @@ def cells_of(
 def user_columns(adata: Any) -> list[str]:
     """Return the columns of ``obs`` that scvi-tools did not write."""
     return [str(name) for name in adata.obs.columns if not str(name).startswith("_scvi")]
-
-
-POSITION = "_lucidvi_position"

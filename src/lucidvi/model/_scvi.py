@@ -11,16 +11,9 @@ import numpy as np
 import scvi
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
-from scvi.model.base import (
-    ArchesMixin,
-    EmbeddingMixin,
-    RNASeqMixin,
-    VAEMixin,
-)
+from scvi.model.base import ArchesMixin, EmbeddingMixin, RNASeqMixin, VAEMixin
 
-from lucidvi._compat import (
-    ADATA_MINIFY_TYPE,
-)
+from lucidvi._compat import ADATA_MINIFY_TYPE
 from lucidvi.data import align_genes, check_is_anndata
 from lucidvi.model._arguments import check_constructor
 from lucidvi.model._bars import BarsMixin

@@ -120,7 +120,7 @@ class ThreadsCallback(Callback):
             plan.threads.begin()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """End it."""
+        """End a step that Lightning does."""
         plan: Any = pl_module
         if plan.automatic_optimization:
             plan.threads.end()

@@ -101,8 +101,8 @@ def _sections(text: str) -> list[tuple[str, str]]:
     return list(zip(parts[1::2], (body.strip("\n") for body in parts[2::2]), strict=True))
 
 
-def _spelled_out(found: re.Match[str]) -> str:
-    names = found["names"].split(", ")
+def _spelled_out(match: re.Match[str]) -> str:
+    names = match["names"].split(", ")
     return "\n".join(parameter(name, CELLS[name.strip("*")]) for name in names)
 
 

@@ -126,7 +126,7 @@ def parameter(name: str, text: str) -> str:
 
 def filled(text: str, indent: int = 0) -> str:
     """Return a text in lines that part no literal, which Sphinx would not take for one."""
-    whole = re.sub(r"``.*?``", lambda found: found[0].replace(" ", NO_BREAK), text)
+    whole = re.sub(r"``.*?``", lambda match: match[0].replace(" ", NO_BREAK), text)
     margin = " " * indent
     lines = textwrap.fill(
         " ".join(whole.split()), WIDTH, initial_indent=margin, subsequent_indent=margin

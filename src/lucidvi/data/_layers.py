@@ -1,11 +1,23 @@
-"""Counts that are kept in ``adata.raw``, as a matrix to read."""
+"""Where an AnnData keeps matrices: ``X``, layers, and ``raw``."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from anndata import AnnData
 
 #: What ``layer`` is called where ``adata.raw`` is meant.
 RAW = "raw"
+
+
+def layer_names(adata: AnnData) -> list[str]:
+    """Return the names of the layers; anndata 0.13 lists ``X`` among them, as None."""
+    return [name for name in adata.layers if name is not None]
+
+
+def matrix_of(adata: AnnData, layer: str | None) -> Any:
+    """Return the matrix of a layer; None is ``X``."""
+    return adata.X if layer is None else adata.layers[layer]
 
 
 def is_raw(adata: AnnData, layer: str | None) -> bool:
