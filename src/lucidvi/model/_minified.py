@@ -17,7 +17,7 @@ from lucidvi.data import (
     has_to_be_read,
     refuse_collection,
 )
-from lucidvi.errors import DataError
+from lucidvi.errors import DataError, MissingKeyError
 
 
 class MinifiedMixin(BaseMinifiedModeModelClass):
@@ -44,6 +44,8 @@ class MinifiedMixin(BaseMinifiedModeModelClass):
         ------
         lucidvi.errors.DataError
             If counts are to be kept that are not there, or the data are a collection.
+        lucidvi.errors.MissingKeyError
+            If ``adata.obsm`` has no such entries.
         """
         refuse_collection(
             self.adata,
@@ -55,6 +57,17 @@ class MinifiedMixin(BaseMinifiedModeModelClass):
             self.adata_manager.check_unchanged()  # library sizes are read from the counts
             if has_to_be_read(self.adata):  # of cells in a file, scvi-tools makes no copy
                 self.adata: Any = copy_in_memory(self.adata)
+        for argument, key in (
+            ("use_latent_qzm_key", use_latent_qzm_key),
+            ("use_latent_qzv_key", use_latent_qzv_key),
+        ):
+            if key not in self.adata.obsm:
+                raise MissingKeyError(
+                    f"{argument}: adata.obsm has no entry {key!r}.",
+                    remedy=f"model.adata.obsm[{use_latent_qzm_key!r}], "
+                    f"model.adata.obsm[{use_latent_qzv_key!r}] = "
+                    "model.get_latent_representation(return_dist=True)",
+                )
         column = self._OBSERVED_LIB_SIZE_KEY
         without_counts = _holds_posteriors_only(self)
         library = self.adata.obs.get(column)
