@@ -61,7 +61,8 @@ class MinifiedMixin(BaseMinifiedModeModelClass):
             ("use_latent_qzm_key", use_latent_qzm_key),
             ("use_latent_qzv_key", use_latent_qzv_key),
         ):
-            if key not in self.adata.obsm:
+            # What cannot be minified at all is said by scvi-tools first.
+            if key not in self.adata.obsm and self._can_be_minified(minified_data_type):
                 raise MissingKeyError(
                     f"{argument}: adata.obsm has no entry {key!r}.",
                     remedy=f"model.adata.obsm[{use_latent_qzm_key!r}], "
@@ -89,6 +90,10 @@ class MinifiedMixin(BaseMinifiedModeModelClass):
                 stacklevel=scvi.settings.warnings_stacklevel,
             )
         self.adata.obs[column] = np.nan if library is None else library
+
+    def _can_be_minified(self, minified_data_type: str) -> bool:
+        is_observed = getattr(self.module, "use_observed_lib_size", True)
+        return is_observed and minified_data_type in tuple(ADATA_MINIFY_TYPE)
 
     def _make_data_loader(self, adata: AnnData, *args: Any, **kwargs: Any) -> Any:
         """Load cells, which must have counts or be minified."""
