@@ -178,3 +178,15 @@ def test_where_the_counts_are(reference, query):
         reference.map(hidden_counts(query.copy()))
     assert 'reference.map(query, layer="raw")' in raised.value.remedy
     assert reference.map(hidden_counts(query.copy()), layer="raw").n_obs == 120
+
+
+def test_raw_of_lazy_cells_is_read(reference, query, tmp_path):
+    mapped = reference.map(query.copy())
+    query.raw = query.copy()
+    query.X = np.log1p(query.X)
+    query[:, :5].copy().write_h5ad(tmp_path / "query.h5ad")
+
+    lazy = reference.map(anndata.experimental.read_lazy(tmp_path / "query.h5ad"), layer="raw")
+
+    for key, states in mapped.obsm.items():
+        np.testing.assert_allclose(lazy.obsm[key], states, atol=1e-5)

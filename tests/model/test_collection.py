@@ -203,3 +203,19 @@ def test_remedy_for_dense_layers_works_when_pasted(parts):
         check_counts(adata, "counts")
     exec(error.value.remedy, {"adata": adata, "scipy": scipy})
     check_counts(adata, "counts")
+
+
+def test_refined_cells_of_a_collection_keep_their_counts(parts):
+    collection, adata = made_of(made := parts()), in_one(made)
+    model = trained(collection)
+    refined = model.refine_posterior(indices=[adata.n_obs - 1, 2])
+
+    stored = refined.to_adata(collection)
+
+    assert list(stored.obs_names) == list(adata.obs_names[[-1, 2]])
+    latent = model.get_latent_representation(stored)
+    np.testing.assert_allclose(latent, refined.loc, atol=1e-5)
+    counts = [
+        sparse.csr_matrix(data.layers["counts"]).toarray() for data in (stored, adata[[-1, 2]])
+    ]
+    np.testing.assert_array_equal(*counts)

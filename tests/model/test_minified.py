@@ -5,7 +5,7 @@ import pytest
 import scvi
 from scipy import sparse
 
-from lucidvi.errors import DataError
+from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.model import SCVI
 
 KEYS = {"use_latent_qzm_key": "_scvi_latent_qzm", "use_latent_qzv_key": "_scvi_latent_qzv"}
@@ -88,3 +88,35 @@ def test_empty_counts_alone_are_refused(make_adata):
     adata.obsm["_scvi_latent_qzm"] = np.zeros((60, 2))
     with pytest.raises(DataError, match="without a single count"):
         SCVI.setup_anndata(adata)
+
+
+def test_posteriors_that_are_not_stored_are_named_and_the_remedy_works(make_adata):
+    adata = make_adata()
+    SCVI.setup_anndata(adata)
+    model = SCVI(adata, n_hidden=8, n_latent=2)
+    model.train(max_epochs=1)
+    latent = model.get_latent_representation()
+
+    with pytest.raises(MissingKeyError, match="no entry 'X_latent_qzm'") as error:
+        model.minify_adata()
+    exec(error.value.remedy, {"model": model})
+    model.minify_adata()
+
+    np.testing.assert_allclose(model.get_latent_representation(), latent, atol=1e-6)
+
+
+def test_minified_cells_are_not_trained_on_until_their_counts_are_back(make_adata):
+    adata = make_adata()
+    SCVI.setup_anndata(adata)
+    model = SCVI(adata, n_hidden=8, n_latent=2)
+    model.train(max_epochs=1)
+    keys = "X_latent_qzm", "X_latent_qzv"
+    for key, values in zip(keys, model.get_latent_representation(return_dist=True), strict=True):
+        adata.obsm[key] = values
+    model.minify_adata()
+
+    with pytest.raises(DataError, match="`train` needs counts") as error:
+        model.train(max_epochs=1)
+    assert error.value.remedy.startswith("model.adata = adata")
+    model.adata = adata
+    model.train(max_epochs=1)

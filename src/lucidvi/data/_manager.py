@@ -45,6 +45,7 @@ from lucidvi.data._reading import has_to_be_read, read_genes, read_tables
 from lucidvi.data._remedies import Reader
 from lucidvi.data._snapshot import Snapshot
 from lucidvi.data._stored import StoredCounts, is_dask, is_readable
+from lucidvi.data._written import WrittenColumns
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class CheckedAnnDataManager(AnnDataManager):
         self.without_counts = False
         self._csr_was_suggested = False
         self._snapshot: Snapshot | None = None
+        self._written = WrittenColumns({}, {})
         #: Whether data that have changed are registered anew, in place of an error: those of a
         #: query are, a model's own are not.
         self.renews = False
@@ -120,12 +122,15 @@ class CheckedAnnDataManager(AnnDataManager):
         with unchanged_on_error(adata):
             super().register_fields(adata, source_registry, **transfer_kwargs)
         self._snapshot = Snapshot.of(adata, self.registry["setup_args"] or {}, digests)
+        self._written = WrittenColumns.of(adata, self.fields)
 
     def validate(self) -> None:
-        """Register the data again if another manager did since, provided they are the same."""
+        """Write the codes again if another manager did since, provided the data are the same."""
         if self.adata is not None and not self.renews:
             is_registered = self.adata.uns.get(MANAGER_UUID_KEY) == self.id
             self.check_unchanged(self.sample if is_registered else None)
+            if not is_collection(self.adata):
+                self._assign_most_recent_manager_uuid()
         super().validate()
 
     def check_unchanged(self, rows: NDArray[np.integer] | None = None) -> None:
@@ -151,6 +156,8 @@ class CheckedAnnDataManager(AnnDataManager):
             if not self.renews:
                 raise
             self._renew()
+        if not self._written.are_in(self.adata, rows):
+            self._written.put_back(self.adata)
 
     def check_values(self, rows: NDArray[np.integer], values: Any) -> None:
         """Raise if cells that have been read from a file are not those that were checked."""

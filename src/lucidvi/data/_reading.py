@@ -58,7 +58,12 @@ def with_tables_in_memory(adata: AnnData) -> AnnData:
         layers=dict(_layers(adata)),
         obsm=_obsm(adata),
         uns=dict(adata.uns),
+        raw=None if adata.raw is None else {"X": adata.raw.X, "var": _in_pandas(adata.raw.var)},
     )
+
+
+def _in_pandas(table: Any) -> pd.DataFrame:
+    return table if isinstance(table, pd.DataFrame) else table.to_memory()
 
 
 def has_to_be_read(adata: AnnData) -> bool:

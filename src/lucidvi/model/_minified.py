@@ -17,7 +17,7 @@ from lucidvi.data import (
     has_to_be_read,
     refuse_collection,
 )
-from lucidvi.errors import DataError
+from lucidvi.errors import DataError, MissingKeyError
 
 
 class MinifiedMixin(BaseMinifiedModeModelClass):
@@ -44,6 +44,8 @@ class MinifiedMixin(BaseMinifiedModeModelClass):
         ------
         lucidvi.errors.DataError
             If counts are to be kept that are not there, or the data are a collection.
+        lucidvi.errors.MissingKeyError
+            If ``adata.obsm`` has no such entries.
         """
         refuse_collection(
             self.adata,
@@ -55,6 +57,18 @@ class MinifiedMixin(BaseMinifiedModeModelClass):
             self.adata_manager.check_unchanged()  # library sizes are read from the counts
             if has_to_be_read(self.adata):  # of cells in a file, scvi-tools makes no copy
                 self.adata: Any = copy_in_memory(self.adata)
+        for argument, key in (
+            ("use_latent_qzm_key", use_latent_qzm_key),
+            ("use_latent_qzv_key", use_latent_qzv_key),
+        ):
+            # What cannot be minified at all is said by scvi-tools first.
+            if key not in self.adata.obsm and self._can_be_minified(minified_data_type):
+                raise MissingKeyError(
+                    f"{argument}: adata.obsm has no entry {key!r}.",
+                    remedy=f"model.adata.obsm[{use_latent_qzm_key!r}], "
+                    f"model.adata.obsm[{use_latent_qzv_key!r}] = "
+                    "model.get_latent_representation(return_dist=True)",
+                )
         column = self._OBSERVED_LIB_SIZE_KEY
         without_counts = _holds_posteriors_only(self.adata_manager)
         library = self.adata.obs.get(column)
@@ -76,6 +90,10 @@ class MinifiedMixin(BaseMinifiedModeModelClass):
                 stacklevel=scvi.settings.warnings_stacklevel,
             )
         self.adata.obs[column] = np.nan if library is None else library
+
+    def _can_be_minified(self, minified_data_type: str) -> bool:
+        is_observed = getattr(self.module, "use_observed_lib_size", True)
+        return is_observed and minified_data_type in tuple(ADATA_MINIFY_TYPE)
 
     def _make_data_loader(self, adata: AnnData, *args: Any, **kwargs: Any) -> Any:
         """Load cells, which must have counts or be minified."""

@@ -13,7 +13,7 @@ from anndata import AnnData
 
 from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, MINIFY_TYPE_UNS_KEY
-from lucidvi.data import copy_in_memory
+from lucidvi.data import collection_in_memory, copy_in_memory, is_collection
 from lucidvi.errors import DataError
 
 
@@ -110,6 +110,8 @@ class RefinedPosterior:
         """
         cells = self._cells_in(adata)
         same = np.array_equal(cells, np.arange(adata.n_obs))
+        if is_collection(adata):  # a view of which is no AnnData
+            adata, same = collection_in_memory(adata), False
         refined = copy_in_memory(adata if same else adata[cells])
         mean, variance, library = self.slots
         refined.obsm[mean], refined.obsm[variance] = self.loc, self.scale**2

@@ -7,9 +7,11 @@ from typing import Any
 
 from scvi.model.base import UnsupervisedTrainingMixin
 
+from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi._progress import settings
 from lucidvi.checks import check_choice
 from lucidvi.data import CellSplitter, CheckedAnnDataManager
+from lucidvi.errors import DataError
 from lucidvi.model._arguments import as_mapping, check_training, check_values
 from lucidvi.train import (
     PRESETS,
@@ -118,6 +120,7 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         manager = getattr(self, "_adata_manager", None)
         if datamodule is None and isinstance(manager, CheckedAnnDataManager):
             manager.check_unchanged()
+            _check_not_minified(manager.adata)
         chosen = PRESETS[preset]
         plan_kwargs = as_mapping("plan_config", plan_config) | as_mapping(
             "plan_kwargs", plan_kwargs
@@ -163,6 +166,15 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             self.training_seconds_ = before + time.perf_counter() - start
             if self.is_trained_:
                 self.preset_ = preset
+
+
+def _check_not_minified(adata: Any) -> None:
+    if adata_minify_type(adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+        raise DataError(
+            "`train` needs counts, and the AnnData is minified: they were replaced by latent "
+            "states.",
+            remedy="model.adata = adata, with the AnnData that has the counts, and train again.",
+        )
 
 
 def with_own_callbacks(trainer_kwargs: dict[str, Any]) -> dict[str, Any]:
