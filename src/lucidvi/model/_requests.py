@@ -73,8 +73,8 @@ def _one_batch(name: Any, categories: Sequence[Any], argument: str) -> Any:
     if name is None or matches:
         return matches[0] if matches else None
     raise DataError(
-        X
-        f"has {as_code(categories)}.",
+        f'`{argument}` is {plain_category(name)!r}: "{name}" not a valid batch category. '
+        f"The model has {as_code(categories)}.",
         remedy=spelled_like(name, categories, argument) or f"{argument}=None, or one of these.",
     )
 
