@@ -9,7 +9,13 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-from lucidvi.data import Cells, StoredCounts, align_genes, copy_in_memory
+from lucidvi.data import (
+    Cells,
+    StoredCounts,
+    align_genes,
+    copy_in_memory,
+    with_tables_in_memory,
+)
 from lucidvi.data import _stored as stored
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
@@ -208,3 +214,22 @@ def test_big_endian_counts_stored_twice():
     SCVI.setup_anndata(adata)
     minibatch = Cells(SCVI(adata, n_hidden=4).adata_manager).take([3, 1])
     np.testing.assert_array_equal(minibatch["X"].to_dense(), np.tile([1, 0, 2, 0], (2, 1)))
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_lazy_cells_keep_categories_that_no_cell_has(tmp_path, ordered):
+    """Anndata leaves them out of the table that it reads, and a model has one batch less."""
+    pytest.importorskip("xarray")
+    obs = pd.DataFrame(
+        {"batch": pd.Categorical(["b", "a"] * 10, categories=["z", "b", "a"], ordered=ordered)},
+        index=[f"c{i}" for i in range(20)],
+    )
+    adata = AnnData(np.ones((20, 3), dtype=np.float32), obs=obs)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    lazy = anndata.experimental.read_lazy(tmp_path / "cells.h5ad")
+    assert with_tables_in_memory(lazy).obs["batch"].dtype == obs["batch"].dtype
+    SCVI.setup_anndata(lazy, batch_key="batch")
+    SCVI.setup_anndata(adata, batch_key="batch")
+    models = [SCVI(cells, n_hidden=4) for cells in (lazy, adata)]
+    states = [model.adata_manager.get_state_registry("batch") for model in models]
+    assert [list(state.categorical_mapping) for state in states] == [["z", "b", "a"]] * 2

@@ -34,7 +34,7 @@ def read_tables(adata: AnnData) -> AnnData:
         return adata
     if adata.is_view:
         return with_tables_in_memory(adata)
-    adata.obs, adata.var, obsm = adata.obs.to_memory(), adata.var.to_memory(), _obsm(adata)
+    adata.obs, adata.var, obsm = _table(adata.obs), _table(adata.var), _obsm(adata)
     adata.obsm = obsm
     return adata
 
@@ -53,17 +53,13 @@ def with_tables_in_memory(adata: AnnData) -> AnnData:
         return adata
     return AnnData(
         adata.X,
-        obs=adata.obs.to_memory(),
-        var=adata.var.to_memory(),
+        obs=_table(adata.obs),
+        var=_table(adata.var),
         layers=dict(_layers(adata)),
         obsm=_obsm(adata),
         uns=dict(adata.uns),
-        raw=None if adata.raw is None else {"X": adata.raw.X, "var": _in_pandas(adata.raw.var)},
+        raw=None if adata.raw is None else {"X": adata.raw.X, "var": _table(adata.raw.var)},
     )
-
-
-def _in_pandas(table: Any) -> pd.DataFrame:
-    return table if isinstance(table, pd.DataFrame) else table.to_memory()
 
 
 def has_to_be_read(adata: AnnData) -> bool:
@@ -158,10 +154,25 @@ def _layers(adata: AnnData) -> Iterator[tuple[str, Any]]:
         yield name, adata.layers[name]
 
 
+def _table(table: Any) -> pd.DataFrame:
+    """Return a table of pandas, of a lazy one with all categories that are stored.
+
+    Anndata leaves out those that no row has, with which a model may have been made.
+    """
+    if isinstance(table, pd.DataFrame):
+        return table
+    frame = table.to_memory()
+    for name in frame.columns:
+        dtype = table[name].dtype
+        if isinstance(dtype, pd.CategoricalDtype):
+            frame[name] = frame[name].cat.set_categories(dtype.categories, ordered=dtype.ordered)
+    return frame
+
+
 def _obsm(adata: AnnData) -> dict[str, Any]:
     """Return what is in ``obsm``, lazy tables as those of pandas."""
     return {
-        key: values.to_memory() if hasattr(values, "to_memory") else values
+        key: _table(values) if hasattr(values, "to_memory") else values
         for key, values in adata.obsm.items()
     }
 
