@@ -182,9 +182,10 @@ def test_where_the_counts_are(reference, query):
 
 def test_raw_of_lazy_cells_is_read(reference, query, tmp_path):
     mapped = reference.map(query.copy())
-    query.raw = query.copy()
-    query.X = np.log1p(query.X)
-    query[:, :5].copy().write_h5ad(tmp_path / "query.h5ad")
+    logs = query.copy()
+    logs.raw = query.copy()
+    logs.X = np.log1p(logs.X)
+    logs[:, :5].copy().write_h5ad(tmp_path / "query.h5ad")
 
     lazy = reference.map(anndata.experimental.read_lazy(tmp_path / "query.h5ad"), layer="raw")
 
