@@ -18,7 +18,7 @@ trap 'rm -rf "$place"' EXIT
 python3 -m venv "$place/venv"
 "$place/venv/bin/pip" install --quiet --disable-pip-version-check anndata==0.12.19 mudata==0.3.10 pandas==2.3.3
 cd "$place"
-"$place/venv/bin/python" -W ignore - <<'PYTHON'
+"$place/venv/bin/python" -W ignore - <<'PYTHON' || { echo "the behaviour has changed"; exit 1; }
 import anndata
 import mudata
 import numpy as np
