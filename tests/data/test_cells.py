@@ -7,7 +7,8 @@ from anndata import AnnData, read_h5ad
 from scipy import sparse
 from scvi.dataloaders import AnnDataLoader
 
-from lucidvi.data._cells import Cells, DeviceCells, as_csr, csr, gather
+from lucidvi.data._cells import Cells, DeviceCells, as_csr, gather
+from lucidvi.kernels import csr
 from lucidvi.model import SCVI
 
 FORMATS = {

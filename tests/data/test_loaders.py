@@ -11,9 +11,10 @@ from anndata import AnnData, read_h5ad
 from scvi.dataloaders import AnnDataLoader, DataSplitter
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from lucidvi.data._cells import Cells, DeviceCells, csr
+from lucidvi.data._cells import Cells, DeviceCells
 from lucidvi.data._loaders import N_AHEAD, CellLoader, CellSplitter, Groups, map_parts
 from lucidvi.errors import DataError
+from lucidvi.kernels import csr
 from lucidvi.model import SCVI
 
 N_CELLS = 30

@@ -1,7 +1,7 @@
 """AnnData in: what is checked before a model sees it, and how it is then read."""
 
 from lucidvi.data._adata import check_is_anndata
-from lucidvi.data._cells import Cells, DeviceCells, Minibatch, csr
+from lucidvi.data._cells import Cells, DeviceCells, Minibatch
 from lucidvi.data._collection import (
     collection_in_memory,
     complete,
@@ -66,7 +66,6 @@ __all__ = [
     "complete",
     "copy_in_memory",
     "counts_or_warn",
-    "csr",
     "has_to_be_read",
     "in_categories_of",
     "in_memory",

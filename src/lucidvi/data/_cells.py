@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 from lucidvi.data._dataset import OrderedAnnTorchDataset
 from lucidvi.data._repeats import has_repeats
 from lucidvi.data._stored import StoredCounts, in_memory
+from lucidvi.kernels import csr
 
 Minibatch = dict[str, Tensor]
 
@@ -120,21 +120,6 @@ def as_csr(matrix: Tensor | np.ndarray) -> Tensor:
     return csr(x.crow_indices().int(), x.col_indices().int(), x.values().float(), x.shape[1])
 
 
-def _hear_the_warning() -> None:
-    """Make a first CSR tensor, since torch says once a process that they are in beta state."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        csr(
-            torch.zeros(1, dtype=torch.int32), torch.zeros(0, dtype=torch.int32), torch.zeros(0), 1
-        )
-
-
-def csr(starts: Tensor, genes: Tensor, counts: Tensor, n_genes: int) -> Tensor:
-    """CSR tensor of its three arrays, which are not copied and not checked."""
-    size = (len(starts) - 1, n_genes)
-    return torch.sparse_csr_tensor(starts, genes, counts, size=size, check_invariants=False)
-
-
 @njit(cache=True)
 def gather(starts, genes, counts, rows):  # type: ignore[no-untyped-def]
     """Rows of a CSR matrix, as the three arrays of another (int32, int32, float32)."""
@@ -151,6 +136,3 @@ def gather(starts, genes, counts, rows):  # type: ignore[no-untyped-def]
         new_genes[new_starts[i] : new_starts[i + 1]] = genes[starts[row] : starts[row + 1]]
         new_counts[new_starts[i] : new_starts[i + 1]] = counts[starts[row] : starts[row + 1]]
     return new_starts, new_genes, new_counts
-
-
-_hear_the_warning()

@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.utils.data import BatchSampler
 
 from lucidvi._progress import track
-from lucidvi.data._cells import Cells, DeviceCells, Minibatch, as_csr, csr
+from lucidvi.data._cells import Cells, DeviceCells, Minibatch, as_csr
 from lucidvi.data._splits import check_sizes, splits
 from lucidvi.errors import DataError
+from lucidvi.kernels import csr
 
 #: Share of a device's free memory that the counts may take.
 DEVICE_SHARE = 0.5

@@ -16,7 +16,6 @@ from torch.distributions import Distribution
 from lucidvi import distributions, kernels, module
 from lucidvi._brief import brief
 from lucidvi._compat import MODULE_KEYS
-from lucidvi.data import csr
 from lucidvi.distributions import CountLikelihood
 from lucidvi.errors import DataError
 from lucidvi.inference._joined import joined, select_cells
@@ -178,7 +177,7 @@ class PosteriorTarget(Target):
         return replace(
             self,
             covariates={key: value[cells] for key, value in self.covariates.items()},
-            x=_rows(self.x, cells),
+            x=kernels.select_rows(self.x, cells),
             log_library=None if self.log_library is None else self.log_library[cells],
             q0=select_cells(self.q0, cells),
         )
@@ -223,15 +222,3 @@ def _mask(genes: Any, x: Tensor) -> Tensor:
             remedy=f"Give a boolean mask of shape ({x.shape[1]},), true for measured genes.",
         )
     return mask
-
-
-def _rows(x: Tensor, cells: Tensor) -> Tensor:
-    """Rows of a matrix, dense or CSR."""
-    if not kernels.is_csr(x):
-        return x[cells]
-    starts, lengths = x.crow_indices()[:-1][cells].long(), x.crow_indices().diff()[cells].long()
-    new_starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
-    shifts = (starts - new_starts[:-1]).repeat_interleave(lengths)
-    places = torch.arange(len(shifts), device=x.device) + shifts
-    dtype = x.crow_indices().dtype
-    return csr(new_starts.to(dtype), x.col_indices()[places], x.values()[places], x.shape[1])

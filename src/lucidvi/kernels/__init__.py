@@ -1,6 +1,7 @@
 """Fused log likelihoods and their gradients, and first and last layers for many genes."""
 
 from lucidvi.kernels._csr import (
+    csr,
     csr_parts,
     gene_major,
     is_csr,
@@ -8,6 +9,7 @@ from lucidvi.kernels._csr import (
     log1p,
     row_index,
     row_sums,
+    select_rows,
     to_dense,
 )
 from lucidvi.kernels._formulas import FORMULAS, LOG_MU_MAX, log_prob
@@ -27,6 +29,7 @@ __all__ = [
     "LOG_MU_MAX",
     "activate",
     "can_activate",
+    "csr",
     "csr_parts",
     "gene_major",
     "is_csr",
@@ -39,6 +42,7 @@ __all__ = [
     "reference",
     "row_index",
     "row_sums",
+    "select_rows",
     "standard_normal_kl",
     "to_dense",
     "warm_up",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lucidvi.data import csr
 from lucidvi.kernels import _team
 
 #: Below this share of non-zeros a product with the sparse matrix is faster than one with the
@@ -18,9 +18,35 @@ SPARSE_BELOW = 0.15
 Parts = tuple[Tensor, Tensor, Tensor]
 
 
+def csr(starts: Tensor, genes: Tensor, counts: Tensor, n_genes: int) -> Tensor:
+    """CSR tensor of its three arrays, which are not copied and not checked."""
+    size = (len(starts) - 1, n_genes)
+    return torch.sparse_csr_tensor(starts, genes, counts, size=size, check_invariants=False)
+
+
 def is_csr(x: Tensor) -> bool:
     """Whether a tensor is sparse, in CSR layout."""
     return x.layout == torch.sparse_csr
+
+
+def select_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Return rows of a matrix, dense or CSR, by position or mask, in the order asked for.
+
+    Parameters
+    ----------
+    x
+        Shape ``(n_rows, n_columns)``.
+    rows
+        Positions, int64, or a boolean mask of shape ``(n_rows,)``.
+    """
+    if not is_csr(x):
+        return x[rows]
+    starts, lengths = x.crow_indices()[:-1][rows].long(), x.crow_indices().diff()[rows].long()
+    new_starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+    shifts = (starts - new_starts[:-1]).repeat_interleave(lengths)
+    places = torch.arange(len(shifts), device=x.device) + shifts
+    dtype = x.crow_indices().dtype
+    return csr(new_starts.to(dtype), x.col_indices()[places], x.values()[places], x.shape[1])
 
 
 def csr_parts(x: Tensor) -> Parts:
@@ -149,3 +175,15 @@ def _transposed_product(parts: Parts, dense: Tensor, n_inner: int) -> Tensor:
     sizes = [len(dense), n_inner, dense.shape[1]]
     _team.run(transposed_product, [*sizes, *addresses], _team.n_threads())
     return out
+
+
+def _hear_the_warning() -> None:
+    """Make a first CSR tensor, since torch says once a process that they are in beta state."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        csr(
+            torch.zeros(1, dtype=torch.int32), torch.zeros(0, dtype=torch.int32), torch.zeros(0), 1
+        )
+
+
+_hear_the_warning()
