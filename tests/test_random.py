@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lucidvi._random import isolated_seed
+from lucidvi._random import isolated
 
 
 def draws() -> tuple[float, float, float]:
@@ -21,18 +21,18 @@ def test_generators_go_on_where_they_were(seed: int | None):
     random.setstate(start[0])
     np.random.set_state(start[1])  # noqa: NPY002
     torch.set_rng_state(start[2])
-    with pytest.raises(ZeroDivisionError), isolated_seed(seed):
+    with pytest.raises(ZeroDivisionError), isolated(seed):
         1 / (sum(draws()) > 3)
     assert draws() == expected
 
 
 def test_a_seed_gives_the_same_draws():
-    with isolated_seed(7):
+    with isolated(7):
         first = draws()
     draws()
-    with isolated_seed(7):
+    with isolated(7):
         assert draws() == first
-    with isolated_seed(8):
+    with isolated(8):
         assert draws() != first
 
 
@@ -42,7 +42,7 @@ def test_a_cuda_that_nothing_has_used_is_left_alone(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.cuda, "manual_seed_all", queued.append)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
-    with isolated_seed(0):
+    with isolated(0):
         pass
     assert queued == []
 
@@ -61,7 +61,7 @@ def test_every_cuda_device_is_put_back(monkeypatch: pytest.MonkeyPatch):
         states.update({0: torch.tensor([seed]), 1: torch.tensor([seed])})
 
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seed_all)
-    with isolated_seed(5):
+    with isolated(5):
         assert [int(state) for state in states.values()] == [5, 5]
     assert [int(state) for state in states.values()] == [1, 2]
 

@@ -1,28 +1,37 @@
-"""The one way to draw from a seed without a trace in the generators that all share."""
+"""The one way to draw from a seed, and to evaluate a module, that leaves no trace."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
+from torch import nn
 
 
 @contextmanager
-def isolated_seed(seed: int | None = None) -> Iterator[None]:
-    """Draw from a seed, and put every global generator back as it was before.
+def isolated(seed: int | None = None, module: nn.Module | None = None) -> Iterator[None]:
+    """Draw from a seed, and evaluate a module, and leave both as they were before.
 
-    These are Python's, NumPy's, and torch's of the CPU, of every CUDA device and of MPS. A CUDA
-    that nothing has used yet is left alone: ``torch.manual_seed`` would leave it a seed for when
-    it starts.
+    Every global generator is put back: Python's, NumPy's, and torch's of the CPU, of every CUDA
+    device and of MPS. A CUDA that nothing has used yet is left alone: ``torch.manual_seed`` would
+    leave it a seed for when it starts.
 
     Parameters
     ----------
     seed
         What the generators start from; None goes on with their present states.
+    module
+        A module that is in evaluation mode meanwhile; None for none.
     """
+    with _isolated_generators(seed), nullcontext() if module is None else in_evaluation(module):
+        yield
+
+
+@contextmanager
+def _isolated_generators(seed: int | None) -> Iterator[None]:
     cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
     devices = range(torch.cuda.device_count()) if cuda else ()
     mps = torch.backends.mps.is_available()
@@ -48,3 +57,16 @@ def isolated_seed(seed: int | None = None) -> Iterator[None]:
             torch.cuda.set_rng_state(state, device)
         if mps_state is not None:
             torch.mps.set_rng_state(mps_state)
+
+
+@contextmanager
+def in_evaluation(module: nn.Module, kind: type[nn.Module] = nn.Module) -> Iterator[None]:
+    """Let the layers of a kind, by default all, do what they do after the training."""
+    layers = [layer for layer in module.modules() if isinstance(layer, kind) and layer.training]
+    for layer in layers:
+        layer.training = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = True

@@ -176,4 +176,4 @@ def test_scanvi(adata):
     target = PosteriorTarget.from_module(model.module, tensors)
     z = target.q0.sample((2,))
     assert torch.isfinite(target.log_joint(z)).all()
-    assert target.n_latent == 3
+    assert target.n_state == 3

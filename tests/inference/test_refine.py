@@ -21,7 +21,7 @@ def whitened(target, posterior):
     shift = (posterior.loc - target.posterior.loc).unsqueeze(-1)
     loc = torch.linalg.solve_triangular(factor, shift, upper=False)
     root = torch.linalg.solve_triangular(factor, posterior.scale_tril, upper=False)
-    identity = torch.eye(target.n_latent, dtype=root.dtype)
+    identity = torch.eye(target.n_state, dtype=root.dtype)
     return float(loc.abs().max()), float((root @ root.mT - identity).abs().max())
 
 
@@ -51,7 +51,7 @@ class Wiggly(Target):
     """A log joint far from quadratic: Newton's whole steps lead astray."""
 
     def __init__(self, q0):
-        self.q0, self.n_latent = q0, q0.event_shape[0]
+        self.q0, self.n_state = q0, q0.event_shape[0]
         loc = torch.zeros(q0.batch_shape + q0.event_shape)
         self.prior = Independent(Normal(loc, 1.0), 1)
 

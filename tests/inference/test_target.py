@@ -31,7 +31,7 @@ def target(request, linear_gaussian, adata) -> Target:
 
 def test_shapes(target):
     z = target.q0.sample((4,))
-    assert z.shape == (4, target.n_cells, target.n_latent)
+    assert z.shape == (4, target.n_cells, target.n_state)
     assert target.log_joint(z).shape == (4, target.n_cells)
     assert target.prior.batch_shape == target.q0.batch_shape
     assert target.prior.event_shape == target.q0.event_shape

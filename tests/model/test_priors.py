@@ -10,11 +10,12 @@ import scvi
 import torch
 from torch._dynamo.utils import counters
 
+from lucidvi._random import in_evaluation
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.inference import PosteriorTarget, ais
 from lucidvi.kernels import plain_torch, to_dense
 from lucidvi.model import SCVI
-from lucidvi.nn import PRIORS, in_evaluation, log_density
+from lucidvi.nn import PRIORS, log_density
 
 SETUP = {
     "batch_key": "batch",

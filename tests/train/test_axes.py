@@ -5,8 +5,8 @@ import pytest
 import scvi
 import torch
 
+from lucidvi._random import in_evaluation
 from lucidvi.model import SCVI
-from lucidvi.nn import in_evaluation
 from lucidvi.train._axes import turn
 
 

@@ -14,7 +14,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lucidvi._random import isolated_seed
+from lucidvi._random import isolated
 
 N_COMPONENTS = 50
 #: Arguments of a model's setup that name columns of ``obs``; the baseline is set up with them.
@@ -83,7 +83,7 @@ def timed(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
 def seeded(seed: int) -> Iterator[None]:
     """Seed everything that scvi-tools draws from, and leave it as it was."""
     setting = scvi.settings.seed
-    with isolated_seed():
+    with isolated():
         scvi.settings.seed = seed
         try:
             yield

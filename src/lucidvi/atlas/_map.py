@@ -10,7 +10,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from lucidvi._progress import Progress, track
-from lucidvi._random import isolated_seed
+from lucidvi._random import isolated
 from lucidvi.atlas._batches import NewBatch, model_of_query
 from lucidvi.atlas._calls import calls, check_rates
 from lucidvi.atlas._genes import EXPRESSION, INFORMATION
@@ -59,7 +59,7 @@ def _mapped(
     summary = _summary(reference, given)
     progress.advance()
     given = given.thinned_to(reference.depth * summary["share_of_expression"])
-    with isolated_seed(SEED):  # loaders and weights that are drawn
+    with isolated(SEED):  # loaders and weights that are drawn
         model, batches = model_of_query(reference.model, given)
         progress.advance()
         placed = _placed(reference, model, given, batches)

@@ -18,7 +18,7 @@ from scvi import REGISTRY_KEYS
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi._progress import Progress
-from lucidvi._random import isolated_seed
+from lucidvi._random import isolated
 from lucidvi.atlas._calibrate import calibrate
 from lucidvi.atlas._calibration import Calibration
 from lucidvi.atlas._folder import CALIBRATION, read_folder, write_folder
@@ -31,8 +31,7 @@ from lucidvi.atlas._query import categories
 from lucidvi.atlas._voters import States, Voters
 from lucidvi.data import category_texts, check_obs
 from lucidvi.errors import DataError
-from lucidvi.model import SCVI
-from lucidvi.model._counts import counts_model
+from lucidvi.model import SCVI, capable
 
 #: Attributes of a model that say which of its data it was trained on.
 SPLITS = ("train_indices_", "validation_indices_", "test_indices_")
@@ -104,7 +103,7 @@ class Reference:
         lucidvi.errors.MissingKeyError
             If there is no such column.
         """
-        known = counts_model(model)
+        known = capable(model, "counts")
         if known.adata is None:
             raise DataError(
                 "`model` has no AnnData, so there are no cells to refer to.",
@@ -119,7 +118,7 @@ class Reference:
         if batch_key is not None:
             obs[batch_key] = _batches(known)
         making = Progress("Making the reference", total=3, slow_steps=True)
-        with making, isolated_seed(SEED):  # loaders and weights that are drawn
+        with making, isolated(SEED):  # loaders and weights that are drawn
             mean, variance = known.get_latent_representation(return_dist=True)
             var = id_columns(known.adata.var).join(gene_weights(known))
             making.advance()

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from lucidvi._brief import brief
-from lucidvi._random import isolated_seed
+from lucidvi._random import isolated
 from lucidvi.inference import PosteriorTarget
 from lucidvi.nn import log_density, log_marginals
 
@@ -140,7 +140,7 @@ class CellPriors:
     def draw(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw at least ``n`` states, and say which cell's prior each is of."""
         times = math.ceil(n / len(self.group))
-        with isolated_seed(seed):
+        with isolated(seed):
             # Of each cell equally often, so that the mean is one over the cells.
             states = [self._of_all(lambda prior: prior.sample()) for _ in range(times)]
         return np.concatenate(states), np.tile(np.arange(len(self.group)), times)

@@ -21,11 +21,12 @@ from anndata import AnnData
 from joblib.externals.loky import ProcessPoolExecutor
 from scvi.model.base import BaseModelClass
 
+from lucidvi._random import isolated
 from lucidvi.audit._across_runs import Run
 from lucidvi.audit._collapse import active_directions
 from lucidvi.audit._making import init_arguments, preset_of
 from lucidvi.audit._sample import Sample
-from lucidvi.audit._subject import Subject, undisturbed
+from lucidvi.audit._subject import Subject
 from lucidvi.errors import DataError, TrainingError
 from lucidvi.inference import canonical_axes, log_mean
 
@@ -166,7 +167,7 @@ def look(
 ) -> Run:
     """See the sample's cells as a model does."""
     subject = Subject(model, adata, sample, seed)
-    with undisturbed(model.module, seed):
+    with isolated(seed, model.module):
         targets = (target for _, target in subject.targets(np.arange(len(sample.cells))))
         directions = canonical_axes(targets, subject.n_latent)[0]
         n_used = int(active_directions(subject.losses[0]).sum())

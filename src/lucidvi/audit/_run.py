@@ -14,11 +14,12 @@ from scvi.model.base import BaseModelClass
 import lucidvi
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi._progress import Progress
+from lucidvi._random import isolated
 from lucidvi.audit._checks import CHECKS
 from lucidvi.audit._finding import Finding, Skipped
 from lucidvi.audit._report import Report
 from lucidvi.audit._sample import SPLITS, draw_sample
-from lucidvi.audit._subject import Subject, undisturbed
+from lucidvi.audit._subject import Subject
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, first_few
 
@@ -96,7 +97,7 @@ def run(
         for name in chosen:
             steps.now(name)
             begin = time.perf_counter()
-            with undisturbed(model.module, seed):
+            with isolated(seed, model.module):
                 findings[name] = checked(name, subject)
             seconds[name] = time.perf_counter() - begin
             steps.advance()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +13,6 @@ from anndata import AnnData
 from torch import Tensor
 
 from lucidvi import kernels
-from lucidvi._random import isolated_seed
 from lucidvi.audit._cures import Cures
 from lucidvi.audit._directions import direction_losses, predicted_from_preceding
 from lucidvi.audit._priors import CellPriors, inapplicable
@@ -28,7 +26,6 @@ from lucidvi.inference import (
     information_metric,
     refine,
 )
-from lucidvi.nn import in_evaluation
 
 #: Values, of cells x genes, of a minibatch.
 MINIBATCH = 2**19
@@ -239,10 +236,3 @@ def without_state(target: PosteriorTarget, center: Tensor) -> Tensor:
 def to_numpy(tensor: Tensor) -> np.ndarray:
     """Return a tensor as a float64 array."""
     return tensor.detach().cpu().double().numpy()
-
-
-@contextmanager
-def undisturbed(module: torch.nn.Module, seed: int) -> Iterator[None]:
-    """Evaluate a module, and leave modes and random generators as they were."""
-    with isolated_seed(seed), in_evaluation(module):
-        yield

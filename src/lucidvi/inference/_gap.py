@@ -86,7 +86,7 @@ def inference_gap(
     ----------
     Cremer et al., ICML (2018), Inference suboptimality in variational autoencoders.
     """
-    check = orthogonal_draws(n_check, target.n_latent, seed=1)
+    check = orthogonal_draws(n_check, target.n_state, seed=1)
     if is_normal(target.q0):
         first = NormalPosterior.from_distribution(target.q0).elbo(target, check).double()
     else:

@@ -51,9 +51,9 @@ class LinearGaussianTarget(Target):
         q0: Distribution | None = None,
     ) -> None:
         self.x, self.loadings, self.noise = x, loadings, noise
-        self.n_latent = loadings.shape[1]
+        self.n_state = loadings.shape[1]
         self.width = len(loadings)
-        zeros = x.new_zeros(len(x), self.n_latent)
+        zeros = x.new_zeros(len(x), self.n_state)
         self.prior = Independent(Normal(zeros, torch.ones_like(zeros), validate_args=False), 1)
         self.q0 = self.best_diagonal if q0 is None else q0
 
@@ -70,7 +70,7 @@ class LinearGaussianTarget(Target):
     @cached_property
     def precision(self) -> Tensor:
         """Precision of every cell's posterior, shape ``(n_latent, n_latent)``."""
-        identity = torch.eye(self.n_latent, dtype=self.x.dtype)
+        identity = torch.eye(self.n_state, dtype=self.x.dtype)
         return identity + self.loadings.T @ self.loadings / self.noise**2
 
     @cached_property

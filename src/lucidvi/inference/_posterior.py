@@ -107,9 +107,76 @@ class PosteriorTarget(Target):
         )
 
     @property
-    def n_latent(self) -> int:  # type: ignore[override]
-        """Dimension of all that is latent."""
+    def n_state(self) -> int:  # type: ignore[override]
+        """Length of a state: ``z`` and, where it is latent, the log library."""
         return self.q0.event_shape[0]
+
+    @property
+    def n_latent(self) -> int:
+        """Length of ``z``."""
+        return int(self.module.n_latent)
+
+    def latent(self, state: Tensor) -> Tensor:
+        """Return ``z`` of states, before the softmax of a logistic normal.
+
+        Parameters
+        ----------
+        state
+            All that is latent, shape ``(..., n_cells, n_state)``.
+
+        Returns
+        -------
+        Shape ``(..., n_cells, n_latent)``.
+        """
+        return state[..., : self.n_latent]
+
+    def representation(self, state: Tensor) -> Tensor:
+        """Return ``z`` as the decoder sees it and as models hand it out, of the same shape."""
+        return self.module.z_encoder.z_transformation(self.latent(state))
+
+    def exposure(self, state: Tensor) -> Tensor:
+        """Return the exposure of each cell, linear, shape ``(..., n_cells)``."""
+        if self.module.use_size_factor_key:
+            return self.covariates[REGISTRY_KEYS.SIZE_FACTOR_KEY].squeeze(-1)
+        return self._split(state)[1].squeeze(-1).exp()
+
+    def with_exposure(self, state: Tensor, exposure: Tensor) -> tuple[PosteriorTarget, Tensor]:
+        """Return a target, and states of its cells, with other exposures.
+
+        Parameters
+        ----------
+        state
+            All that is latent, shape ``(n_cells, n_state)``.
+        exposure
+            Linear, shape ``(n_cells,)``: in place of the observed total, of the latent library or
+            of the size factor.
+        """
+        column = exposure.to(state)[:, None]
+        if self.module.use_size_factor_key:
+            return self.with_covariates({REGISTRY_KEYS.SIZE_FACTOR_KEY: column}), state
+        if self.log_library is None:
+            return self, torch.cat([self.latent(state), column.log()], dim=-1)
+        return replace(self, log_library=column.log()), state
+
+    def with_covariates(self, changes: Mapping[str, Tensor]) -> PosteriorTarget:
+        """Return the target of the same cells, encoded as they are, with other covariates.
+
+        Parameters
+        ----------
+        changes
+            Covariates by registry key, each of shape ``(n_cells, n)``.
+        """
+        return replace(self, covariates=self.covariates | dict(changes))
+
+    def with_counts(self, x: Tensor) -> PosteriorTarget:
+        """Return the target of cells with the same covariates and other counts, encoded anew.
+
+        Parameters
+        ----------
+        x
+            Counts of all features, CSR or dense, ``(n_cells, n_features)``.
+        """
+        return self.from_module(self.module, self.covariates | {REGISTRY_KEYS.X_KEY: x})
 
     @property
     def width(self) -> int:  # type: ignore[override]
@@ -156,7 +223,7 @@ class PosteriorTarget(Target):
         Parameters
         ----------
         z
-            All that is latent, shape ``(n_cells, n_latent)``.
+            All that is latent, shape ``(n_cells, n_state)``.
 
         Returns
         -------
@@ -199,7 +266,7 @@ class PosteriorTarget(Target):
         return z, self.log_library.expand(*z.shape[:-1], 1)
 
     def _decode(self, z: Tensor) -> dict[str, Any]:
-        """Return what ``generative`` makes of draws ``(..., n_cells, n_latent)``."""
+        """Return what ``generative`` makes of states ``(..., n_cells, n_state)``."""
         state, log_library = self._split(z)
         latent = {
             MODULE_KEYS.Z_KEY: self.module.z_encoder.z_transformation(state),

@@ -100,12 +100,12 @@ def refine(
     """
     check_choice("family", family, FAMILIES)
     first = NormalPosterior.from_distribution(target.q0)
-    draws = orthogonal_draws(n_draws, target.n_latent).to(first.loc)
+    draws = orthogonal_draws(n_draws, target.n_state).to(first.loc)
     refined = _optimise(target, first, family, draws, tolerance, max_steps)
     doubtful = (refined.elbo - refined.elbo_before < DOUBTFUL).nonzero().squeeze(-1)
     if len(doubtful) == 0:
         return refined
-    check = orthogonal_draws(n_check, target.n_latent, seed=1)
+    check = orthogonal_draws(n_check, target.n_state, seed=1)
     some = target.select(doubtful)
     before = first.select(doubtful).elbo(some, check)
     worse = torch.zeros_like(refined.elbo, dtype=torch.bool)

@@ -36,7 +36,7 @@ def step_means(
         Pairs of draws a step, on each of which the target and its gradient are evaluated.
     """
     loc, factor = first.loc, first.scale_tril
-    longest = math.sqrt(target.n_latent)
+    longest = math.sqrt(target.n_state)
     for _ in range(n_steps):
         noise = torch.randn(n_pairs, *loc.shape, dtype=loc.dtype, device=loc.device)
         offsets = torch.einsum("nij,snj->sni", factor, noise)

@@ -20,9 +20,9 @@ class Target(ABC):
     refinement and samplers are functions of a target and of nothing else.
     """
 
-    #: Dimension of ``z``, all that is latent in a cell.
-    n_latent: int
-    #: The first guess of the posterior: batch shape ``(n_cells,)``, event shape ``(n_latent,)``.
+    #: Length of a state, all that is latent in a cell: ``z``, and exposures that are latent.
+    n_state: int
+    #: The first guess of the posterior: batch shape ``(n_cells,)``, event shape ``(n_state,)``.
     q0: Distribution
     #: Prior of ``z``, of the same shapes.
     prior: Distribution
@@ -41,7 +41,7 @@ class Target(ABC):
         Parameters
         ----------
         z
-            Latent states, shape ``(n_samples, n_cells, n_latent)``.
+            Latent states, shape ``(n_samples, n_cells, n_state)``.
 
         Returns
         -------
@@ -58,7 +58,7 @@ class Target(ABC):
         Parameters
         ----------
         z
-            Latent states, shape ``(n_samples, n_cells, n_latent)``.
+            Latent states, shape ``(n_samples, n_cells, n_state)``.
         n_per_pass
             Draws that are evaluated at once; by default 16 million values.
         """
@@ -72,11 +72,11 @@ class Target(ABC):
         Parameters
         ----------
         z
-            Latent states, shape ``(n_samples, n_cells, n_latent)``.
+            Latent states, shape ``(n_samples, n_cells, n_state)``.
 
         Returns
         -------
-        Shapes ``(n_samples, n_cells)`` and ``(n_samples, n_cells, n_latent)``.
+        Shapes ``(n_samples, n_cells)`` and ``(n_samples, n_cells, n_state)``.
         """
         values, gradients = [], []
         for part in self._passes(z):

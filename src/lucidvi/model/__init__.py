@@ -1,6 +1,8 @@
 """What a user holds: models of AnnData."""
 
+from lucidvi.model._capabilities import CAPABILITIES, MODELS, capable
+from lucidvi.model._cells import MINIBATCH, Cells
 from lucidvi.model._refined import RefinedPosterior
 from lucidvi.model._scvi import SCVI
 
-__all__ = ["SCVI", "RefinedPosterior"]
+__all__ = ["CAPABILITIES", "MINIBATCH", "MODELS", "SCVI", "Cells", "RefinedPosterior", "capable"]

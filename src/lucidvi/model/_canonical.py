@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from scvi.model.base import BaseModelClass
 
+from lucidvi._random import in_evaluation
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.inference import PosteriorTarget, canonical_axes
-from lucidvi.nn import in_evaluation
 
 #: Most cells that the directions are taken from, drawn with a fixed seed.
 N_CELLS = 5_000

@@ -15,7 +15,7 @@ from scvi.module import SCANVAE
 from scvi.module.base import BaseModuleClass
 from scvi.nn import FCLayers
 
-from lucidvi._random import isolated_seed
+from lucidvi._random import isolated
 from lucidvi.data import copy_in_memory, in_categories_of, in_memory, scvi_reads
 from lucidvi.errors import ModelTypeError
 from lucidvi.model._scanvi import (
@@ -75,7 +75,7 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
         _drop_own_options(parameters)
 
     # The initial weights are overwritten, so drawing them must not move the user's seed.
-    with isolated_seed():
+    with isolated():
         if getattr(source, "adata", None) is not None:
             adata = source.adata
             if target_cls is scvi.model.SCVI:

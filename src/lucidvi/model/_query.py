@@ -6,7 +6,7 @@ import torch
 from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
-from lucidvi._random import isolated_seed
+from lucidvi._random import isolated
 
 FROZEN_LATENT = (
     "Training this model on the query cannot move the query's latent representation: every "
@@ -24,7 +24,7 @@ def latent_can_move(model: BaseModelClass, adata: AnnData) -> bool:
     minibatch, projected onto a random direction so that nothing cancels.
     """
     module = model.module
-    with isolated_seed(), torch.enable_grad():
+    with isolated(), torch.enable_grad():
         tensors = next(iter(model._make_data_loader(adata)))
         loc = module.inference(**module._get_inference_input(tensors))["qz"].loc
         if not loc.requires_grad:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from lucidvi._compat import MODULE_KEYS
+from lucidvi._random import in_evaluation
 from lucidvi.checks import check_choice
 from lucidvi.distributions import LIKELIHOODS
 from lucidvi.errors import DataError
@@ -24,7 +25,6 @@ from lucidvi.nn import (
     Decoder,
     Encoder,
     Sizes,
-    in_evaluation,
     make_prior,
 )
 

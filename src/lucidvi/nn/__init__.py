@@ -5,7 +5,7 @@ from lucidvi.nn._decoder import Decoder
 from lucidvi.nn._divergence import divergence, log_density, log_marginals
 from lucidvi.nn._draws import orthogonal_draws
 from lucidvi.nn._encoder import Encoder
-from lucidvi.nn._evaluation import frozen_batch_norm, in_evaluation
+from lucidvi.nn._evaluation import frozen_batch_norm
 from lucidvi.nn._flow_encoder import FlowEncoder, FlowPosterior
 from lucidvi.nn._frozen import frozen
 from lucidvi.nn._full_encoder import FullEncoder, FullNormal
@@ -46,7 +46,6 @@ __all__ = [
     "divergence",
     "frozen",
     "frozen_batch_norm",
-    "in_evaluation",
     "log_density",
     "log_marginals",
     "make_prior",

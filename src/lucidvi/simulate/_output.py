@@ -14,10 +14,16 @@ from scipy import sparse
 from torch import Tensor
 
 from lucidvi.distributions import CountLikelihood
+from lucidvi.model import Cells
 
 #: Where the latent states are, in ``obsm``, and in ``layers`` what several draws tell.
 STATE = "X_lucidvi"
 EXPECTED, EXPECTED_SD, COUNT_SD = "expected", "expected_sd", "count_sd"
+
+
+def columns_of_origin(cells: Cells) -> pd.DataFrame:
+    """Return the columns of cells, and their names in ``lucidvi_origin``."""
+    return cells.obs.assign(lucidvi_origin=cells.names.astype(str))
 
 
 class Output:

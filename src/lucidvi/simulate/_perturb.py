@@ -12,27 +12,21 @@ import scvi
 import torch
 from anndata import AnnData
 from numpy.typing import NDArray
-from scvi import REGISTRY_KEYS
 from torch import Tensor
 from torch.distributions import Distribution
 
 from lucidvi import kernels
-from lucidvi._random import isolated_seed
+from lucidvi._random import isolated
 from lucidvi.checks import name_positions
 from lucidvi.errors import DataError, first_few
 from lucidvi.inference import PosteriorTarget
-from lucidvi.model import SCVI
-from lucidvi.model._counts import counts_model
-from lucidvi.simulate._cells import (
-    POSTERIORS,
-    Cells,
-    drawing,
-    exposure_of,
-    state_of,
-    with_exposure,
-)
+from lucidvi.model import SCVI, Cells, capable
 from lucidvi.simulate._checks import check_whole
-from lucidvi.simulate._output import STATE, Output
+from lucidvi.simulate._drawing import (
+    POSTERIORS,
+    drawing,
+)
+from lucidvi.simulate._output import STATE, Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
 #: Which posterior each kind of perturbation is about, by ``refined``.
@@ -122,7 +116,7 @@ def perturb(
         If ``model`` is no SCVI of counts.
     """
     request = {name: value for name, value in locals().items() if name != "model"}
-    known = counts_model(model)
+    known = capable(model, "counts")
     factors = _factors(known, genes)
     check_whole("n_samples", n_samples, 2)
     check_whole("seed", seed, 0)
@@ -131,18 +125,18 @@ def perturb(
     output, before = Output(), []
     sums = np.zeros((n_samples, len(factors)))
     with drawing(known, seed):
-        for rows, tensors, target in cells.minibatches("Perturbing"):
-            posteriors = _posteriors(target, tensors, factors, POSTERIOR[bool(refined)])
+        for rows, target in cells.targets("Perturbing"):
+            posteriors = _posteriors(target, factors, POSTERIOR[bool(refined)])
             affected = torch.as_tensor(changed[rows], device=target.q0.mean.device)
             for i, (old, new) in enumerate(_pairs(*posteriors, n_samples)):
-                same, new = with_exposure(target, new, exposure_of(target, old))
+                same, new = target.with_exposure(new, target.exposure(old))
                 px = same.likelihood(new)
                 change = px.log_mu - target.likelihood(old).log_mu
                 sums[i] += change[affected].double().sum(dim=0).cpu().numpy()
                 if i == 0:
-                    before.append(np.float32(state_of(target, old).cpu().numpy()))
-                    output.add([(state_of(target, new), px)])
-    out = output.adata(known, cells.obs.assign(lucidvi_changed=changed))
+                    before.append(np.float32(target.representation(old).cpu().numpy()))
+                    output.add([(target.representation(new), px)])
+    out = output.adata(known, columns_of_origin(cells).assign(lucidvi_changed=changed))
     out.obsm[f"{STATE}_before"] = np.concatenate(before)
     effects = sums / max(1, changed.sum()) / np.log(2)
     given = _gene_positions(known, genes or {})
@@ -152,14 +146,13 @@ def perturb(
 
 
 def _posteriors(
-    target: PosteriorTarget, tensors: dict[str, Any], factors: NDArray[np.float32], kind: str
+    target: PosteriorTarget, factors: NDArray[np.float32], kind: str
 ) -> tuple[Distribution, Distribution]:
     """Return the posteriors given the counts and given the changed ones, at equal exposures."""
-    x = kernels.to_dense(tensors[REGISTRY_KEYS.X_KEY])
-    changed = tensors | {REGISTRY_KEYS.X_KEY: x * torch.as_tensor(factors).to(x)}
+    x = kernels.to_dense(target.x)
     as_is, other = (
-        replace(PosteriorTarget.from_module(target.module, given), log_library=target.log_library)
-        for given in (tensors | {REGISTRY_KEYS.X_KEY: x}, changed)
+        replace(target.with_counts(counts), log_library=target.log_library)
+        for counts in (x, x * torch.as_tensor(factors).to(x))
     )
     return POSTERIORS[kind](as_is), POSTERIORS[kind](other)
 
@@ -178,7 +171,7 @@ def _pairs(first: Distribution, second: Distribution, n: int) -> Iterator[tuple[
         seed = int(torch.randint(2**62, ()))
         draws = []
         for distribution in (first, second):
-            with isolated_seed(seed):
+            with isolated(seed):
                 draws.append(distribution.sample())
         yield draws[0], draws[1]
 
@@ -220,9 +213,8 @@ def _factors(model: SCVI, genes: Mapping[str, float] | None) -> NDArray[np.float
 
 def _changed(cells: Cells, factors: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Say which cells have a count that the factors change, or raise for a gene without any."""
-    manager = cells.model.get_anndata_manager(cells.adata, required=True)
     genes = np.flatnonzero(factors != 1)
-    counts = manager.get_from_registry(REGISTRY_KEYS.X_KEY)[cells.chosen][:, genes]
+    counts = cells.counts[:, genes]
     positive = np.asarray((counts > 0).sum(axis=0)).ravel()
     if (positive == 0).any():
         names = np.asarray(cells.model.get_var_names())[genes[positive == 0]]

@@ -17,12 +17,11 @@ from lucidvi.checks import check_choice
 from lucidvi.distributions import CountLikelihood
 from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.inference import PosteriorTarget
-from lucidvi.model import SCVI
-from lucidvi.model._counts import counts_model
-from lucidvi.simulate._cells import POSTERIORS, Cells, drawing, state_of
+from lucidvi.model import SCVI, Cells, capable
 from lucidvi.simulate._checks import check_whole, listed, positive
 from lucidvi.simulate._depth import further_counts, thinned
-from lucidvi.simulate._output import Output
+from lucidvi.simulate._drawing import POSTERIORS, drawing
+from lucidvi.simulate._output import Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
 ASSUMPTIONS = (
@@ -112,7 +111,7 @@ def resequence(
     Gelman et al., Bayesian Data Analysis (2013), 2.6, the Poisson model with a gamma prior.
     """
     request = {name: value for name, value in locals().items() if name != "model"}
-    known = counts_model(model)
+    known = capable(model, "counts")
     check_choice("posterior", posterior, POSTERIORS)
     check_whole("n_samples", n_samples, 1)
     check_whole("seed", seed, 0)
@@ -130,7 +129,7 @@ def resequence(
     asked = positive(argument, value, len(cells))
     output, depths = Output(n_samples), np.empty(len(cells))
     with drawing(known, seed):
-        for rows, _, target in cells.minibatches("Resequencing"):
+        for rows, target in cells.targets("Resequencing"):
             x = kernels.to_dense(target.x)
             totals = x.double().sum(dim=1).cpu().numpy()
             depths[rows] = asked[rows] * totals if depth is None else asked[rows]
@@ -138,7 +137,7 @@ def resequence(
             kept = thinned(x, ratio.clamp(max=1))
             more = (ratio - 1).clamp(min=0)
             output.add(_draws(target, x, more, posterior, n_samples), kept)
-    out = output.adata(known, cells.obs.assign(lucidvi_depth=depths))
+    out = output.adata(known, columns_of_origin(cells).assign(lucidvi_depth=depths))
     return recorded(out, "resequence", request, ASSUMPTIONS)
 
 
@@ -149,7 +148,7 @@ def _draws(
     q = POSTERIORS[posterior](target)
     for _ in range(n_samples):
         z = q.sample()
-        yield state_of(target, z), further_counts(target.likelihood(z), x, more)
+        yield target.representation(z), further_counts(target.likelihood(z), x, more)
 
 
 def _from_layer(model: SCVI, adata: AnnData | None, layer: str | None) -> AnnData | None:

@@ -15,19 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from lucidvi.checks import check_choice
 from lucidvi.data import category_codes
 from lucidvi.errors import DataError
-from lucidvi.model import SCVI
-from lucidvi.model._counts import counts_model
-from lucidvi.simulate._cells import (
-    POSTERIORS,
-    Cells,
-    drawing,
-    exposure_of,
-    state_of,
-    with_exposure,
-)
+from lucidvi.model import SCVI, Cells, capable
 from lucidvi.simulate._checks import check_whole, positive
 from lucidvi.simulate._covariates import Setting, columns_of, read_setting
-from lucidvi.simulate._output import Output
+from lucidvi.simulate._drawing import (
+    POSTERIORS,
+    drawing,
+)
+from lucidvi.simulate._output import Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
 #: The values of ``around`` that are words.
@@ -113,7 +108,7 @@ def sample_cells(
         If ``model`` is no SCVI of counts.
     """
     request = {name: value for name, value in locals().items() if name != "model"}
-    known = counts_model(model)
+    known = capable(model, "counts")
     check_whole("n", n, 1)
     check_whole("seed", seed, 0)
     check_choice("posterior", posterior, POSTERIORS)
@@ -126,16 +121,17 @@ def sample_cells(
     followed = _followed(known, around, setting, n, rng)
     output, exposures = Output(), np.empty(n)
     with drawing(known, seed):
-        for rows, _, own in followed.minibatches("Sampling"):
+        for rows, own in followed.targets("Sampling"):
             target = setting.of(own, rows)
             q = target.prior if kind == "prior" else POSTERIORS[posterior](own)
             z = q.sample()
             if exposure is not None:
-                target, z = with_exposure(target, z, torch.tensor(exposure[rows]))
-            output.add([(state_of(target, z), target.likelihood(z))])
-            exposures[rows] = exposure_of(target, z).cpu().numpy()
+                target, z = target.with_exposure(z, torch.tensor(exposure[rows]))
+            output.add([(target.representation(z), target.likelihood(z))])
+            exposures[rows] = target.exposure(z).cpu().numpy()
     columns = [*columns_of(known), *(() if kind == "prior" else ("lucidvi_origin",))]
-    obs = setting.write(followed.obs[columns].set_axis([f"sample{i}" for i in range(n)]))
+    names = [f"sample{i}" for i in range(n)]
+    obs = setting.write(columns_of_origin(followed)[columns].set_axis(names))
     obs["lucidvi_exposure"] = exposures
     out = output.adata(known, obs)
     return recorded(out, "sample_cells", request, [FROM[kind], *ASSUMPTIONS])
@@ -150,7 +146,8 @@ def _followed(
         return Cells(model, cells.adata, _matching(cells.adata.obs, setting, n, rng))
     given = (around, None) if isinstance(around, AnnData) else (None, around)
     cells = Cells.of(model, *given)
-    return Cells(model, cells.adata, rng.permutation(np.resize(rng.permutation(cells.chosen), n)))
+    order = rng.permutation(np.arange(len(cells)))
+    return cells.select(rng.permutation(np.resize(order, n)))
 
 
 def _matching(

@@ -13,12 +13,11 @@ from torch import Tensor
 from lucidvi.checks import check_choice
 from lucidvi.distributions import CountLikelihood
 from lucidvi.inference import PosteriorTarget
-from lucidvi.model import SCVI
-from lucidvi.model._counts import counts_model
-from lucidvi.simulate._cells import POSTERIORS, Cells, drawing, state_of
+from lucidvi.model import SCVI, Cells, capable
 from lucidvi.simulate._checks import check_whole
 from lucidvi.simulate._covariates import read_setting
-from lucidvi.simulate._output import Output
+from lucidvi.simulate._drawing import POSTERIORS, drawing
+from lucidvi.simulate._output import Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
 ASSUMPTIONS = (
@@ -86,7 +85,7 @@ def switch(
         If ``model`` is no SCVI of counts.
     """
     request = {name: value for name, value in locals().items() if name != "model"}
-    known = counts_model(model)
+    known = capable(model, "counts")
     check_choice("posterior", posterior, POSTERIORS)
     check_whole("n_samples", n_samples, 1)
     check_whole("seed", seed, 0)
@@ -94,9 +93,9 @@ def switch(
     setting = read_setting(known, batch, covariates, len(cells))
     output = Output(n_samples)
     with drawing(known, seed):
-        for rows, _, target in cells.minibatches("Switching"):
+        for rows, target in cells.targets("Switching"):
             output.add(_draws(target, setting.of(target, rows), posterior, n_samples))
-    out = output.adata(known, setting.write(cells.obs))
+    out = output.adata(known, setting.write(columns_of_origin(cells)))
     return recorded(out, "switch", request, ASSUMPTIONS)
 
 
@@ -107,4 +106,4 @@ def _draws(
     q = POSTERIORS[posterior](own)
     for _ in range(n_samples):
         z = q.sample()
-        yield state_of(own, z), switched.likelihood(z)
+        yield own.representation(z), switched.likelihood(z)

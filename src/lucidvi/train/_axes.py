@@ -14,9 +14,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from lucidvi._random import in_evaluation
 from lucidvi.data import CellSplitter
 from lucidvi.module import VAE
-from lucidvi.nn import Covariates, in_evaluation
+from lucidvi.nn import Covariates
 from lucidvi.train._start import covariates_of
 
 

@@ -9,11 +9,12 @@ from scvi.module.base import LossOutput
 from torch.distributions import Distribution, Normal
 
 from lucidvi._compat import MODULE_KEYS
+from lucidvi._random import in_evaluation
 from lucidvi.data import Minibatch
 from lucidvi.errors import DataError
 from lucidvi.inference import NormalPosterior, PosteriorTarget, step_means
 from lucidvi.module import UNTRANSFORMED_Z
-from lucidvi.nn import FullNormal, frozen, in_evaluation
+from lucidvi.nn import FullNormal, frozen
 from lucidvi.train._objective import ELBO, Objective
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lucidvi._random import isolated_seed
+from lucidvi._random import isolated
 from lucidvi.data import CellSplitter, Minibatch
 
 logger = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ def candidates(module: Any, minibatches: Sequence[Minibatch]) -> list[int]:
     if len(numbers) == 1:
         return numbers
     try:
-        with isolated_seed():
+        with isolated():
             want = gradients(module, minibatches)
             same = []
             for number in numbers[:-1]:

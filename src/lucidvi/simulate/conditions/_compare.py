@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,9 +12,7 @@ from scipy import sparse
 
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError
-from lucidvi.model import SCVI
-from lucidvi.model._counts import counts_model
-from lucidvi.simulate._cells import Cells
+from lucidvi.model import SCVI, Cells, capable
 from lucidvi.simulate._checks import check_whole
 from lucidvi.simulate.conditions._carried_over import NOISE
 from lucidvi.simulate.conditions._compared_cells import Compared, compared, condition_setting
@@ -87,7 +84,7 @@ def compare_conditions(
     for method in methods or ():
         check_choice("methods", method, METHODS)
     check_whole("seed", seed, 0)
-    known = counts_model(model)
+    known = capable(model, "counts")
     rng = np.random.default_rng(seed)
     # First: a model lets go of cells whose genes it had to put in order when it is given others.
     _check_number(truth.n_obs, "cells in `truth`")
@@ -139,7 +136,7 @@ def allowed(given: Compared) -> list[str]:
 
 
 def _log_counts(cells: Cells, chosen: slice | np.ndarray = slice(None)) -> sparse.csr_matrix:
-    return log_expression(replace(cells, chosen=cells.chosen[chosen]).counts)
+    return log_expression(cells.select(chosen).counts)
 
 
 def _check_number(n: int, what: str) -> None:

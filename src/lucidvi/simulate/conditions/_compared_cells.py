@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lucidvi.data import category_text, category_texts
 from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, first_few
-from lucidvi.simulate._cells import Cells
+from lucidvi.model import Cells
 from lucidvi.simulate._checks import listed
 from lucidvi.simulate._covariates import Setting, columns_of, read_setting
 
@@ -83,7 +83,7 @@ def compared(
         label: tuple(
             np.flatnonzero((labels == label) & (condition == c)) for c in (control, target)
         )
-        for label in np.setdiff1d(labels, labels[asked.chosen])
+        for label in np.setdiff1d(labels, labels[asked.positions])
     }
     seen = {
         label: [Cells(model, every.adata, part) for part in parts]
@@ -91,8 +91,9 @@ def compared(
         if min(map(len, parts)) >= N_CELLS_MIN
     }
     if not seen:
+        others = first_few(np.unique(labels[asked.positions]))
         raise DataError(
-            f"No label in {labels_key!r} besides {first_few(np.unique(labels[asked.chosen]))} has "
+            f"No label in {labels_key!r} besides {others} has "
             f"{N_CELLS_MIN} cells under {control!r} and under {target!r}, so there is no response "
             "to learn from.",
             remedy="Pass an `adata` with other labels under both conditions.",
@@ -162,11 +163,11 @@ def _asked(
     """Return the control cells of a label, or those that were named."""
     if not isinstance(cells, str):
         asked = Cells.of(model, adata, cells)
-        others = ~is_control[asked.chosen]
+        others = ~is_control[asked.positions]
         if others.any():
             raise DataError(
                 f"{others.sum():,} of the {len(others):,} `cells` are no control cells: "
-                f"{first_few(adata.obs_names[asked.chosen[others]])}.",
+                f"{first_few(adata.obs_names[asked.positions[others]])}.",
                 remedy="Leave them out, or give a label.",
             )
         return asked

@@ -14,10 +14,9 @@ from scipy import sparse
 
 from lucidvi import kernels
 from lucidvi.checks import check_choice
-from lucidvi.model import SCVI
-from lucidvi.model._counts import counts_model
-from lucidvi.simulate._cells import Cells, drawing, state_of
+from lucidvi.model import SCVI, Cells, capable
 from lucidvi.simulate._checks import check_whole
+from lucidvi.simulate._drawing import drawing
 from lucidvi.simulate._output import STATE
 from lucidvi.simulate._record import recorded
 from lucidvi.simulate.conditions._carried_over import NOISE
@@ -134,7 +133,8 @@ def predict_condition(
     check_choice("method", method, METHODS)
     check_choice("noise", noise, NOISE)
     check_whole("seed", seed, 0)
-    given = compared(counts_model(model), adata, condition_key, control, target, labels_key, cells)
+    model = capable(model, "counts")
+    given = compared(model, adata, condition_key, control, target, labels_key, cells)
     out = predicted(given, method, noise, seed)
     return recorded(out, "predict_condition", request, ASSUMPTIONS)
 
@@ -153,7 +153,7 @@ def predicted(given: Compared, method: str, noise: str, seed: int) -> AnnData:
         seen = Seen(control, target, seed)
         shift = torch.as_tensor(chosen.shift(z, seen))
         genes = chosen.gene_weights and gene_shift(given, chosen.gene_weights(z, seen))
-        for rows, _, before in given.asked.minibatches("Predicting"):
+        for rows, before in given.asked.targets("Predicting"):
             state = before.q0.sample()
             moved = state.clone()
             moved[:, : shift.shape[1]] += shift[rows].to(state)
@@ -164,7 +164,7 @@ def predicted(given: Compared, method: str, noise: str, seed: int) -> AnnData:
                 genes.apply(expected[1], rows)
             drawn = NOISE[noise](x, *expected)
             counts.append(sparse.csr_matrix(drawn.cpu().numpy()))
-            states.append(state_of(before, moved).cpu().numpy())
+            states.append(before.representation(moved).cpu().numpy())
     obs = given.asked.obs
     obs[given.condition_key] = given.target_name
     obs.index = make_index_unique(obs.index.astype(str))  # a cell may be asked for several times
@@ -186,5 +186,5 @@ def gene_shift(given: Compared, weights: NDArray[np.floating]) -> GeneShift:
 def latent_means(cells: Cells) -> NDArray[np.float32]:
     """Means of the encoder's posteriors, before any softmax, ``(n_cells, n_latent)``."""
     n_latent = cells.model.module.n_latent
-    means = [target.q0.mean[:, :n_latent] for _, _, target in cells.minibatches("Encoding")]
+    means = [target.q0.mean[:, :n_latent] for _, target in cells.targets("Encoding")]
     return torch.cat(means).cpu().numpy()

@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError, MissingKeyError
-from lucidvi.model import SCVI
-from lucidvi.model._counts import counts_model
+from lucidvi.model import SCVI, capable
 from lucidvi.simulate._checks import listed
 from lucidvi.simulate.comparisons._groups import label_codes
 from lucidvi.simulate.comparisons._label_tests import LABEL_TESTS
@@ -141,12 +140,12 @@ def design_abundance(
     lucidvi.errors.ModelTypeError
         If ``model`` is no SCVI of counts.
     """
-    known = counts_model(model)
+    known = capable(model, "counts")
     grid = grid_of(cells, donors, depth)
     check_planned(effect, rate, n_repeats, seed, posterior, "changed=[]")
     check_choice("test", test, LABEL_TESTS)
     chosen = planned_cells(known, among, donors)
-    codes, labels = label_codes(chosen.adata[chosen.chosen], labels_key)
+    codes, labels = label_codes(chosen.adata[chosen.positions], labels_key)
     changeable = _changeable(changed, labels)
     of_donor = donor_codes(chosen, donor_key, donor_sd)
     share = np.bincount(codes) / len(codes)

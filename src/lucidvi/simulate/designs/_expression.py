@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError
-from lucidvi.model import SCVI
-from lucidvi.model._counts import counts_model
+from lucidvi.model import SCVI, capable
 from lucidvi.simulate.comparisons._comparison import TESTS, row_blocks
 from lucidvi.simulate.designs._expression_plan import Plan
 from lucidvi.simulate.designs._gene_donors import EXPRESSED_MIN, donor_spread
@@ -127,7 +126,7 @@ def design(
     lucidvi.errors.ModelTypeError
         If ``model`` is no SCVI of counts.
     """
-    known = counts_model(model)
+    known = capable(model, "counts")
     grid = grid_of(cells, donors, depth)
     check_planned(effect, rate, n_repeats, seed, posterior, "share=0")
     if not 0 <= share <= 1:

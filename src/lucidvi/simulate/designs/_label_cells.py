@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scvi import REGISTRY_KEYS
 from sklearn.neighbors import NearestNeighbors
 
 from lucidvi.errors import DataError
-from lucidvi.inference import PosteriorTarget
-from lucidvi.simulate._cells import POSTERIORS, Cells, drawing, state_of
+from lucidvi.model import Cells
+from lucidvi.simulate._drawing import POSTERIORS, drawing
 
 #: Nearest cells that vote on a label.
 N_NEIGHBOURS = 15
@@ -53,7 +52,7 @@ def called_labels(
     chosen = np.concatenate(
         [rng.permutation(np.flatnonzero(labels == label))[:N_OF_LABEL] for label in range(n)]
     )
-    some = Cells(cells.model, cells.adata, cells.chosen[chosen])
+    some = cells.select(chosen)
     known = _states(cells, posterior, seed)
     placed, empty = _placed(some, tuple(depths), posterior, seed)
     index = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS + 1, len(known))).fit(known)
@@ -81,8 +80,8 @@ def called_labels(
 def _states(cells: Cells, posterior: str, seed: int) -> NDArray[np.float64]:
     with drawing(cells.model, seed):
         means = [
-            state_of(target, POSTERIORS[posterior](target).mean).cpu().numpy()
-            for _, _, target in cells.minibatches("Placing cells")
+            target.representation(POSTERIORS[posterior](target).mean).cpu().numpy()
+            for _, target in cells.targets("Placing cells")
         ]
     return np.concatenate(means)
 
@@ -94,18 +93,14 @@ def _placed(
     states: dict[float, list[NDArray[np.float64]]] = {depth: [] for depth in depths}
     empty: dict[float, list[NDArray[np.bool_]]] = {depth: [] for depth in depths}
     with drawing(cells.model, seed):
-        for _, tensors, target in cells.minibatches("Labelling simulated cells"):
+        for _, target in cells.targets("Labelling simulated cells"):
             z = POSTERIORS[posterior](target).sample()
             for depth in depths:
                 px = target.likelihood(z)
                 px.log_mu = px.log_mu + float(np.log(depth))
                 x = px.sample()
-                given = tensors | {REGISTRY_KEYS.X_KEY: x}
-                if target.module.use_size_factor_key:
-                    key = REGISTRY_KEYS.SIZE_FACTOR_KEY
-                    given[key] = tensors[key] * depth
-                again = PosteriorTarget.from_module(target.module, given)
-                mean = state_of(again, POSTERIORS[posterior](again).mean)
+                again = target.with_exposure(z, target.exposure(z) * depth)[0].with_counts(x)
+                mean = again.representation(POSTERIORS[posterior](again).mean)
                 states[depth].append(mean.cpu().numpy())
                 empty[depth].append((torch.sum(x, dim=-1) == 0).cpu().numpy())
     return (

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from lucidvi._random import isolated_seed
+from lucidvi._random import isolated
 from lucidvi.inference import PosteriorTarget
-from lucidvi.simulate._cells import MINIBATCH, POSTERIORS, Cells, drawing
+from lucidvi.model import MINIBATCH, Cells
+from lucidvi.simulate._drawing import POSTERIORS, drawing
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Population:
         """Draw the states of cells from their posteriors."""
         targets, states = [], []
         with drawing(model, seed):
-            for _, _, target in cells.minibatches("Drawing states"):
+            for _, target in cells.targets("Drawing states"):
                 states.append(POSTERIORS[posterior](target).sample())
                 targets.append(target)
         first = targets[0]
@@ -82,7 +83,7 @@ class Population:
         -------
         Shape ``(n * n_each, n_genes)``, row after row.
         """
-        with isolated_seed(seed), torch.no_grad():
+        with isolated(seed), torch.no_grad():
             parts = [
                 sparse.csr_matrix(self._counts(part, factor).numpy())
                 for row, factor in zip(cells, log_factor, strict=True)

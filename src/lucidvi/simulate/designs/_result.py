@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError
-from lucidvi.model import SCVI
-from lucidvi.simulate._cells import POSTERIORS, Cells
+from lucidvi.model import SCVI, Cells
 from lucidvi.simulate._checks import check_whole
+from lucidvi.simulate._drawing import POSTERIORS
 from lucidvi.simulate.comparisons._groups import donors_of
 
 #: Columns of the table that say the size of the experiment.
@@ -130,7 +130,7 @@ def donor_codes(chosen: Cells, donor_key: str | None, donor_sd: Any) -> NDArray[
         )
     codes = None
     if donor_key is not None:
-        codes = donors_of(chosen.adata, donor_key)[chosen.chosen]
+        codes = donors_of(chosen.adata, donor_key)[chosen.positions]
         if (np.bincount(codes) > 1).sum() < 2:
             raise DataError(
                 f"`donor_key` is {donor_key!r}, and fewer than two donors have two cells among "

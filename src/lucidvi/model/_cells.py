@@ -1,0 +1,149 @@
+"""Cells that a model is asked about: one way from a selection of cells to their targets."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
+from scvi.model.base import BaseModelClass
+
+from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi.checks import cell_positions
+from lucidvi.data import WatchedLoader
+from lucidvi.errors import DataError
+from lucidvi.inference import PosteriorTarget
+
+#: Values, of cells x features, of a minibatch, and most cells of one.
+MINIBATCH, MOST_CELLS = 2**20, 512
+#: What scvi-tools says of cells that are to be trained on.
+FOR_TRAINING = ".* has fewer than 3 cells"
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """A selection of cells as one model reads them.
+
+    Parameters
+    ----------
+    model
+        The model that they are registered with, of LucidVI or of scvi-tools.
+    adata
+        The AnnData that holds them, its features in the model's order.
+    positions
+        Positions of the cells, shape ``(n_cells,)``; a cell may be there several times.
+    """
+
+    model: Any
+    adata: AnnData
+    positions: NDArray[np.integer]
+
+    @classmethod
+    def of(
+        cls, model: BaseModelClass, adata: AnnData | None = None, indices: Any | None = None
+    ) -> Cells:
+        """Check the cells and register them with the model.
+
+        Parameters
+        ----------
+        model
+            Model that reads them.
+        adata
+            Where they are, by default the model's own.
+        indices
+            Positions, a boolean mask, or names; by default all cells.
+
+        Raises
+        ------
+        lucidvi.errors.DataError
+            If there is no AnnData, or no counts in it, or cells that do not exist are asked for.
+        """
+        if adata is None and model.adata is None:
+            raise DataError(
+                "`model` has no AnnData, so it cannot read cells.",
+                remedy=f"model = {type(model).__name__}.load(folder, adata=adata)",
+            )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=FOR_TRAINING)
+            adata = model._validate_anndata(adata)
+        if adata_minify_type(adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+            raise DataError(
+                "The AnnData is minified: its counts were replaced by latent states.",
+                remedy="pass the AnnData with the counts.",
+            )
+        return cls(model, adata, cell_positions(indices, adata.obs_names))
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def select(self, rows: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Cells:
+        """Return some of the cells, by their place among these."""
+        return Cells(self.model, self.adata, self.positions[rows])
+
+    @property
+    def names(self) -> pd.Index:
+        """Names of the cells, shape ``(n_cells,)``."""
+        return self.adata.obs_names[self.positions]
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """Columns of the cells, a copy, with their names; without those that scvi-tools adds."""
+        obs = self.adata.obs.iloc[self.positions]
+        return obs[[column for column in obs if not str(column).startswith("_scvi")]]
+
+    def field(self, key: str) -> NDArray[Any]:
+        """Return a registered field of the cells, such as their batches or labels as codes.
+
+        Parameters
+        ----------
+        key
+            One of scvi-tools' ``REGISTRY_KEYS``.
+
+        Returns
+        -------
+        Shape ``(n_cells, ...)``.
+        """
+        manager = self.model.get_anndata_manager(self.adata, required=True)
+        values = manager.get_from_registry(key)
+        values = values.to_numpy() if isinstance(values, pd.DataFrame) else values
+        return values[self.positions]
+
+    @property
+    def counts(self) -> Any:
+        """Counts, as they are stored, shape ``(n_cells, n_features)``."""
+        return self.field(REGISTRY_KEYS.X_KEY)
+
+    def targets(
+        self,
+        description: str | None = None,
+        batch_size: int | None = None,
+        genes: NDArray[np.bool_] | None = None,
+    ) -> Iterator[tuple[slice, PosteriorTarget]]:
+        """Yield which of the cells, and their target, minibatch by minibatch in their order.
+
+        Parameters
+        ----------
+        description
+            What the progress bar says, which appears if it takes long; None for none.
+        batch_size
+            Cells of a minibatch; by default what fits the memory.
+        genes
+            Which features were measured, see :meth:`PosteriorTarget.from_module`.
+        """
+        size = max(1, min(MOST_CELLS, MINIBATCH // self.adata.n_vars))
+        loader = self.model._make_data_loader(
+            adata=self.adata, indices=self.positions, batch_size=batch_size or size
+        )
+        if description is not None and isinstance(loader, WatchedLoader):
+            loader.description, loader.slow_steps = description, True
+        start = 0
+        for minibatch in loader:
+            target = PosteriorTarget.from_module(self.model.module, minibatch, genes)
+            yield slice(start, start + target.n_cells), target
+            start += target.n_cells
