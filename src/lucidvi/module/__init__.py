@@ -1,5 +1,6 @@
-"""The model's mathematics, as scvi-tools modules."""
+"""The models as modules of torch, and the contract that all of them keep."""
 
+from lucidvi.module._generative import Exposure, Generative, Modality, Observed
 from lucidvi.module._vae import UNTRANSFORMED_Z, VAE
 
-__all__ = ["UNTRANSFORMED_Z", "VAE"]
+__all__ = ["UNTRANSFORMED_Z", "VAE", "Exposure", "Generative", "Modality", "Observed"]

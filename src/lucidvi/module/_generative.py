@@ -1,0 +1,134 @@
+"""What inference, training and audit ask of a module: the contract of every model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from lucidvi.nn import Covariates
+
+
+class Exposure(StrEnum):
+    """Where the exposure of a modality comes from, by which its normalized means are scaled."""
+
+    #: The total of the features that were measured.
+    OBSERVED = "observed"
+    #: A size factor that came with the data.
+    SIZE_FACTOR = "size_factor"
+    #: It is latent, with a prior of its own, and part of the state.
+    LATENT = "latent"
+    #: The modality has none.
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One kind of what is observed of a cell.
+
+    Parameters
+    ----------
+    key
+        Its name, such as ``"rna"``.
+    n_features
+        Number of features.
+    likelihood
+        Class of the distribution of its values given the latent state; see
+        :data:`lucidvi.distributions.LIKELIHOODS`.
+    exposure
+        Where its exposure comes from.
+    weight
+        Weight of its log likelihood in a training; inference always takes 1.
+    """
+
+    key: str
+    n_features: int
+    likelihood: type[Any]
+    exposure: Exposure = Exposure.OBSERVED
+    weight: float = 1.0
+
+
+class Observed(NamedTuple):
+    """One modality of a minibatch.
+
+    Parameters
+    ----------
+    x
+        Values (linear), CSR or dense, shape ``(n_cells, n_features)``.
+    log_exposure
+        Log exposure, shape ``(n_cells, 1)``; None where it is latent or there is none.
+    present
+        Which cells have the modality, bool, shape ``(n_cells,)``; None for all.
+    features
+        Which features were measured, bool, shape ``(n_features,)`` or ``(n_cells, n_features)``;
+        None for all. What was not measured is not in the likelihood; it is never zero.
+    """
+
+    x: Tensor
+    log_exposure: Tensor | None
+    present: Tensor | None = None
+    features: Tensor | None = None
+
+
+class Generative(Protocol):
+    r"""A generative model of cells and its encoder.
+
+    The state of a cell is all that is latent in it: :math:`z`, then the log exposure of each
+    modality whose exposure is latent, in their order.
+
+    .. math::
+        \log p(x, \text{state} \mid s) = \log p(\text{state} \mid s)
+            + \sum_m \log p(x_m \mid z, s, \text{exposure}_m)
+
+    over the modalities that a cell has, and of each over the features that were measured.
+    """
+
+    #: What is observed, by name.
+    modalities: Mapping[str, Modality]
+    #: Length of ``z``.
+    n_latent: int
+    #: Length of a state.
+    n_state: int
+
+    def observe(
+        self,
+        minibatch: Mapping[str, Tensor | None],
+        features: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Observed]:
+        """Read what was observed from a minibatch.
+
+        Parameters
+        ----------
+        minibatch
+            Tensors by registry key, as a loader gives them.
+        features
+            Masks of the measured features by modality, each of shape ``(n_features,)``.
+        """
+
+    def covariates(self, minibatch: Mapping[str, Tensor | None]) -> Covariates:
+        """Read the covariates :math:`s` from a minibatch, by name."""
+
+    def encode(self, observed: Mapping[str, Observed], s: Covariates) -> Distribution:
+        """Return the amortized posterior of the state: events of shape ``(n_state,)``."""
+
+    def prior_of(self, z: Tensor, s: Covariates) -> Distribution:
+        """Return the prior of the state given covariates; ``z`` gives shape, type and device."""
+
+    def decode(
+        self, z: Tensor, s: Covariates, log_exposures: Mapping[str, Tensor]
+    ) -> dict[str, Any]:
+        """Return the likelihood of each modality.
+
+        Parameters
+        ----------
+        z
+            Latent states before the softmax of a logistic normal, ``(..., n_cells, n_latent)``.
+        s
+            Covariates of the cells.
+        log_exposures
+            Log exposures by modality, each broadcasting to ``(..., n_cells, 1)``.
+        """
