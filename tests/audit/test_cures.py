@@ -17,8 +17,9 @@ import torch
 from lucidvi import audit
 from lucidvi.audit import Comparison, Predictions, Run, across_runs
 from lucidvi.audit._cures import CURES, Cures
-from lucidvi.audit._making import Cure, Making, Remake, merged
+from lucidvi.audit._making import Making, Remake
 from lucidvi.model import SCVI
+from lucidvi.results import Cure, merged
 
 #: What each cure has to know besides the model. A new cure needs a row.
 FACTS = {
@@ -251,9 +252,9 @@ def test_every_cure_of_a_model(kind, cells, trainings, tmp_path):
         del trainings[:]
         # What a cure does to the model is not what the next one starts from.
         found = paste(cure, model if kind in AS_IT_IS else copy.deepcopy(model))
-        if cure.remake is None:
+        if cure.change is None:
             continue
-        changed = cure.remake
+        changed = cure.change
         assert cure != Remake(cures.making, changed.comment).text, name
         assert type(found) is type(model) or kind is linear
         asked = {k: v for k, v in trainings[0].items() if v is not None}

@@ -6,7 +6,6 @@ from lucidvi.audit._amortization import Amortization, GroupGap, amortization
 from lucidvi.audit._collapse import Collapse, collapse
 from lucidvi.audit._confounding import Confounding, confounding
 from lucidvi.audit._cures import Cures
-from lucidvi.audit._finding import Criterion, Finding, Skipped, jsonable, judge
 from lucidvi.audit._fit import Alternative, Fit, fit
 from lucidvi.audit._identifiability import Identifiability, identifiability
 from lucidvi.audit._making import Making
@@ -16,6 +15,7 @@ from lucidvi.audit._report import Report
 from lucidvi.audit._run import run
 from lucidvi.audit._stability import stability
 from lucidvi.inference import information_metric
+from lucidvi.results import Criterion, Finding, Skipped, jsonable, judge
 
 __all__ = [
     "Alternative",

@@ -24,7 +24,7 @@ from lucidvi.audit._agreement import (
 from lucidvi.audit._agreement_criteria import criteria_of
 from lucidvi.audit._collapse import BURDA
 from lucidvi.audit._cures import Cures
-from lucidvi.audit._finding import Finding
+from lucidvi.results import Finding
 
 #: Most neighbours of a cell, and most genes with the largest fold changes.
 N_NEIGHBOURS, N_TOP = 30, 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lucidvi.audit._making import Cure
+from lucidvi.results import Cure
 
 if TYPE_CHECKING:
     from lucidvi.audit._cures import Cures

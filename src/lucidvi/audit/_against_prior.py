@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lucidvi.audit._aggregate import aggregate
-from lucidvi.audit._finding import Criterion, judge
 from lucidvi.audit._priors import CellPriors, entropy, marginal_scale
+from lucidvi.results import Criterion, judge
 
 #: Name of the criterion.
 PRIOR = "prior"

@@ -9,7 +9,7 @@ import numpy as np
 
 from lucidvi.audit._collapse import SPARE
 from lucidvi.audit._cures import Cures
-from lucidvi.audit._finding import Criterion, judge
+from lucidvi.results import Criterion, judge
 
 #: Agreement by chance above which the cells are too few to compare directions.
 CHANCE_MAX = 0.5

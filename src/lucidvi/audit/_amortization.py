@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from lucidvi.audit._cures import Cures
-from lucidvi.audit._finding import Criterion, Finding, judge
 from lucidvi.audit._sample import MISSING
+from lucidvi.results import Criterion, Finding, judge
 
 #: Share of what can be explained that the encoder misses.
 MISSED_WARN, MISSED_FAIL = 0.1, 0.3

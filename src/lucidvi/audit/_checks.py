@@ -10,7 +10,6 @@ from lucidvi.audit._alternatives import comparison
 from lucidvi.audit._amortization import Amortization, amortization
 from lucidvi.audit._collapse import Collapse, active_directions, collapse
 from lucidvi.audit._confounding import Confounding, confounding
-from lucidvi.audit._finding import Finding, Skipped
 from lucidvi.audit._fit import Fit, fit
 from lucidvi.audit._identifiability import (
     Identifiability,
@@ -22,6 +21,7 @@ from lucidvi.audit._predictions import predictions
 from lucidvi.audit._priors import inapplicable
 from lucidvi.audit._subject import Subject
 from lucidvi.inference import canonical
+from lucidvi.results import Finding, Skipped
 
 
 def check_collapse(subject: Subject) -> Collapse:

@@ -9,8 +9,8 @@ import numpy as np
 
 from lucidvi.audit._against_prior import AgainstPrior, against_prior
 from lucidvi.audit._cures import Cures
-from lucidvi.audit._finding import Criterion, Finding, judge
 from lucidvi.audit._priors import CellPriors
+from lucidvi.results import Criterion, Finding, judge
 
 #: A direction counts if at least this share of what all directions are worth is its own. In
 #: simulations with 2, 4, 5 and 10 dimensions (linear and not, of equal and unequal strength, 10,

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from lucidvi.audit._cures import Cures
-from lucidvi.audit._finding import Criterion, Finding, judge
+from lucidvi.results import Criterion, Finding, judge
 
 N_NEIGHBOURS, N_PERMUTATIONS = 30, 200
 #: Share of a mean square that is rounding.

@@ -11,7 +11,8 @@ import pandas as pd
 from anndata import AnnData
 
 from lucidvi.audit import _advice
-from lucidvi.audit._making import Cure, Making, Remake
+from lucidvi.audit._making import Making, Remake
+from lucidvi.results import Cure
 
 #: Hidden units beyond which a network is not made wider, and below which it is not narrowed.
 WIDEST, NARROWEST = 1024, 16

@@ -10,7 +10,6 @@ import numpy as np
 from lucidvi.audit._alternatives import Comparison
 from lucidvi.audit._collapse import SPARE
 from lucidvi.audit._cures import Cures
-from lucidvi.audit._finding import Criterion, Finding, judge
 from lucidvi.audit._likelihoods import (
     Alternative,
     alternatives,
@@ -26,6 +25,7 @@ from lucidvi.audit._predictive import (
     false_discovery,
     ks_uniform,
 )
+from lucidvi.results import Criterion, Finding, judge
 
 #: Genes count as expressed that are found in this share of the cells.
 EXPRESSED_MIN = 0.05

@@ -13,9 +13,9 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lucidvi.audit._finding import Criterion, Finding, Skipped, Verdict
 from lucidvi.pl import PLOTS
 from lucidvi.pl._axes import detached_axes
+from lucidvi.results import Criterion, Finding, Skipped, Verdict
 
 #: What each verdict means, of the whole report.
 MEANINGS: dict[Verdict, str] = {

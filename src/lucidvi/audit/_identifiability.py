@@ -9,9 +9,9 @@ import numpy as np
 from scipy.stats import ortho_group
 
 from lucidvi.audit._cures import Cures
-from lucidvi.audit._finding import Criterion, Finding, judge
 from lucidvi.audit._making import Making, can_be_turned
 from lucidvi.inference import canonical
+from lucidvi.results import Criterion, Finding, judge
 
 N_ROTATIONS, N_RESAMPLED = 200, 100
 #: A direction is distinct if resampled cells give it again, with this absolute cosine, and if it

@@ -8,7 +8,7 @@ import numpy as np
 
 from lucidvi.audit._alternatives import Comparison
 from lucidvi.audit._cures import Cures
-from lucidvi.audit._finding import Criterion, judge
+from lucidvi.results import Criterion, judge
 
 #: Gain in proportion to what counts cost.
 GAIN_WARN, GAIN_FAIL = 0.01, 0.05

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -269,46 +269,6 @@ class Remake:
             init={**self.init, **other.init},
             train={**self.train, **other.train},
         )
-
-
-class Cure(str):
-    """Code to paste; of one that makes the model again, what it changes.
-
-    Several of these make one model that has all of the changes, see :func:`merged`.
-    """
-
-    remake: Remake | None = None
-    #: Whether it trains the model further, which is in vain where it is made again.
-    trains_further = False
-
-    @classmethod
-    def of(cls, remake: Remake) -> Cure:
-        """Return the code of a model that is made again."""
-        cure = cls(remake.text)
-        cure.remake = remake
-        return cure
-
-
-def merged(cures: Iterable[str]) -> str:
-    """Return several cures as one: the model is made again once, with all that they change.
-
-    A change that would undo one before it is left out.
-    """
-    texts: list[str] = []
-    whole: Remake | None = None
-    for cure in dict.fromkeys(cures):
-        remake = getattr(cure, "remake", None)
-        if remake is None:
-            texts.append(cure)
-        elif whole is None:
-            whole, place = remake, len(texts)
-            texts.append("")
-        elif whole.agrees_with(remake):
-            whole = whole.joined(remake)
-    if whole is not None:
-        texts[place] = whole.text
-        texts = [text for text in texts if not getattr(text, "trains_further", False)]
-    return "\n\n".join(texts)
 
 
 def _import_of(kind: type) -> str:

@@ -1,35 +1,18 @@
-"""All findings of a model, to print and to keep."""
+"""All findings of an audit, and the page that shows them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from rich.console import Group
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
-
-from lucidvi.audit._finding import Finding, Verdict, jsonable, worst
 from lucidvi.audit._html import page
-from lucidvi.audit._outline import wrapped
-from lucidvi.audit._text import STYLES, as_text, fragment, what_to_do
-from lucidvi.errors import FileError
-from lucidvi.files import written_whole
-
-#: What else can be asked.
-HINT = (
-    "print(report) adds what to do, report['fit'] is one finding, report.to_html('audit.html') "
-    "writes the page."
-)
+from lucidvi.files import check_suffix, write_text
+from lucidvi.results import Findings
 
 
-@dataclass(frozen=True, eq=False)
-class Report(Mapping[str, Finding]):
+@dataclass(frozen=True, eq=False, repr=False)
+class Report(Findings):
     """Findings by name; ``print(report)`` shows the summary.
 
     Parameters
@@ -42,42 +25,10 @@ class Report(Mapping[str, Finding]):
         posteriors, counts for the first that asks.
     """
 
-    findings: dict[str, Finding]
-    about: dict[str, Any]
-
-    def __getitem__(self, name: str) -> Finding:
-        return self.findings[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.findings)
-
-    def __len__(self) -> int:
-        return len(self.findings)
-
-    @property
-    def verdict(self) -> Verdict:
-        """The worst verdict of the findings."""
-        return worst(finding.verdict for finding in self.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it in types that JSON has."""
-        findings = {name: finding.to_dict() for name, finding in self.items()}
-        return {"verdict": self.verdict, "about": jsonable(self.about), "findings": findings}
-
-    def to_json(self, path: str | PathLike[str]) -> None:
-        """Write all of it to a JSON file, which appears whole or not at all.
-
-        Parameters
-        ----------
-        path
-            File to write, ``.json``; an existing one is replaced.
-
-        Raises
-        ------
-        lucidvi.errors.FileError
-            If it is named otherwise or cannot be written.
-        """
-        write(path, ".json", json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+    hint: ClassVar[str] = (
+        "print(report) adds what to do, report['fit'] is one finding, "
+        "report.to_html('audit.html') writes the page."
+    )
 
     def to_html(self, path: str | PathLike[str]) -> None:
         """Write a page for the browser: verdicts, what they mean, figures and what to do.
@@ -95,76 +46,4 @@ class Report(Mapping[str, Finding]):
             If it is named otherwise or cannot be written.
         """
         check_suffix(path, ".html")  # before the figures are drawn
-        write(path, ".html", page(self.findings, self.verdict, self.about))
-
-    def __rich__(self) -> Group:
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-        for finding in self.values():
-            table.add_row(
-                Text(finding.verdict, style=STYLES[finding.verdict]),
-                Text(finding.name, style="bold"),
-                escape(finding.summary),
-            )
-            for criterion in finding.problems[1:]:
-                mark = Text(criterion.verdict, style=STYLES[criterion.verdict])
-                table.add_row(mark, "", escape(criterion.statement))
-        cures = [part for finding in self.values() for part in what_to_do(finding)]
-        return Group(self._heading(), self._warning(), table, *cures)
-
-    def _heading(self) -> Text:
-        heading = Text("Audit: ")
-        heading.append(self.verdict, style=STYLES[self.verdict])
-        if {"model", "n_cells", "n_obs", "n_genes"} <= set(self.about):
-            said = "  {model}, {n_cells:,} of {n_obs:,} cells x {n_genes:,} genes"
-            heading.append(said.format_map(self.about))
-        return heading
-
-    def _warning(self) -> Text:
-        """Say why what is told is not of cells that were held out, if it is not."""
-        held_out = str(self.about.get("held_out", ""))
-        is_none = held_out.startswith("none")
-        return Text(f"Held out of training: {held_out}." if is_none else "", style="yellow")
-
-    def __str__(self) -> str:
-        return as_text(self)
-
-    def __repr__(self) -> str:
-        lines = [f"Report, {self._heading().plain}"]
-        for name, finding in self.items():
-            label = f"    {finding.verdict:7} {name:15} "
-            lines.append(wrapped(finding.summary, label, " " * len(label)))
-        lines.append(wrapped(HINT, "    "))
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        rows = [
-            (criterion.verdict, name, criterion.statement)
-            for name, finding in self.items()
-            for criterion in (finding.problems or finding.spoken[:1])
-        ]
-        cures = {name: finding.cure for name, finding in self.items() if finding.cure}
-        return fragment(self._heading().plain, rows, cures)
-
-
-def write(path: str | PathLike[str], suffix: str, text: str) -> None:
-    """Write a text file whole or not at all; raise :class:`FileError` if that cannot be."""
-    path = check_suffix(path, suffix)
-    try:
-        with written_whole(path.parent, path.name) as folder:
-            (folder / path.name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FileError(
-            f"`path` is {str(path)!r}, which cannot be written: {error.strerror}.",
-            remedy="Name a file in a folder that you may write to.",
-        ) from error
-
-
-def check_suffix(path: str | PathLike[str], suffix: str) -> Path:
-    """Return the path of a file to write; raise :class:`FileError` for another suffix."""
-    path = Path(path).expanduser()
-    if path.suffix != suffix:
-        raise FileError(
-            f"`path` is {str(path)!r}, which does not end in {suffix}.",
-            remedy=f"Name it {str(path.with_suffix(suffix)) if path.name else suffix!r}.",
-        )
-    return path
+        write_text(path, ".html", page(self.findings, self.verdict, self.about))

@@ -2,96 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
-import numpy as np
+from lucidvi.results._criterion import LEVELS, Criterion, Verdict, worst
+from lucidvi.results._cure import merged
+from lucidvi.results._json import jsonable
+from lucidvi.results._outline import listed, wrapped
+from lucidvi.results._text import as_text, fragment, section
 
-from lucidvi.audit._making import merged
-from lucidvi.audit._outline import listed, wrapped
-from lucidvi.audit._text import as_text, fragment, section
-
-Verdict = Literal["ok", "warn", "fail", "skipped"]
-
-#: From best to worst. What was skipped says nothing, so it never decides.
-VERDICTS: tuple[Verdict, ...] = ("skipped", "ok", "warn", "fail")
-#: Significant digits that are written to JSON.
-DIGITS = 6
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """One number of a finding, held against its thresholds.
-
-    Parameters
-    ----------
-    name
-        Of the criterion, unique within its finding.
-    verdict
-        What the thresholds make of the value.
-    statement
-        One sentence for a reader who knows biology, with the numbers in it; of a criterion that
-        was skipped, the reason.
-    value
-        The number, NaN where it was skipped.
-    warn, fail
-        Thresholds from which on the verdict is ``warn`` or ``fail``; None where it never is.
-    worse
-        Whether higher or lower values are worse.
-    cure
-        Code to paste, empty where nothing is to be done.
-    """
-
-    name: str
-    verdict: Verdict
-    statement: str
-    value: float = math.nan
-    warn: float | None = None
-    fail: float | None = None
-    worse: Literal["higher", "lower"] = "higher"
-    cure: str = ""
-
-    @classmethod
-    def skipped(cls, name: str, reason: str) -> Criterion:
-        """Return a criterion that does not apply, and why."""
-        return cls(name, "skipped", reason)
-
-    def __repr__(self) -> str:
-        levels = "".join(
-            f", {level} from {value:g}"
-            for level, value in (("warn", self.warn), ("fail", self.fail))
-            if value is not None
-        )
-        said = f"Criterion {self.name}: {self.verdict} (value {self.value:.4g}{levels}). "
-        return wrapped(said + self.statement)
-
-
-def judge(
-    name: str,
-    value: float,
-    statement: str,
-    *,
-    warn: float | None = None,
-    fail: float | None = None,
-    worse: Literal["higher", "lower"] = "higher",
-    cure: str = "",
-) -> Criterion:
-    """Hold a value against its thresholds; see :class:`Criterion`.
-
-    A value that is not a number fails: nothing can be said for it. The cure is dropped where the
-    verdict is ``ok``.
-    """
-    sign = 1 if worse == "higher" else -1
-
-    def reaches(threshold: float | None) -> bool:
-        return threshold is not None and not sign * value < sign * threshold
-
-    verdict: Verdict = "fail" if reaches(fail) else "warn" if reaches(warn) else "ok"
-    value = float(value)
-    cure = "" if verdict == "ok" else cure
-    return Criterion(name, verdict, statement, value, warn, fail, worse, cure)
+#: Fields that are texts of the check and not what it found.
+TEXTS = ("name", "title", "explanation", "reference")
+#: What else can be asked.
+HINT = "print(finding) adds what each criterion says and what to do."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,18 +46,18 @@ class Finding:
     @property
     def problems(self) -> tuple[Criterion, ...]:
         """The criteria that are not ``ok``, the worst first; none that were skipped."""
-        found = [c for c in self.criteria if c.verdict in ("warn", "fail")]
-        return tuple(sorted(found, key=lambda c: c.verdict != "fail"))
+        problems = [c for c in self.criteria if c.verdict in LEVELS]
+        return tuple(sorted(problems, key=lambda c: c.verdict != "fail"))
 
     @property
     def summary(self) -> str:
         """One sentence: the worst problem or, without any, what the first criterion says."""
         if self.problems:
             return self.problems[0].statement
-        return self.spoken[0].statement
+        return self.passed[0].statement
 
     @property
-    def spoken(self) -> tuple[Criterion, ...]:
+    def passed(self) -> tuple[Criterion, ...]:
         """The criteria that are ``ok``; without any, all."""
         return tuple(c for c in self.criteria if c.verdict == "ok") or self.criteria
 
@@ -157,10 +80,10 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it in types that JSON has; arrays are under ``"data"``."""
-        told = ("name", "title", "verdict", "summary", "explanation", "reference", "cure")
+        texts = ("name", "title", "verdict", "summary", "explanation", "reference", "cure")
         data = {field.name: getattr(self, field.name) for field in fields(self)}
         return jsonable(
-            {name: getattr(self, name) for name in told}
+            {name: getattr(self, name) for name in texts}
             | {"thresholds": self.thresholds, "numbers": self.numbers}
             | {"criteria": data.pop("criteria"), "data": data}
         )
@@ -197,13 +120,6 @@ class Finding:
         return fragment(f"{self.title} {self.verdict}", rows, cures)
 
 
-LEVELS = ("warn", "fail")
-#: Fields that are texts of the check and not what it found.
-TEXTS = ("name", "title", "explanation", "reference")
-#: What else can be asked.
-HINT = "print(finding) adds what each criterion says and what to do."
-
-
 @dataclass(frozen=True, kw_only=True)
 class Skipped(Finding):
     """A check that does not apply, and why; it has the name and texts of the one left out."""
@@ -223,27 +139,3 @@ class Skipped(Finding):
             reference=finding.reference,
             criteria=(Criterion.skipped(finding.name, reason),),
         )
-
-
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return the worst of some verdicts; ``"skipped"`` of none."""
-    return max(verdicts, key=VERDICTS.index, default="skipped")
-
-
-def jsonable(value: Any) -> Any:
-    """Return a value in types that JSON has.
-
-    Arrays become lists, dataclasses and mappings objects, and what is not finite null; numbers
-    are rounded to six significant digits.
-    """
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-    if is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in fields(value)}
-    if isinstance(value, dict):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
-    return value

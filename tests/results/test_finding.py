@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from lucidvi.audit import Criterion, Finding, Skipped, jsonable, judge
+from lucidvi.results import Criterion, Finding, Skipped, jsonable, judge
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from html import escape as escape_html
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 from rich.console import Console, Group
 from rich.markup import escape
@@ -13,8 +13,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from lucidvi.audit._finding import Finding, Verdict
+from lucidvi.results._criterion import Criterion, Verdict
 
 #: How the verdicts look in a terminal.
 STYLES: dict[Verdict, str] = {
@@ -27,7 +26,26 @@ STYLES: dict[Verdict, str] = {
 WIDTH = 99
 
 
-def section(finding: Finding) -> Group:
+class Judged(Protocol):
+    """What a finding says of itself."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """What the verdict rests on."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of the criteria."""
+
+    @property
+    def cure(self) -> str:
+        """Code to paste; empty where nothing is to be done."""
+
+
+def section(finding: Judged) -> Group:
     """Return a finding to print alone: all its criteria, and what to do."""
     heading = Text(f"{finding.title} ", style="bold")
     heading.append(finding.verdict, style=STYLES[finding.verdict])
@@ -38,7 +56,7 @@ def section(finding: Finding) -> Group:
     return Group(heading, Text(), table, *what_to_do(finding))
 
 
-def what_to_do(finding: Finding) -> tuple[Any, ...]:
+def what_to_do(finding: Judged) -> tuple[Any, ...]:
     """Return what to do about a finding, to print."""
     if not finding.cure:
         return ()
