@@ -7,7 +7,7 @@ from anndata import AnnData
 
 from lucidvi import audit
 from lucidvi.audit import Skipped
-from lucidvi.audit._sample import N_MIN, Sample, enough
+from lucidvi.audit.subject._sample import N_MIN, Sample, enough
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 

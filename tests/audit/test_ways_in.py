@@ -7,8 +7,8 @@ import pytest
 import scvi
 
 from lucidvi import audit
-from lucidvi.audit._sample import MISSING, draw_sample, text
-from lucidvi.audit._stability import two_groups
+from lucidvi.audit.retraining._stability import two_groups
+from lucidvi.audit.subject._sample import MISSING, draw_sample, text
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 

@@ -15,10 +15,10 @@ import lucidvi
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi._progress import Progress
 from lucidvi._random import isolated
-from lucidvi.audit._checks import CHECKS
-from lucidvi.audit._report import Report
-from lucidvi.audit._sample import SPLITS, draw_sample
-from lucidvi.audit._subject import Subject
+from lucidvi.audit.checks._table import CHECKS
+from lucidvi.audit.report._report import Report
+from lucidvi.audit.subject._sample import SPLITS, draw_sample
+from lucidvi.audit.subject._subject import Subject
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, first_few
 from lucidvi.results import Finding, Skipped

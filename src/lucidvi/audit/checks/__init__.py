@@ -1,0 +1,1 @@
+"""The checks, one a file: from arrays, or from a subject, to a finding."""

@@ -1,0 +1,348 @@
+"""Whether counts that the model draws look like those observed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lucidvi.audit.checks._collapse import SPARE
+from lucidvi.audit.checks._likelihoods import (
+    Alternative,
+    alternatives,
+    compare_likelihoods,
+    likelihood_cure,
+)
+from lucidvi.audit.checks._overfitting import Overfitting, overfitting
+from lucidvi.audit.cures._cures import Cures
+from lucidvi.audit.subject._alternatives import Comparison
+from lucidvi.audit.subject._predictions import Predictions
+from lucidvi.audit.subject._predictive import (
+    correlations,
+    coverage,
+    excess_correlation,
+    false_discovery,
+    ks_uniform,
+)
+from lucidvi.results import Criterion, Finding, judge
+
+#: Genes count as expressed that are found in this share of the cells.
+EXPRESSED_MIN = 0.05
+#: A gene's distribution is off if it is significantly, and by this much of a distance.
+Q_MAX, KS_MIN = 0.05, 0.1
+#: Genes, by mean, whose residual correlation is looked at; bins of the residuals; levels.
+N_RESIDUAL, N_BINS = 200, 20
+LEVELS = np.array([0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
+#: Thresholds of the criteria.
+MISFIT_WARN, MISFIT_FAIL = 0.1, 0.3
+COVERAGE_WARN, COVERAGE_FAIL = 0.02, 0.05
+ZEROS_WARN, ZEROS_FAIL = 0.02, 0.05
+CORRELATION_WARN, CORRELATION_FAIL = 0.05, 0.15
+OVER_WARN, OVER_FAIL = 0.2, 0.5
+
+
+#: Where the evaluated cells were held out of training.
+HELD_OUT = ("known", "new")
+#: Why training cells are not compared with held-out ones.
+NOT_COMPARED = {
+    "unknown": "Held-out cells of the training are not known.",
+    "few": "Too few cells were held out of training.",
+    "new": "There are no training cells among those that were looked at.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(Finding):
+    """How predicted counts compare with observed ones, of held-out cells if there are any.
+
+    Parameters
+    ----------
+    held_out
+        Whether the cells were held out of training.
+    n_cells
+        Number of these.
+    misfit_genes
+        Share of the genes whose residuals are not uniform, clearly and significantly.
+    coverage_90
+        Share of counts in their central 90 % predictive interval.
+    residual_correlation
+        Typical (root mean square) correlation of two genes' residuals beyond what the number of
+        cells gives by chance.
+    zeros_off
+        Typical (root mean square) difference between observed and predicted share of zeros of a
+        gene, beyond what the number of cells gives by chance.
+    overfitting
+        Share of what the model explains in training cells that it does not in held-out ones; NaN
+        without held-out cells.
+    overfitting_error
+        Its standard error.
+    gene
+        Names of the genes; all that follows by gene has shape ``(n_genes,)``.
+    mean_observed, mean_predicted, variance_observed, variance_predicted
+        Of each gene's counts, linear.
+    zeros_observed, zeros_predicted
+        Share of zeros.
+    ks, ks_q
+        Kolmogorov-Smirnov distance of each gene's residuals from uniform, and its q-value.
+    ks_min
+        Distance from which on a gene is misfit if it is so significantly (q below 0.05).
+    expressed, misfit
+        Whether each gene is found in enough cells to be judged, and whether it is misfit.
+    levels, coverage
+        Nominal levels and the share of counts in the central interval of each.
+    library_observed, library_predicted
+        Total counts of each cell and of a replicate, shape ``(n_cells,)``.
+    cv_observed, cv_predicted
+        Coefficient of variation over the genes of each cell and of a replicate.
+    correlated_genes
+        Names of the genes with the highest means, at most 50.
+    correlation_observed, correlation_predicted
+        Correlations of the log counts of these, of cells and of replicates, square.
+    residuals
+        Counts of randomized quantile residuals in 20 equal bins of [0, 1].
+    alternatives
+        Other likelihoods, by held-out gain.
+    elbo_train, elbo_held_out
+        Mean ELBO of training and of held-out cells, nats a cell; NaN where not known.
+    explained
+        Mean ELBO of training cells above that of a model without latent state, nats a cell.
+    """
+
+    name: ClassVar[str] = "fit"
+    title: ClassVar[str] = "Do counts drawn from the model look like the data?"
+    explanation: ClassVar[str] = (
+        "For each cell a latent state is drawn from its posterior, and the model's predicted "
+        "distribution of each count is compared with the count. If model and posterior are "
+        "right, the position of the count within its prediction (the randomized quantile "
+        "residual) is uniform and independent between genes, for one draw exactly; averaging "
+        "over draws would hide misfit, since the state was inferred from the same counts. "
+        "Predicted means, variances and zeros show where a misfit is; other likelihoods, fitted "
+        "to the same means and compared on held-out cells, show what would fit better; training "
+        "against held-out cells shows over-fitting."
+    )
+    reference: ClassVar[str] = (
+        "Dunn and Smyth, J. Comput. Graph. Stat. 5 (1996), Randomized quantile residuals. "
+        "Johnson, Annals of Statistics 32 (2004), A Bayesian chi-squared test for goodness of "
+        "fit. Gelman et al., Statistica Sinica 6 (1996), Posterior predictive assessment."
+    )
+
+    held_out: bool
+    n_cells: int
+    misfit_genes: float
+    coverage_90: float
+    residual_correlation: float
+    zeros_off: float
+    overfitting: float
+    overfitting_error: float
+    gene: tuple[str, ...]
+    mean_observed: np.ndarray
+    mean_predicted: np.ndarray
+    variance_observed: np.ndarray
+    variance_predicted: np.ndarray
+    zeros_observed: np.ndarray
+    zeros_predicted: np.ndarray
+    ks: np.ndarray
+    ks_q: np.ndarray
+    ks_min: float
+    expressed: np.ndarray
+    misfit: np.ndarray
+    levels: np.ndarray
+    coverage: np.ndarray
+    library_observed: np.ndarray
+    library_predicted: np.ndarray
+    cv_observed: np.ndarray
+    cv_predicted: np.ndarray
+    correlated_genes: tuple[str, ...]
+    correlation_observed: np.ndarray
+    correlation_predicted: np.ndarray
+    residuals: np.ndarray
+    alternatives: tuple[Alternative, ...]
+    elbo_train: float
+    elbo_held_out: float
+    explained: float
+
+
+def fit(
+    predicted: Predictions,
+    compared: Comparison | None,
+    likelihood: str,
+    split: str,
+    *,
+    n_latent: int,
+    n_used: int,
+    cures: Cures | None = None,
+) -> Fit:
+    """Judge predictions against counts.
+
+    Parameters
+    ----------
+    predicted
+        Of cells, held-out ones where they are known.
+    compared
+        Log likelihoods under several likelihoods; None where there are no counts.
+    likelihood
+        Name of the model's own, ``"nb"``, ``"zinb"`` or ``"poisson"``, with ``" by batch"`` if
+        each batch has a dispersion of its own.
+    split
+        What is known of held-out cells: ``"known"``, ``"new"``, ``"unknown"`` or ``"few"``.
+    n_latent, n_used
+        Latent dimensions, and those of them that are in use, which decide what to do.
+    cures
+        What to do in the terms of a model; by default in those of a SCVI.
+    """
+    cures = cures or Cures()
+    distance, p = ks_uniform(predicted.residuals)
+    q = false_discovery(p)
+    expressed = predicted.zeros_observed <= 1 - EXPRESSED_MIN
+    expressed = expressed if expressed.any() else ~expressed
+    misfit = (q < Q_MAX) & (distance >= KS_MIN)
+    misfit_genes = float(misfit[expressed].mean())
+    covered = coverage(predicted.residuals[:, expressed], LEVELS)
+    top = np.argsort(-predicted.mean_observed)[:N_RESIDUAL]
+    correlation = excess_correlation(predicted.residuals[:, top])
+    zeros = zeros_off(predicted)
+    over = overfitting(compared) if compared and split == "known" else Overfitting()
+    found = alternatives(compared)
+    cure = likelihood_cure(found, likelihood, cures)
+    if n_used < n_latent:
+        room = cures.of("more_weights", n_latent=n_latent)
+    else:
+        room = cures.of("more_dimensions", n_latent=2 * n_latent)
+    return Fit(
+        criteria=(
+            _residuals(misfit_genes, cure),
+            _coverage(covered[LEVELS.tolist().index(0.9)], cure),
+            _zeros(zeros, cure),
+            _correlation(correlation, room),
+            *compare_likelihoods(compared, likelihood, cures),
+            _overfitting(over, split, cures.of("fewer_weights", n_latent=n_used + SPARE)),
+        ),
+        held_out=split in HELD_OUT,
+        n_cells=len(predicted.residuals),
+        misfit_genes=misfit_genes,
+        coverage_90=float(covered[LEVELS.tolist().index(0.9)]),
+        residual_correlation=correlation,
+        zeros_off=zeros,
+        overfitting=over.share,
+        overfitting_error=over.error,
+        gene=tuple(map(str, predicted.gene)),
+        mean_observed=predicted.mean_observed,
+        mean_predicted=predicted.mean_predicted,
+        variance_observed=predicted.variance_observed,
+        variance_predicted=predicted.variance_predicted,
+        zeros_observed=predicted.zeros_observed,
+        zeros_predicted=predicted.zeros_predicted,
+        ks=distance,
+        ks_q=q,
+        ks_min=KS_MIN,
+        expressed=expressed,
+        misfit=misfit,
+        levels=LEVELS,
+        coverage=covered,
+        library_observed=predicted.library_observed,
+        library_predicted=predicted.library_predicted,
+        cv_observed=predicted.cv_observed,
+        cv_predicted=predicted.cv_predicted,
+        correlated_genes=tuple(map(str, predicted.gene[predicted.correlated])),
+        correlation_observed=correlations(predicted.log_observed),
+        correlation_predicted=correlations(predicted.log_predicted),
+        residuals=np.histogram(predicted.residuals[:, expressed], N_BINS, (0, 1))[0],
+        alternatives=found,
+        elbo_train=over.elbo_train,
+        elbo_held_out=over.elbo_held_out,
+        explained=over.explained,
+    )
+
+
+def zeros_off(predicted: Predictions) -> float:
+    """Root mean square error of the predicted shares of zeros, without chance's part.
+
+    It is 0 where chance could give all of it: within two standard errors.
+    """
+    off = predicted.zeros_observed - predicted.zeros_predicted
+    by_chance = predicted.zeros_error**2
+    mean = (off**2 - by_chance).mean()
+    if np.isnan(mean):
+        return float("nan")
+    error = np.sqrt(2 * (by_chance**2).sum()) / len(off)
+    return float(np.sqrt(mean)) if mean > 2 * error else 0.0
+
+
+def _residuals(misfit: float, cure: str) -> Criterion:
+    return judge(
+        "residuals",
+        misfit,
+        f"The counts of {misfit:.1%} of the expressed genes are not distributed as predicted.",
+        warn=MISFIT_WARN,
+        fail=MISFIT_FAIL,
+        cure=cure,
+    )
+
+
+def _coverage(covered: float, cure: str) -> Criterion:
+    return judge(
+        "coverage",
+        abs(covered - 0.9),
+        f"90 % predictive intervals hold {covered:.1%} of the counts.",
+        warn=COVERAGE_WARN,
+        fail=COVERAGE_FAIL,
+        cure=cure,
+    )
+
+
+def _zeros(off: float, cure: str) -> Criterion:
+    if np.isnan(off):
+        return Criterion.skipped("zeros", "The model's values are not counts.")
+    return judge(
+        "zeros",
+        off,
+        f"Predicted and observed share of zeros differ by {off:.3f} in a typical gene.",
+        warn=ZEROS_WARN,
+        fail=ZEROS_FAIL,
+        cure=cure,
+    )
+
+
+def _correlation(correlation: float, cure: str) -> Criterion:
+    if np.isnan(correlation):
+        return Criterion.skipped("correlation", "There are no two expressed genes.")
+    return judge(
+        "correlation",
+        correlation,
+        f"Given the latent state, two genes' counts still correlate by {correlation:.3f} in a "
+        "typical pair; the latent state should explain what they share.",
+        warn=CORRELATION_WARN,
+        fail=CORRELATION_FAIL,
+        cure=cure,
+    )
+
+
+def _overfitting(over: Overfitting, split: str, cure: str) -> Criterion:
+    if split != "known":
+        return Criterion.skipped("overfitting", NOT_COMPARED[split])
+    if np.isnan(over.share):
+        return Criterion.skipped("overfitting", "The latent state explains nothing in training.")
+    sure = over.share > 2 * over.error
+    return judge(
+        "overfitting",
+        over.share if sure else 0.0,
+        _carried_over(over),
+        warn=OVER_WARN,
+        fail=OVER_FAIL,
+        cure=cure,
+    )
+
+
+def _carried_over(over: Overfitting) -> str:
+    """Say what of the explained nats carries over to held-out cells."""
+    if over.share > 1:
+        return (
+            f"The latent state explains {over.explained:.1f} nats of a training cell's counts, "
+            f"but costs {over.explained * (over.share - 1):.1f} of a held-out one's: held-out "
+            "cells would be better described without it."
+        )
+    return (
+        f"Of the {over.explained:.0f} nats that the latent state explains in a training cell, "
+        f"{over.share:.0%} ± {over.error:.0%} do not carry over to held-out cells."
+    )

@@ -1,0 +1,1 @@
+"""Whether trainings with other seeds would say the same."""

@@ -1,0 +1,1 @@
+"""A model and its cells as the checks see them: samples, latent states, predictions, priors."""
