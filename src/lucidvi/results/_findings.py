@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from lucidvi.files import write_text
 from lucidvi.results._criterion import Verdict, worst
 from lucidvi.results._finding import Finding
 from lucidvi.results._json import jsonable
@@ -73,6 +72,8 @@ class Findings(Mapping[str, Finding]):
         lucidvi.errors.FileError
             If it is named otherwise or cannot be written.
         """
+        from lucidvi.files import write_text  # brings torch, which plots do without
+
         write_text(path, ".json", json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
 
     def __rich__(self) -> Group:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike, NDArray
-from torch import Tensor
 
 from lucidvi._brief import brief
 from lucidvi.errors import DataError
-from lucidvi.inference import NormalPosterior
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lucidvi.inference import NormalPosterior
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,9 +1,10 @@
 """The encoder's error, with gaps that are known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from lucidvi.audit import amortization
+from lucidvi.audit.checks import amortization
 
 N_CELLS, N_LATENT, SCALE = 200, 4, 0.2
 
@@ -22,7 +23,7 @@ def judged(shift, explained=100.0, scale=SCALE, label=None, batch=None):
         refined + shift * scale * signs,
         refined,
         np.full_like(refined, scale),
-        cell=np.arange(N_CELLS),
+        names=pd.RangeIndex(N_CELLS),
         label=nobody if label is None else label,
         batch=nobody if batch is None else batch,
     )

@@ -7,7 +7,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from lucidvi import audit
-from lucidvi.audit import collapse
+from lucidvi.audit.checks import collapse
 from lucidvi.model import SCVI
 
 
@@ -82,7 +82,7 @@ def test_dimension_of_an_over_wide_model(n_dimensions, n_latent):
     SCVI.setup_anndata(adata)
     model = SCVI(adata, n_latent=n_latent, gene_likelihood="nb")
     model.train(enable_progress_bar=False)
-    found = audit.run(model, checks=["collapse"], progress=False)["collapse"]
+    found = audit.run(model, checks=["collapse"])["collapse"]
     assert abs(found.active_units - n_dimensions) <= 1
     assert found.verdict == "warn"
     assert f"n_latent={found.suggested_n_latent}" in found.cure

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lucidvi.audit import confounding
+from lucidvi.audit.checks import confounding
 from lucidvi.audit.checks._confounding import latent_share, neighbour_r2, within
 
 N_CELLS, N_LATENT = 900, 5
@@ -27,7 +27,7 @@ def test_nothing_to_find():
     assert found.batch_chance == pytest.approx(1 / 3, abs=0.02)
     assert found.library_r2 < 0.05
     assert found.batch_null.shape == found.library_null.shape == (200,)
-    assert found.batches == ("a", "b", "c")
+    assert tuple(found.batch_recall.index) == ("a", "b", "c")
 
 
 @pytest.mark.parametrize(("shift", "verdict"), [(0.0, "ok"), (1.2, "warn"), (5.0, "fail")])

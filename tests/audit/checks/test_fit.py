@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from lucidvi.audit import Comparison, Predictions, fit
+from lucidvi.audit.checks import fit
+from lucidvi.audit.subject import Comparison, Predictions
 
 N_CELLS, N_GENES = 300, 200
 #: A latent space that is not full.
@@ -28,6 +29,7 @@ def predictions(**changes):
     )
     right = Predictions(
         gene=np.array([f"gene{i}" for i in range(N_GENES)]),
+        cell=np.arange(N_CELLS),
         residuals=rng.random((N_CELLS, N_GENES)),
         zeros_observed=zeros,
         zeros_predicted=chance,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from lucidvi.audit import identifiability
+from lucidvi.audit.checks import identifiability
 from lucidvi.audit.checks._identifiability import diagonal_loss, turning_cure, typical_correlation
 from lucidvi.nn import StandardNormal
 

@@ -15,9 +15,10 @@ import scvi
 import torch
 
 from lucidvi import audit
-from lucidvi.audit import Comparison, Predictions, Run, across_runs
-from lucidvi.audit.cures._cures import CURES, Cures
-from lucidvi.audit.cures._making import Making, Remake
+from lucidvi.audit import checks
+from lucidvi.audit.cures import CURES, Cures, Making, Remake
+from lucidvi.audit.retraining import Run, across_runs
+from lucidvi.audit.subject import Comparison, Predictions
 from lucidvi.model import SCVI
 from lucidvi.results import Cure, merged
 
@@ -376,14 +377,14 @@ def all_findings(make_findings, cures):
     def collapse(worth):
         losses = np.asarray(worth) + 1e-3 * rng.normal(size=(n, k))
         z = rng.normal(size=(n, k))
-        return audit.collapse(
+        return checks.collapse(
             z, np.full_like(z, 0.5), np.eye(k), np.eye(k), losses, losses, cures=cures
         )
 
     yield collapse([50, 0, 0, 0])
     yield collapse([0, 0, 0, 0])
     turned = np.eye(k) + 0.9 * (1 - np.eye(k))
-    yield audit.identifiability(
+    yield checks.identifiability(
         np.broadcast_to(np.eye(k), (n, k, k)) * rng.uniform(0.9, 1.1, (n, 1, 1)),
         np.broadcast_to(turned, (n, k, k)),
         k,
@@ -391,22 +392,23 @@ def all_findings(make_findings, cures):
     )
     z = rng.normal(size=(n, k))
     batch = np.where(z[:, 0] > 0, "a", "b")
-    yield audit.amortization(
+    yield checks.amortization(
         *(np.full(n, 50.0), np.ones(n), np.full(n, 60.0), z, z[::-1], np.full_like(z, 0.3)),
-        cell=np.arange(n),
+        names=pd.RangeIndex(n),
         label=batch,
         batch=batch,
         cures=cures,
     )
-    yield audit.confounding(z, batch, 5 * z[:, 0], np.full(n, ""), cures=cures)
-    fit = make_findings()["fit"]
+    yield checks.confounding(z, batch, 5 * z[:, 0], np.full(n, ""), cures=cures)
+    genes = make_findings()["fit"].genes
     predicted = Predictions(
-        gene=np.asarray(fit.gene),
+        gene=np.asarray(genes.index),
+        cell=np.arange(n),
         residuals=np.repeat(rng.random((n, 1)) ** 3, 60, axis=1),
-        mean_observed=fit.mean_observed,
-        mean_predicted=fit.mean_predicted,
-        variance_observed=fit.variance_observed,
-        variance_predicted=fit.variance_predicted,
+        mean_observed=genes["mean_observed"].to_numpy(),
+        mean_predicted=genes["mean_predicted"].to_numpy(),
+        variance_observed=genes["variance_observed"].to_numpy(),
+        variance_predicted=genes["variance_predicted"].to_numpy(),
         zeros_observed=np.full(60, 0.5),
         zeros_predicted=np.full(60, 0.9),
         zeros_error=np.full(60, 0.01),
@@ -429,7 +431,7 @@ def all_findings(make_findings, cures):
         compared = Comparison(
             {"own": own} | likelihoods, own, lost, own - 50, own - 50, np.ones(n), np.ones(n)
         )
-        yield audit.fit(
+        yield checks.fit(
             predicted, compared, likelihood, "known", n_latent=k, n_used=n_used, cures=cures
         )
     for used in (1, k):

@@ -13,8 +13,9 @@ import matplotlib.pyplot as plt
 import pytest
 
 from lucidvi import audit
-from lucidvi.audit import Criterion, Identifiability, Report, Skipped, judge
+from lucidvi.audit import Report
 from lucidvi.audit.report._html import shown, thresholds
+from lucidvi.results import Criterion, Identifiability, Skipped, judge
 
 ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>"

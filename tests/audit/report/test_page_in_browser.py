@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lucidvi.audit import Identifiability, Report, Skipped
+from lucidvi.audit import Report
 from lucidvi.audit.report._html import FIGURES
+from lucidvi.results import Identifiability, Skipped
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 pytestmark = [

@@ -6,8 +6,9 @@ import json
 import pytest
 from rich.console import Console
 
-from lucidvi.audit import Collapse, Criterion, Fit, Report, Skipped
+from lucidvi.audit import Report
 from lucidvi.errors import FileError
+from lucidvi.results import Collapse, Criterion, Fit, Skipped
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from scipy.stats import ortho_group, spearmanr
 from sklearn.cross_decomposition import CCA
 from sklearn.metrics import adjusted_rand_score
 
-from lucidvi.audit import Run, Stability, across_runs, stability
+from lucidvi.audit import stability
+from lucidvi.audit.retraining import Run, across_runs
 from lucidvi.audit.retraining._agreement import (
     leiden,
     matched_correlation,
@@ -26,6 +27,7 @@ from lucidvi.audit.retraining._retraining import Recipe, preset_of, retrained, t
 from lucidvi.audit.subject._sample import Sample
 from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, TrainingError
 from lucidvi.model import SCVI
+from lucidvi.results import Stability
 
 N_CELLS, N_LATENT, N_GENES = 600, 6, 1000
 SIZES = np.array([3.0, 2.5, 2.0, 1.6, 1.3, 1.0])
@@ -274,7 +276,7 @@ def test_number_of_processes_and_the_caller(make_model):
     obs, uns = model.adata.obs.copy(), dict(model.adata.uns)
     torch.manual_seed(3)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    one, two = (stability(model, seeds=[1, 2], n_jobs=n, progress=False) for n in (1, 2))
+    one, two = (stability(model, seeds=[1, 2], n_jobs=n) for n in (1, 2))
     assert one.to_dict() == two.to_dict()
     assert one.runs == ("given", "seed 1", "seed 2")
     assert set(one.groups) == {"T", "B"}
@@ -317,7 +319,7 @@ def test_cells_of_all_kinds(make_model, make_adata, tmp_path, kind):
 
 
 def test_a_model_of_scvi_tools(make_model):
-    found = stability(make_model(scvi.model.SCVI), n_seeds=2, progress=False)
+    found = stability(make_model(scvi.model.SCVI), n_seeds=2)
     assert found.runs == ("given", "seed 1001")
     assert found.neighbours.shape == (1,)
     assert 0 < found.neighbours[0] < 1
@@ -327,7 +329,7 @@ def test_a_model_of_scvi_tools(make_model):
 def test_a_retraining_that_fails_names_its_seed(make_model):
     model = make_model()
     with pytest.raises(TrainingError, match=r"seed 7 failed: DataError: `preset` is 'none'"):
-        stability(model, seeds=[7], train_kwargs={"preset": "none"}, progress=False)
+        stability(model, seeds=[7], train_kwargs={"preset": "none"})
 
 
 def test_what_cannot_be_done(make_model, make_adata):

@@ -11,7 +11,7 @@ from scipy.stats import ortho_group
 from torch.distributions import MultivariateNormal, Normal
 
 from lucidvi import audit
-from lucidvi.audit import collapse
+from lucidvi.audit.checks import collapse
 from lucidvi.audit.checks._aggregate import aggregate, log_densities
 from lucidvi.audit.subject._priors import CellPriors
 from lucidvi.model import SCVI
@@ -236,7 +236,7 @@ def trained(make_adata):
 
 
 def collapse_of(model, **kwargs):
-    return audit.run(model, checks=["collapse"], progress=False, **kwargs)["collapse"]
+    return audit.run(model, checks=["collapse"], **kwargs)["collapse"]
 
 
 def test_a_model_whose_prior_is_its_posteriors(trained):
@@ -323,11 +323,11 @@ def test_a_prior_that_is_a_model_of_its_own(trained):
 
 
 def test_axes_that_the_prior_prefers_are_not_called_arbitrary(trained):
-    report = audit.run(trained(prior="conditional"), checks=["identifiability"], progress=False)
+    report = audit.run(trained(prior="conditional"), checks=["identifiability"])
     rotation = criterion(report["identifiability"], "rotation")
     assert rotation.verdict == "skipped"
     assert "ConditionalNormal" in rotation.statement
-    plain = audit.run(trained(), checks=["identifiability"], progress=False)["identifiability"]
+    plain = audit.run(trained(), checks=["identifiability"])["identifiability"]
     assert criterion(plain, "rotation").verdict != "skipped"
 
 

@@ -16,7 +16,7 @@ def test_held_out_cells_of_the_models_own_training(healthy):
     assert split == "known"
     assert (np.flatnonzero(held_out) == np.sort(healthy.validation_indices)).all()
     whole = sample(healthy)
-    assert (whole.cells == np.arange(1200)).all()
+    assert (whole.indices == np.arange(1200)).all()
     assert len(whole.evaluated) == 120
     assert set(whole.batch) == {"0", "1", "2"}
     assert set(whole.label) == {"0", "1", "2", "3"}
@@ -24,9 +24,9 @@ def test_held_out_cells_of_the_models_own_training(healthy):
 
 def test_a_sample_has_more_of_the_held_out_cells(healthy):
     some = sample(healthy, max_cells=200)
-    assert len(some.cells) == 200
+    assert len(some.indices) == 200
     assert some.held_out.sum() == 60
-    assert not np.isin(some.cells[~some.held_out], healthy.validation_indices).any()
+    assert not np.isin(some.indices[~some.held_out], healthy.validation_indices).any()
     assert len(set(some.label)) == 4
 
 

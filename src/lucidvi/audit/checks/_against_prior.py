@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lucidvi.audit.checks._aggregate import aggregate
-from lucidvi.audit.subject._priors import CellPriors, entropy, marginal_scale
+from lucidvi.audit.subject import CellPriors, entropy, marginal_scale
 from lucidvi.results import Criterion, judge
 
 #: Name of the criterion.

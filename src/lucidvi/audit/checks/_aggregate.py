@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from lucidvi.audit.subject._priors import CellPriors, spread_by
+from lucidvi.audit.subject import CellPriors, spread_by
 
 #: Share of the cells in whose region the aggregate posterior counts as covering the prior.
 COVERED = 0.99

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import numpy as np
+import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
-from lucidvi.audit.cures._cures import Cures
-from lucidvi.audit.subject._sample import MISSING
-from lucidvi.results import Criterion, Finding, judge
+from lucidvi.audit.cures import Cures
+from lucidvi.audit.subject import MISSING, Subject
+from lucidvi.results import Amortization, Criterion, GroupGap, judge
 
 #: Share of what can be explained that the encoder misses.
 MISSED_WARN, MISSED_FAIL = 0.1, 0.3
@@ -27,89 +25,6 @@ NEIGHBOURS_WARN = 0.05
 N_NEIGHBOURS = 15
 
 
-@dataclass(frozen=True)
-class GroupGap:
-    """Mean gaps of the cells of one batch or label.
-
-    Parameters
-    ----------
-    by
-        ``"batch"`` or ``"label"``.
-    group
-        Its name.
-    n_cells
-        Cells measured.
-    amortization_gap, approximation_gap
-        Means, nats a cell.
-    error_in_sd
-        The encoder's error, see :class:`Amortization`.
-    """
-
-    by: str
-    group: str
-    n_cells: int
-    amortization_gap: float
-    approximation_gap: float
-    error_in_sd: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Amortization(Finding):
-    r"""What the encoder misses.
-
-    Parameters
-    ----------
-    mean_amortization_gap, mean_approximation_gap
-        Means over the cells, nats.
-    missed_share
-        Share of what the latent state could explain that the encoder misses.
-    error_in_sd
-        Typical error of the encoder in standard deviations of the posterior, see
-        :func:`amortization`.
-    neighbours_changed
-        Share of the nearest neighbours that are others after refinement.
-    neighbours_changed_by_chance
-        Share that are others between two draws of the refined posteriors.
-    amortization_gap, approximation_gap
-        Of each cell, nats, shape ``(n_cells,)``.
-    changed
-        Share of each cell's neighbours that changed, shape ``(n_cells,)``.
-    cell, label, batch
-        Name, label and batch of each cell.
-    groups
-        Means by label and by batch.
-    """
-
-    name: ClassVar[str] = "amortization"
-    title: ClassVar[str] = "Does the encoder find each cell's place?"
-    explanation: ClassVar[str] = (
-        "The encoder guesses each cell's latent state in one pass. Refinement finds the best "
-        "state of each cell, with the decoder fixed; the log likelihood gained is the "
-        "amortization gap. It is given in standard deviations of the posterior too: an error of "
-        "one means that the encoder is as far off as it says itself that it may be. What even "
-        "the best normal posterior with independent axes misses is the approximation gap, "
-        "which refinement with a full covariance closes. Cells whose neighbours change are those "
-        "whose clusters, labels and trajectories the encoder's error can change."
-    )
-    reference: ClassVar[str] = (
-        "Cremer et al., ICML (2018), Inference suboptimality in variational autoencoders."
-    )
-
-    mean_amortization_gap: float
-    mean_approximation_gap: float
-    missed_share: float
-    error_in_sd: float
-    neighbours_changed: float
-    neighbours_changed_by_chance: float
-    amortization_gap: np.ndarray
-    approximation_gap: np.ndarray
-    changed: np.ndarray
-    cell: tuple[str, ...]
-    label: tuple[str, ...]
-    batch: tuple[str, ...]
-    groups: tuple[GroupGap, ...]
-
-
 def amortization(
     amortization_gap: np.ndarray,
     approximation_gap: np.ndarray,
@@ -118,7 +33,7 @@ def amortization(
     refined_loc: np.ndarray,
     refined_scale: np.ndarray,
     *,
-    cell: np.ndarray,
+    names: pd.Index,
     label: np.ndarray,
     batch: np.ndarray,
     prior_variance: np.ndarray | float = 1.0,
@@ -147,8 +62,10 @@ def amortization(
         Means of the encoder's and of the refined posteriors, shape ``(n_cells, n_latent)``.
     refined_scale
         Standard deviations of the latter, shape ``(n_cells, n_latent)``.
-    cell, label, batch
-        Name, label and batch of each cell, shape ``(n_cells,)``.
+    names
+        Names of the cells.
+    label, batch
+        Label and batch of each cell, shape ``(n_cells,)``.
     prior_variance
         Variance of each number of the latent state under each cell's prior, shape
         ``(n_cells, n_latent)``.
@@ -190,12 +107,16 @@ def amortization(
         error_in_sd=error,
         neighbours_changed=float(changed.mean()),
         neighbours_changed_by_chance=float(by_chance.mean()),
-        amortization_gap=amortization_gap,
-        approximation_gap=approximation_gap,
-        changed=changed,
-        cell=tuple(map(str, cell)),
-        label=tuple(map(str, label)),
-        batch=tuple(map(str, batch)),
+        cells=pd.DataFrame(
+            {
+                "amortization_gap": amortization_gap,
+                "approximation_gap": approximation_gap,
+                "neighbours_changed": changed,
+                "label": label,
+                "batch": batch,
+            },
+            index=pd.Index(names, name="cell"),
+        ),
         groups=tuple(groups),
     )
 
@@ -294,4 +215,24 @@ def _neighbours(changed: float, by_chance: float, cure: str) -> Criterion:
         f"{by_chance:.0%} change within the posterior's own uncertainty.",
         warn=NEIGHBOURS_WARN,
         cure=cure,
+    )
+
+
+def check(subject: Subject) -> Amortization:
+    """Measure how far the encoder of a model is off."""
+    refined, sample = subject.refined, subject.sample
+    positions = refined.positions
+    return amortization(
+        refined.amortization_gap,
+        refined.approximation_gap,
+        refined.explained,
+        subject.latent.select(positions).loc,
+        refined.diagonal.loc,
+        refined.diagonal.scale,
+        names=refined.diagonal.names,
+        label=sample.label[positions],
+        batch=sample.batch[positions],
+        prior_variance=subject.prior_variance[positions],
+        seed=subject.seed,
+        cures=subject.cures,
     )

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import numpy as np
+import pandas as pd
 
 from lucidvi.audit.checks._collapse import SPARE
 from lucidvi.audit.checks._likelihoods import (
-    Alternative,
     alternatives,
     compare_likelihoods,
     likelihood_cure,
 )
 from lucidvi.audit.checks._overfitting import Overfitting, overfitting
-from lucidvi.audit.cures._cures import Cures
-from lucidvi.audit.subject._alternatives import Comparison
-from lucidvi.audit.subject._predictions import Predictions
+from lucidvi.audit.cures import Cures
+from lucidvi.audit.subject import Comparison, Predictions, Subject, comparison, predictions
 from lucidvi.audit.subject._predictive import (
     correlations,
     coverage,
@@ -25,7 +21,7 @@ from lucidvi.audit.subject._predictive import (
     false_discovery,
     ks_uniform,
 )
-from lucidvi.results import Criterion, Finding, judge
+from lucidvi.results import Criterion, Fit, judge
 
 #: Genes count as expressed that are found in this share of the cells.
 EXPRESSED_MIN = 0.05
@@ -42,6 +38,16 @@ CORRELATION_WARN, CORRELATION_FAIL = 0.05, 0.15
 OVER_WARN, OVER_FAIL = 0.2, 0.5
 
 
+#: Columns of the finding's tables of genes and of cells that are taken over from predictions.
+OF_GENES = (
+    "mean_observed",
+    "mean_predicted",
+    "variance_observed",
+    "variance_predicted",
+    "zeros_observed",
+    "zeros_predicted",
+)
+OF_CELLS = ("library_observed", "library_predicted", "cv_observed", "cv_predicted")
 #: Where the evaluated cells were held out of training.
 HELD_OUT = ("known", "new")
 #: Why training cells are not compared with held-out ones.
@@ -50,117 +56,6 @@ NOT_COMPARED = {
     "few": "Too few cells were held out of training.",
     "new": "There are no training cells among those that were looked at.",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit(Finding):
-    """How predicted counts compare with observed ones, of held-out cells if there are any.
-
-    Parameters
-    ----------
-    held_out
-        Whether the cells were held out of training.
-    n_cells
-        Number of these.
-    misfit_genes
-        Share of the genes whose residuals are not uniform, clearly and significantly.
-    coverage_90
-        Share of counts in their central 90 % predictive interval.
-    residual_correlation
-        Typical (root mean square) correlation of two genes' residuals beyond what the number of
-        cells gives by chance.
-    zeros_off
-        Typical (root mean square) difference between observed and predicted share of zeros of a
-        gene, beyond what the number of cells gives by chance.
-    overfitting
-        Share of what the model explains in training cells that it does not in held-out ones; NaN
-        without held-out cells.
-    overfitting_error
-        Its standard error.
-    gene
-        Names of the genes; all that follows by gene has shape ``(n_genes,)``.
-    mean_observed, mean_predicted, variance_observed, variance_predicted
-        Of each gene's counts, linear.
-    zeros_observed, zeros_predicted
-        Share of zeros.
-    ks, ks_q
-        Kolmogorov-Smirnov distance of each gene's residuals from uniform, and its q-value.
-    ks_min
-        Distance from which on a gene is misfit if it is so significantly (q below 0.05).
-    expressed, misfit
-        Whether each gene is found in enough cells to be judged, and whether it is misfit.
-    levels, coverage
-        Nominal levels and the share of counts in the central interval of each.
-    library_observed, library_predicted
-        Total counts of each cell and of a replicate, shape ``(n_cells,)``.
-    cv_observed, cv_predicted
-        Coefficient of variation over the genes of each cell and of a replicate.
-    correlated_genes
-        Names of the genes with the highest means, at most 50.
-    correlation_observed, correlation_predicted
-        Correlations of the log counts of these, of cells and of replicates, square.
-    residuals
-        Counts of randomized quantile residuals in 20 equal bins of [0, 1].
-    alternatives
-        Other likelihoods, by held-out gain.
-    elbo_train, elbo_held_out
-        Mean ELBO of training and of held-out cells, nats a cell; NaN where not known.
-    explained
-        Mean ELBO of training cells above that of a model without latent state, nats a cell.
-    """
-
-    name: ClassVar[str] = "fit"
-    title: ClassVar[str] = "Do counts drawn from the model look like the data?"
-    explanation: ClassVar[str] = (
-        "For each cell a latent state is drawn from its posterior, and the model's predicted "
-        "distribution of each count is compared with the count. If model and posterior are "
-        "right, the position of the count within its prediction (the randomized quantile "
-        "residual) is uniform and independent between genes, for one draw exactly; averaging "
-        "over draws would hide misfit, since the state was inferred from the same counts. "
-        "Predicted means, variances and zeros show where a misfit is; other likelihoods, fitted "
-        "to the same means and compared on held-out cells, show what would fit better; training "
-        "against held-out cells shows over-fitting."
-    )
-    reference: ClassVar[str] = (
-        "Dunn and Smyth, J. Comput. Graph. Stat. 5 (1996), Randomized quantile residuals. "
-        "Johnson, Annals of Statistics 32 (2004), A Bayesian chi-squared test for goodness of "
-        "fit. Gelman et al., Statistica Sinica 6 (1996), Posterior predictive assessment."
-    )
-
-    held_out: bool
-    n_cells: int
-    misfit_genes: float
-    coverage_90: float
-    residual_correlation: float
-    zeros_off: float
-    overfitting: float
-    overfitting_error: float
-    gene: tuple[str, ...]
-    mean_observed: np.ndarray
-    mean_predicted: np.ndarray
-    variance_observed: np.ndarray
-    variance_predicted: np.ndarray
-    zeros_observed: np.ndarray
-    zeros_predicted: np.ndarray
-    ks: np.ndarray
-    ks_q: np.ndarray
-    ks_min: float
-    expressed: np.ndarray
-    misfit: np.ndarray
-    levels: np.ndarray
-    coverage: np.ndarray
-    library_observed: np.ndarray
-    library_predicted: np.ndarray
-    cv_observed: np.ndarray
-    cv_predicted: np.ndarray
-    correlated_genes: tuple[str, ...]
-    correlation_observed: np.ndarray
-    correlation_predicted: np.ndarray
-    residuals: np.ndarray
-    alternatives: tuple[Alternative, ...]
-    elbo_train: float
-    elbo_held_out: float
-    explained: float
 
 
 def fit(
@@ -203,8 +98,8 @@ def fit(
     correlation = excess_correlation(predicted.residuals[:, top])
     zeros = zeros_off(predicted)
     over = overfitting(compared) if compared and split == "known" else Overfitting()
-    found = alternatives(compared)
-    cure = likelihood_cure(found, likelihood, cures)
+    others = alternatives(compared)
+    cure = likelihood_cure(others, likelihood, cures)
     if n_used < n_latent:
         room = cures.of("more_weights", n_latent=n_latent)
     else:
@@ -226,29 +121,23 @@ def fit(
         zeros_off=zeros,
         overfitting=over.share,
         overfitting_error=over.error,
-        gene=tuple(map(str, predicted.gene)),
-        mean_observed=predicted.mean_observed,
-        mean_predicted=predicted.mean_predicted,
-        variance_observed=predicted.variance_observed,
-        variance_predicted=predicted.variance_predicted,
-        zeros_observed=predicted.zeros_observed,
-        zeros_predicted=predicted.zeros_predicted,
-        ks=distance,
-        ks_q=q,
+        genes=pd.DataFrame(
+            {name: getattr(predicted, name) for name in OF_GENES}
+            | {"ks": distance, "ks_q": q, "expressed": expressed, "misfit": misfit},
+            index=pd.Index(predicted.gene, name="gene"),
+        ),
         ks_min=KS_MIN,
-        expressed=expressed,
-        misfit=misfit,
+        cells=pd.DataFrame(
+            {name: getattr(predicted, name) for name in OF_CELLS},
+            index=pd.Index(predicted.cell, name="cell"),
+        ),
         levels=LEVELS,
         coverage=covered,
-        library_observed=predicted.library_observed,
-        library_predicted=predicted.library_predicted,
-        cv_observed=predicted.cv_observed,
-        cv_predicted=predicted.cv_predicted,
         correlated_genes=tuple(map(str, predicted.gene[predicted.correlated])),
         correlation_observed=correlations(predicted.log_observed),
         correlation_predicted=correlations(predicted.log_predicted),
         residuals=np.histogram(predicted.residuals[:, expressed], N_BINS, (0, 1))[0],
-        alternatives=found,
+        alternatives=others,
         elbo_train=over.elbo_train,
         elbo_held_out=over.elbo_held_out,
         explained=over.explained,
@@ -345,4 +234,22 @@ def _carried_over(over: Overfitting) -> str:
     return (
         f"Of the {over.explained:.0f} nats that the latent state explains in a training cell, "
         f"{over.share:.0%} ± {over.error:.0%} do not carry over to held-out cells."
+    )
+
+
+def check(subject: Subject) -> Fit:
+    """Ask whether counts that a model predicts look like the data."""
+    module = subject.module
+    likelihood = str(getattr(module, "gene_likelihood", ""))
+    if getattr(module, "dispersion", "") == "gene-batch" and likelihood != "poisson":
+        likelihood += " by batch"
+    compared = None if likelihood.startswith("normal") else comparison(subject, likelihood)
+    return fit(
+        predictions(subject),
+        compared,
+        likelihood,
+        subject.sample.split,
+        n_latent=subject.n_latent,
+        n_used=subject.n_used,
+        cures=subject.cures,
     )

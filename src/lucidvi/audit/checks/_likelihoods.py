@@ -6,31 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lucidvi.audit.cures._cures import Cures
-from lucidvi.audit.subject._alternatives import Comparison
-from lucidvi.results import Criterion, judge
+from lucidvi.audit.cures import Cures
+from lucidvi.audit.subject import Comparison
+from lucidvi.results import Alternative, Criterion, judge
 
 #: Gain in proportion to what counts cost.
 GAIN_WARN, GAIN_FAIL = 0.01, 0.05
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """Another likelihood with the same means, its other parameters fitted to training cells.
-
-    Parameters
-    ----------
-    name
-        Such as ``"zinb"``, or ``"nb by batch"`` with a dispersion for each batch.
-    gain
-        Held-out log likelihood above that of the model's own likelihood, nats a cell.
-    error
-        Standard error of the gain.
-    """
-
-    name: str
-    gain: float
-    error: float
 
 
 def gain(compared: Comparison, better: str, than: str) -> tuple[float, float]:

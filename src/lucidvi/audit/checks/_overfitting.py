@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lucidvi.audit.subject._alternatives import Comparison
+from lucidvi.audit.subject import Comparison
 
 
 @dataclass(frozen=True)

@@ -1,125 +1,53 @@
-"""The table of the checks: from what a model gives to a finding."""
+"""The table of the checks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-import numpy as np
-
-from lucidvi.audit.checks._amortization import Amortization, amortization
-from lucidvi.audit.checks._collapse import Collapse, active_directions, collapse
-from lucidvi.audit.checks._confounding import Confounding, confounding
-from lucidvi.audit.checks._fit import Fit, fit
-from lucidvi.audit.checks._identifiability import (
-    Identifiability,
-    identifiability,
-    turning_cure,
-    why_not_turned,
+from lucidvi.audit.checks import (
+    _amortization,
+    _collapse,
+    _confounding,
+    _fit,
+    _identifiability,
 )
-from lucidvi.audit.subject._alternatives import comparison
-from lucidvi.audit.subject._predictions import predictions
-from lucidvi.audit.subject._priors import inapplicable
-from lucidvi.audit.subject._subject import Subject
-from lucidvi.inference import canonical
-from lucidvi.results import Finding, Skipped
+from lucidvi.audit.subject import Subject
+from lucidvi.results import (
+    Amortization,
+    Collapse,
+    Confounding,
+    Finding,
+    Fit,
+    Identifiability,
+)
 
 
-def check_collapse(subject: Subject) -> Collapse:
-    """Which dimensions are in use."""
-    latent, metric = subject.latent, subject.metric.mean(axis=0)
-    directions = canonical(subject.metric)[1]
-    return collapse(
-        latent.loc,
-        latent.factor,
-        metric,
-        directions,
-        *subject.losses,
-        priors=subject.priors,
-        without_prior=inapplicable(subject.model.module),
-        seed=subject.seed,
-        cures=subject.cures,
+@dataclass(frozen=True)
+class Check:
+    """One question that an audit asks.
+
+    Parameters
+    ----------
+    finding
+        Class of what it finds, which has its name and its texts.
+    answer
+        Function that makes the finding of a model and its cells, or a
+        :class:`~lucidvi.results.Skipped` where the question does not apply.
+    """
+
+    finding: type[Finding]
+    answer: Callable[[Subject], Finding]
+
+
+#: The values of ``checks``, in the order of the report.
+CHECKS: dict[str, Check] = {
+    check.finding.name: check
+    for check in (
+        Check(Collapse, _collapse.check),
+        Check(Identifiability, _identifiability.check),
+        Check(Amortization, _amortization.check),
+        Check(Fit, _fit.check),
+        Check(Confounding, _confounding.check),
     )
-
-
-def check_identifiability(subject: Subject) -> Finding:
-    """Which axes mean something."""
-    if subject.n_latent < 2:
-        return Skipped.of(Identifiability, "One latent dimension has nothing to rotate.")
-    refined = subject.refined
-    return identifiability(
-        subject.metric,
-        refined.covariance,
-        n_used(subject),
-        prior_variance=subject.prior_variance[refined.positions],
-        seed=subject.seed,
-        turning=turning_cure(subject.model.module, subject.cures),
-        not_turned=why_not_turned(subject.model.module),
-        cures=subject.cures,
-    )
-
-
-def check_amortization(subject: Subject) -> Amortization:
-    """How far the encoder is off."""
-    refined, sample = subject.refined, subject.sample
-    return amortization(
-        refined.amortization_gap,
-        refined.approximation_gap,
-        refined.explained,
-        subject.latent.loc[refined.positions],
-        refined.loc,
-        refined.scale,
-        cell=np.asarray(subject.adata.obs_names)[sample.cells[refined.positions]],
-        label=sample.label[refined.positions],
-        batch=sample.batch[refined.positions],
-        prior_variance=subject.prior_variance[refined.positions],
-        seed=subject.seed,
-        cures=subject.cures,
-    )
-
-
-def check_fit(subject: Subject) -> Fit:
-    """Whether predicted counts look like the data."""
-    module = subject.model.module
-    likelihood = str(getattr(module, "gene_likelihood", ""))
-    if getattr(module, "dispersion", "") == "gene-batch" and likelihood != "poisson":
-        likelihood += " by batch"
-    compared = None if likelihood.startswith("normal") else comparison(subject, likelihood)
-    return fit(
-        predictions(subject),
-        compared,
-        likelihood,
-        subject.sample.split,
-        n_latent=subject.n_latent,
-        n_used=n_used(subject),
-        cures=subject.cures,
-    )
-
-
-def n_used(subject: Subject) -> int:
-    """Count the directions that are in use."""
-    return int(active_directions(subject.losses[0]).sum())
-
-
-def check_confounding(subject: Subject) -> Confounding:
-    """Ask whether batch and depth show."""
-    sample, latent = subject.sample, subject.latent
-    log_total = np.log(latent.total.clip(min=1))
-    return confounding(
-        latent.loc,
-        sample.batch,
-        log_total,
-        sample.label,
-        seed=subject.seed,
-        cures=subject.cures,
-    )
-
-
-#: The values of ``checks``: what a check makes of a model, and the kind of its finding, in the
-#: order of the report.
-CHECKS: dict[str, tuple[Callable[[Subject], Finding], type[Finding]]] = {
-    "collapse": (check_collapse, Collapse),
-    "identifiability": (check_identifiability, Identifiability),
-    "amortization": (check_amortization, Amortization),
-    "fit": (check_fit, Fit),
-    "confounding": (check_confounding, Confounding),
 }

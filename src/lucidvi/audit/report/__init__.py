@@ -1,1 +1,5 @@
-"""All findings as one object and one page."""
+"""All findings of an audit as one object, and as one page."""
+
+from lucidvi.audit.report._report import Report
+
+__all__ = ["Report"]

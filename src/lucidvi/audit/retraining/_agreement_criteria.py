@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lucidvi.audit.checks._collapse import SPARE
-from lucidvi.audit.cures._cures import Cures
+from lucidvi.audit.cures import Cures
 from lucidvi.results import Criterion, judge
 
 #: Agreement by chance above which the cells are too few to compare directions.

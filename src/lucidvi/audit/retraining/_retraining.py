@@ -22,11 +22,9 @@ from joblib.externals.loky import ProcessPoolExecutor
 from scvi.model.base import BaseModelClass
 
 from lucidvi._random import isolated
-from lucidvi.audit.checks._collapse import active_directions
 from lucidvi.audit.cures._making import init_arguments, preset_of
 from lucidvi.audit.retraining._across_runs import Run
-from lucidvi.audit.subject._sample import Sample
-from lucidvi.audit.subject._subject import Subject
+from lucidvi.audit.subject import Sample, Subject
 from lucidvi.errors import DataError, TrainingError
 from lucidvi.inference import canonical_axes, log_mean
 
@@ -38,17 +36,17 @@ ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_TH
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class PortableCells:
     """What a process needs to have the AnnData, without what training does not look at.
 
     Parameters
     ----------
     adata
-        Counts, ``obs``, ``var``; None if backed.
+        The AnnData with counts, ``obs`` and ``var``; None if it is backed.
     file
-        Of a backed AnnData, which the process opens itself.
+        File of a backed AnnData, which the process opens itself.
     obs, var
-        Of a backed AnnData, which may differ from those in the file.
+        Tables of a backed AnnData, which may differ from those in the file.
     """
 
     adata: AnnData | None = None
@@ -57,7 +55,7 @@ class Cells:
     var: pd.DataFrame | None = None
 
     @classmethod
-    def of(cls, adata: AnnData, layer: str | None) -> Cells:
+    def of(cls, adata: AnnData, layer: str | None) -> PortableCells:
         """Take what is needed of an AnnData whose counts are in this layer."""
         if adata.isbacked:
             return cls(file=str(adata.filename), obs=adata.obs, var=adata.var)
@@ -81,26 +79,26 @@ class Recipe:
     Parameters
     ----------
     model_cls
-        Its class.
+        Class of the model.
     init, train
         Arguments of the constructor and of ``train``.
     registry
-        Of the data, see ``model.registry_``.
+        Registry of the data, see ``model.registry_``.
     cells
-        The data.
+        The data to train with.
     sample
         Cells to look at.
     groups
         Positions in the sample of two groups of cells, or none.
     seed
-        Of what is random in looking.
+        Seed of what is random in looking.
     """
 
     model_cls: type[BaseModelClass]
     init: dict[str, Any]
     train: dict[str, Any]
     registry: dict[str, Any]
-    cells: Cells
+    cells: PortableCells
     sample: Sample
     groups: tuple[np.ndarray, ...]
     seed: int
@@ -117,7 +115,7 @@ class Recipe:
     ) -> Recipe:
         """Take all but the data from a model."""
         registry = deepcopy(model.registry_)
-        cells = Cells.of(adata, registry["setup_args"].get("layer"))
+        cells = PortableCells.of(adata, registry["setup_args"].get("layer"))
         init = init_arguments(model)
         return cls(type(model), init, train, registry, cells, sample, groups, seed)
 
@@ -129,8 +127,8 @@ class Recipe:
         return self.model_cls(adata, **self.init)
 
 
-def training_of(model: BaseModelClass, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a training as long as the model's own; those given take precedence.
+def training_of(model: BaseModelClass, train_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a training as long as that of a model was.
 
     Parameters
     ----------
@@ -138,14 +136,14 @@ def training_of(model: BaseModelClass, given: Mapping[str, Any]) -> dict[str, An
         Its history tells the number of epochs and, for LucidVI's, the preset. A SCANVI that was
         made from a SCVI has only the last epochs in its history, so it is trained as long as
         scvi-tools trains one from the start.
-    given
-        Arguments of ``train``.
+    train_kwargs
+        Arguments of ``train`` that take precedence.
     """
     arguments: dict[str, Any] = {"enable_progress_bar": False}
     if model.module.device.type == "cpu":
         arguments["accelerator"] = "cpu"
     history = getattr(model, "history_", None) or {}
-    if "max_epochs" not in given and not getattr(model, "was_pretrained", False):
+    if "max_epochs" not in train_kwargs and not getattr(model, "was_pretrained", False):
         if "elbo_train" not in history:
             raise DataError(
                 "`model` has no history that tells how long it was trained.",
@@ -155,7 +153,7 @@ def training_of(model: BaseModelClass, given: Mapping[str, Any]) -> dict[str, An
         arguments["max_epochs"] = len(history["elbo_train"])
     if "preset" in inspect.signature(type(model).train).parameters:
         arguments["preset"] = preset_of(history)
-    return arguments | dict(given)
+    return arguments | dict(train_kwargs)
 
 
 def look(
@@ -168,9 +166,9 @@ def look(
     """See the sample's cells as a model does."""
     subject = Subject(model, adata, sample, seed)
     with isolated(seed, model.module):
-        targets = (target for _, target in subject.targets(np.arange(len(sample.cells))))
+        targets = (target for _, target in subject.targets(subject.everyone))
         directions = canonical_axes(targets, subject.n_latent)[0]
-        n_used = int(active_directions(subject.losses[0]).sum())
+        n_used = subject.n_used
         change = fold_change(subject, groups) if groups else None
         return Run(subject.latent.loc, directions, n_used, change)
 
@@ -188,7 +186,7 @@ def fold_change(subject: Subject, groups: tuple[np.ndarray, ...]) -> np.ndarray:
     -------
     Shape ``(n_genes,)``, natural logarithm.
     """
-    epsilon = PSEUDO_COUNT / max(np.median(subject.latent.total), 1)
+    epsilon = PSEUDO_COUNT / max(np.median(subject.total), 1)
     first, second = (np.log(_mean_share(subject, cells) + epsilon) for cells in groups)
     return first - second
 

@@ -12,12 +12,12 @@ from joblib import cpu_count
 from scvi.model.base import BaseModelClass
 
 from lucidvi._progress import Progress
-from lucidvi.audit._run import cells_of, check_cells, check_model
-from lucidvi.audit.cures._cures import Cures
-from lucidvi.audit.retraining._across_runs import Run, Stability, across_runs
+from lucidvi.audit.cures import Cures
+from lucidvi.audit.retraining._across_runs import Run, across_runs
 from lucidvi.audit.retraining._retraining import Recipe, look, retrainings, training_of
-from lucidvi.audit.subject._sample import MISSING, Sample, draw_sample
+from lucidvi.audit.subject import MISSING, audited_cells, check_model, draw_sample
 from lucidvi.errors import DataError
+from lucidvi.results import Stability
 
 #: First seed of the retrainings by default: one that nobody's own model is likely to have, since
 #: a retraining with that would be the same model and agree by itself.
@@ -38,7 +38,6 @@ def stability(
     labels_key: str | None = None,
     max_cells: int = 5000,
     seed: int = 0,
-    progress: bool = True,
 ) -> Stability:
     """Train a model again with other seeds, and say what all trainings agree about.
 
@@ -49,8 +48,8 @@ def stability(
     Parameters
     ----------
     model
-        A trained ``SCVI``, ``LinearSCVI`` or ``SCANVI``, of LucidVI or of scvi-tools; it is one
-        of the runs. Retrainings have its class, its arguments and its setup of the data.
+        A trained model of LucidVI or of scvi-tools, as for :func:`run`; it is one of the runs.
+        Retrainings have its class, its arguments and its setup of the data.
     adata
         Cells to train with, by default those that it holds. If backed, each process opens the
         file itself.
@@ -72,9 +71,7 @@ def stability(
     max_cells
         Most cells to compare the runs on, sampled from all batches and labels.
     seed
-        Of the sample of cells and of the draws in looking at a run.
-    progress
-        Show a progress bar.
+        Seed of the sample of cells and of the draws in looking at a run.
 
     Returns
     -------
@@ -94,27 +91,24 @@ def stability(
     """
     check_model(model)
     chosen = check_seeds(n_seeds, seeds)
-    adata = cells_of(model, adata)
-    check_cells(adata, max_cells, batch_key=batch_key, labels_key=labels_key)
+    adata = audited_cells(model, adata, max_cells, batch_key=batch_key, labels_key=labels_key)
     train = training_of(model, train_kwargs or {})
     rng = np.random.default_rng((seed, 0))
     sample = draw_sample(model, adata, batch_key, labels_key, max_cells, rng)
     n_cells = min(max_cells, adata.n_obs)
-    if min(n_cells, len(sample.cells)) < N_CELLS_MIN:
+    if min(n_cells, len(sample.indices)) < N_CELLS_MIN:
         raise DataError(
             f"`adata` and `max_cells` give {n_cells} cells to compare runs on.",
             remedy=f"Give at least {N_CELLS_MIN}.",
         )
     # What a run held out differs between runs, so it does not decide what is looked at.
-    sample = Sample(
-        sample.cells, np.zeros_like(sample.held_out), "unknown", sample.batch, sample.label
-    )
-    with Progress("Retraining", 1 + len(chosen), show=progress, slow_steps=True) as steps:
+    sample = replace(sample, held_out=np.zeros_like(sample.held_out), split="unknown")
+    with Progress("Retraining", 1 + len(chosen), slow_steps=True) as steps:
         steps.now("looking at the model")
-        given = look(model, adata, sample, (), seed)
-        names, groups = two_groups(sample.label, given)
+        first = look(model, adata, sample, (), seed)
+        names, groups = two_groups(sample.label, first)
         if groups:
-            given = look(model, adata, sample, groups, seed)
+            first = look(model, adata, sample, groups, seed)
         steps.advance()
         steps.now("")
         recipe = Recipe.of(model, adata, sample, groups, train, seed)
@@ -123,7 +117,7 @@ def stability(
             runs[value] = run
             steps.advance()
         steps.now("comparing")
-        ordered = [given, *(runs[value] for value in chosen)]
+        ordered = [first, *(runs[value] for value in chosen)]
         labels = ["given", *(f"seed {value}" for value in chosen)]
         by_label = has_two_labels(sample.label)
         cures = Cures.of_model(model, adata, batch_key, labels_key)

@@ -75,7 +75,7 @@ def two_sets(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     n = min(N_CELLS, max(100, N_VALUES // subject.n_genes))
     fit, evaluate = rng.permutation(sample.trained), rng.permutation(sample.evaluated)
     if sample.split != "known":
-        every = rng.permutation(len(sample.cells))
+        every = rng.permutation(len(sample.indices))
         fit, evaluate = np.array_split(every, 2)
     return np.sort(fit[:n]), np.sort(evaluate[:n])
 

@@ -1,4 +1,4 @@
-"""What each direction of the latent space is worth."""
+"""What each direction of the latent space is worth, and which of them count."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from sklearn.neighbors import NearestNeighbors
 
 from lucidvi.inference import NormalPosterior, PosteriorTarget
 
+#: A direction counts if at least this share of what all directions are worth is its own. In
+#: simulations with 2, 4, 5 and 10 dimensions (linear and not, of equal and unequal strength, 10,
+#: 30 and 50 latent dimensions) directions without a true counterpart had up to 1.0 % of what is
+#: worth something beyond the directions before, those with one 3.0 % and more.
+WORTH_SHARE = 0.02
+#: ... and if it is worth this many nats a cell; less cannot be told from nothing.
+WORTH_MIN = 0.5
 #: Draws of each cell's posterior.
 N_DRAWS = 2
 #: Cells that a coordinate is predicted from.
@@ -53,9 +60,9 @@ def direction_losses(
             z = posterior.loc + torch.einsum("nij,nj->ni", posterior.scale_tril, draw)
             whole = target.likelihood(z).log_likelihood(target.x)
             for k, direction in enumerate(basis):
-                reduced = z.clone()
-                excess = z[:, :n_latent] @ direction - kept[:, k]
-                reduced[:, :n_latent] -= excess[:, None] * direction
+                latent = target.latent(z)
+                excess = latent @ direction - kept[:, k]
+                reduced = target.with_latent(z, latent - excess[:, None] * direction)
                 without = target.likelihood(reduced).log_likelihood(target.x)
                 losses[:, k] += (whole - without) / N_DRAWS
     return losses.double().cpu().numpy()
@@ -89,3 +96,14 @@ def predicted_from_preceding(coordinates: np.ndarray, cells: np.ndarray) -> np.n
         others[others.all(axis=1), -1] = False
         predicted[:, i] = coordinates[near[others].reshape(len(cells), k), i].mean(axis=1)
     return predicted
+
+
+def active_directions(losses: np.ndarray) -> np.ndarray:
+    """Say which directions count, by what cells lose without them, shape ``(n_latent,)``."""
+    worth, error = losses.mean(axis=0), losses.std(axis=0) / np.sqrt(len(losses))
+    return (worth >= least_worth(worth)) & (worth > 2 * error)
+
+
+def least_worth(worth: np.ndarray) -> float:
+    """Return the nats a cell from which on a direction counts, given what each is worth."""
+    return max(WORTH_MIN, WORTH_SHARE * float(worth.clip(min=0).sum()))

@@ -27,8 +27,8 @@ class Predictions:
 
     Parameters
     ----------
-    gene
-        Names, shape ``(n_genes,)``.
+    gene, cell
+        Names of the genes and of the cells, shape ``(n_genes,)`` and ``(n_cells,)``.
     residuals
         Randomized quantile residuals, float32, shape ``(n_cells, n_genes)``.
     mean_observed, mean_predicted, variance_observed, variance_predicted
@@ -47,6 +47,7 @@ class Predictions:
     """
 
     gene: np.ndarray
+    cell: np.ndarray
     residuals: np.ndarray
     mean_observed: np.ndarray
     mean_predicted: np.ndarray
@@ -91,6 +92,7 @@ def predictions(subject: Subject) -> Predictions:
     correlated = np.argsort(-mean_observed)[:N_CORRELATED]
     return Predictions(
         gene=subject.gene_names,
+        cell=np.asarray(subject.cells.select(chosen).names),
         residuals=np.concatenate(residuals),
         mean_observed=mean_observed,
         mean_predicted=mean,

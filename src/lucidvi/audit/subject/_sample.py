@@ -39,17 +39,18 @@ class Sample:
 
     Parameters
     ----------
-    cells
-        Positions in the AnnData, increasing, shape ``(n_cells,)``.
+    indices
+        Positions of the cells in the AnnData, increasing, shape ``(n_cells,)``.
     held_out
-        Which of these were held out of training; none where it is not known.
+        Which of the cells were held out of training; none where it is not known.
     split
-        ``"known"``, ``"new"``, ``"unknown"`` or ``"few"``, see :data:`SPLITS`.
+        What is known of held-out cells: ``"known"``, ``"new"``, ``"unknown"`` or ``"few"``, see
+        :data:`SPLITS`.
     batch, label
         Names of each cell's batch and label, shape ``(n_cells,)``.
     """
 
-    cells: np.ndarray
+    indices: np.ndarray
     held_out: np.ndarray
     split: str
     batch: np.ndarray
@@ -83,11 +84,11 @@ def draw_sample(
     adata
         Cells, registered with the model.
     batch_key, labels_key
-        Columns of ``obs``; by default what the model was set up with.
+        Columns of ``obs`` with batches and labels; by default what the model was set up with.
     max_cells
         Most cells to choose; at least their :data:`HELD_OUT_SHARE` is held-out if possible.
     rng
-        Chooses.
+        Generator of the random numbers by which cells are chosen.
     """
     split, held_out = held_out_cells(model, adata)
     manager = model.get_anndata_manager(adata, required=True)
@@ -106,24 +107,24 @@ def draw_sample(
         stratified(strata[part], n, rng, part)
         for part, n in ((out, n_out), (others, max_cells - n_out))
     ]
-    cells = np.sort(np.concatenate(chosen))
+    indices = np.sort(np.concatenate(chosen))
     if split == "known":
-        split, held_out, cells = enough(held_out, cells)
-    return Sample(cells, held_out[cells], split, batch[cells], label[cells])
+        split, held_out, indices = enough(held_out, indices)
+    return Sample(indices, held_out[indices], split, batch[indices], label[indices])
 
 
-def enough(held_out: np.ndarray, cells: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
+def enough(held_out: np.ndarray, indices: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
     """Give up a distinction for which there are too few cells on one side.
 
     Returns
     -------
     What is known of the split, which of all cells were held out, and which are looked at.
     """
-    if held_out[cells].sum() < N_MIN:
-        return "few", np.zeros_like(held_out), cells
-    if (~held_out[cells]).sum() < N_MIN:
-        return "new", held_out, cells[held_out[cells]]
-    return "known", held_out, cells
+    if held_out[indices].sum() < N_MIN:
+        return "few", np.zeros_like(held_out), indices
+    if (~held_out[indices]).sum() < N_MIN:
+        return "new", held_out, indices[held_out[indices]]
+    return "known", held_out, indices
 
 
 def text(column: pd.Series) -> np.ndarray:
@@ -134,14 +135,14 @@ def text(column: pd.Series) -> np.ndarray:
 
 def held_out_cells(model: Any, adata: AnnData) -> tuple[str, np.ndarray]:
     """Return what is known of the split, and which cells were held out of training."""
-    own = model.adata
+    of_model = model.adata
     nobody = np.zeros(adata.n_obs, dtype=bool)
     train = getattr(model, "train_indices_", None)
     if train is None:
         train = getattr(model, "train_indices", None)
-    if own is not None and not np.isin(adata.obs_names, own.obs_names).any():
+    if of_model is not None and not np.isin(adata.obs_names, of_model.obs_names).any():
         return "new", ~nobody
-    same = own is adata or (own is not None and is_copy(model, adata, own))
+    same = of_model is adata or (of_model is not None and is_copy(model, adata, of_model))
     if not same or train is None or len(train) == 0 or max(train) >= adata.n_obs:
         return "unknown", nobody
     held_out = ~nobody
@@ -149,20 +150,20 @@ def held_out_cells(model: Any, adata: AnnData) -> tuple[str, np.ndarray]:
     return ("known" if held_out.any() else "unknown"), held_out
 
 
-def is_copy(model: Any, adata: AnnData, own: AnnData) -> bool:
-    """Whether an AnnData holds a model's own cells in their order, by names and counts.
+def is_copy(model: Any, adata: AnnData, of_model: AnnData) -> bool:
+    """Whether an AnnData holds the cells of a model in their order, by names and counts.
 
     Names alone would not do: those of many files are numbers from zero.
     """
-    if not adata.obs_names.equals(own.obs_names):
+    if not adata.obs_names.equals(of_model.obs_names):
         return False
-    if adata_minify_type(own) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+    if adata_minify_type(of_model) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
         return True  # its counts are gone
     first, second = (
         model.get_anndata_manager(data, required=True).get_from_registry(REGISTRY_KEYS.X_KEY)[
             :N_COMPARED
         ]
-        for data in (adata, own)
+        for data in (adata, of_model)
     )
     return not (sparse.csr_matrix(first) != sparse.csr_matrix(second)).nnz
 

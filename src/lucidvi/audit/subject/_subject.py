@@ -13,8 +13,12 @@ from anndata import AnnData
 from torch import Tensor
 
 from lucidvi import kernels
-from lucidvi.audit.cures._cures import Cures
-from lucidvi.audit.subject._directions import direction_losses, predicted_from_preceding
+from lucidvi.audit.cures import Cures
+from lucidvi.audit.subject._directions import (
+    active_directions,
+    direction_losses,
+    predicted_from_preceding,
+)
 from lucidvi.audit.subject._priors import CellPriors, inapplicable
 from lucidvi.audit.subject._sample import Sample
 from lucidvi.data import stratified
@@ -26,6 +30,8 @@ from lucidvi.inference import (
     information_metric,
     refine,
 )
+from lucidvi.model import Cells
+from lucidvi.results import Posteriors
 
 #: Values, of cells x genes, of a minibatch.
 MINIBATCH = 2**19
@@ -63,9 +69,14 @@ class Subject:
     labels_key: str | None = None
 
     @property
+    def module(self) -> Any:
+        """The model's module."""
+        return self.model.module
+
+    @property
     def n_latent(self) -> int:
-        """Dimension of the latent state, without a latent library."""
-        return int(self.model.module.n_latent)
+        """Length of ``z``."""
+        return int(self.module.n_latent)
 
     @property
     def n_genes(self) -> int:
@@ -78,10 +89,15 @@ class Subject:
         return np.asarray(self.model.get_var_names()).astype(str)
 
     @cached_property
+    def cells(self) -> Cells:
+        """The cells of the sample."""
+        return Cells(self.model, self.adata, self.sample.indices)
+
+    @cached_property
     def cures(self) -> Cures:
         """What to do about problems, in the terms of the model."""
         keys = {"batch_key": self.batch_key, "labels_key": self.labels_key}
-        return Cures.of_model(self.model, self.adata, **keys, total=self.latent.total)
+        return Cures.of_model(self.model, self.adata, **keys, total=self.total)
 
     def rng(self, *key: int) -> np.random.Generator:
         """Return a generator of its own for each key."""
@@ -90,21 +106,34 @@ class Subject:
     def targets(self, positions: np.ndarray) -> Iterator[tuple[np.ndarray, PosteriorTarget]]:
         """Yield minibatches of the cells at some positions in the sample, and their targets."""
         size = max(1, min(512, MINIBATCH // self.n_genes))
-        loader = self.model._make_data_loader(
-            adata=self.adata, indices=self.sample.cells[positions], batch_size=size
-        )
-        start = 0
-        for tensors in loader:
-            target = PosteriorTarget.from_module(self.model.module, tensors)
-            yield positions[start : start + target.n_cells], target
-            start += target.n_cells
+        for rows, target in self.cells.select(positions).targets(batch_size=size):
+            yield positions[rows], target
+
+    @property
+    def everyone(self) -> np.ndarray:
+        """Positions of all cells in the sample."""
+        return np.arange(len(self.cells))
+
+    # -- posteriors ---------------------------------------------------------------------------
 
     @cached_property
-    def metric(self) -> np.ndarray:
-        """See :func:`information_metric`; shape ``(n_cells, n_latent, n_latent)``."""
-        chosen = self.rng(2).permutation(len(self.sample.cells))[:N_METRIC]
-        pairs = self.targets(np.sort(chosen))
-        return np.concatenate([information_metric(t, self.n_latent) for _, t in pairs])
+    def _encoded(self) -> tuple[Posteriors, np.ndarray]:
+        parts, totals = [], []
+        for positions, target in self.targets(self.everyone):
+            q = NormalPosterior.from_distribution(target.q0)
+            parts.append(self.posteriors(q, positions))
+            totals.append(to_numpy(kernels.row_sums(target.x).squeeze(-1)))
+        return Posteriors.concatenate(parts), np.concatenate(totals)
+
+    @property
+    def latent(self) -> Posteriors:
+        """The encoder's posteriors of all cells of the sample."""
+        return self._encoded[0]
+
+    @property
+    def total(self) -> np.ndarray:
+        """Total counts of all cells of the sample, shape ``(n_cells,)``."""
+        return self._encoded[1]
 
     @cached_property
     def refined(self) -> Refinement:
@@ -114,17 +143,36 @@ class Subject:
         codes = np.unique(strata, return_inverse=True)[1]
         chosen = np.sort(stratified(codes, N_REFINED, self.rng(6), evaluated))
         center = torch.tensor(self.latent.loc.mean(axis=0), dtype=torch.float32)
-        parts = []
-        for _, target in self.targets(chosen):
+        values, diagonal = [], []
+        for positions, target in self.targets(chosen):
             gap = inference_gap(target, N_CHAINS)
-            best, full = (refine(target, family).posterior for family in ("diagonal", "full"))
-            state = slice(self.n_latent)
-            covariance = full.scale_tril @ full.scale_tril.mT
-            found = (best.loc[:, state], best.scale[:, state], covariance[:, state, state])
+            diagonal.append(self.posteriors(refine(target, "diagonal").posterior, positions))
+            covariance = covariance_of(target, refine(target, "full").posterior)
             explained = gap.elbo_refined - without_state(target, center)
-            parts.append((gap.amortization_gap, gap.approximation_gap, explained, *found))
-        arrays = (to_numpy(torch.cat(part)) for part in zip(*parts, strict=True))
-        return Refinement(chosen, *arrays)
+            values.append((gap.amortization_gap, gap.approximation_gap, explained, covariance))
+        arrays = [to_numpy(torch.cat(part)) for part in zip(*values, strict=True)]
+        return Refinement(
+            positions=chosen,
+            amortization_gap=arrays[0],
+            approximation_gap=arrays[1],
+            explained=arrays[2],
+            covariance=arrays[3],
+            diagonal=Posteriors.concatenate(diagonal),
+        )
+
+    def posteriors(self, posterior: NormalPosterior, positions: np.ndarray) -> Posteriors:
+        """Return posteriors of ``z`` of the cells at some positions in the sample."""
+        names = self.cells.select(positions).names
+        return Posteriors.of(posterior, names, self.n_latent, full=True, dtype=np.float64)
+
+    # -- what the latent space is worth, and its prior ------------------------------------------
+
+    @cached_property
+    def metric(self) -> np.ndarray:
+        """See :func:`information_metric`; shape ``(n_cells, n_latent, n_latent)``."""
+        chosen = self.rng(2).permutation(len(self.cells))[:N_METRIC]
+        pairs = self.targets(np.sort(chosen))
+        return np.concatenate([information_metric(t, self.n_latent) for _, t in pairs])
 
     @cached_property
     def losses(self) -> tuple[np.ndarray, np.ndarray]:
@@ -136,35 +184,26 @@ class Subject:
         coordinates = self.latent.loc @ directions
         chosen = np.sort(self.rng(3).permutation(self.sample.evaluated)[:N_WORTH])
         mean = np.broadcast_to(coordinates.mean(axis=0), (len(chosen), self.n_latent))
-        told = predicted_from_preceding(coordinates, chosen)
+        predicted = predicted_from_preceding(coordinates, chosen)
         parts = []
         for positions, target in self.targets(chosen):
             rows = np.searchsorted(chosen, positions)
-            parts.append([direction_losses(target, directions, v[rows]) for v in (mean, told)])
-        whole, own = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return whole, own
+            values = (mean[rows], predicted[rows])
+            parts.append([direction_losses(target, directions, value) for value in values])
+        whole, beyond = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return whole, beyond
 
-    @cached_property
-    def latent(self) -> Latent:
-        """The encoder's posteriors of all cells of the sample."""
-        state = slice(self.n_latent)
-        parts = []
-        for _, target in self.targets(np.arange(len(self.sample.cells))):
-            q = NormalPosterior.from_distribution(target.q0)
-            totals = kernels.row_sums(target.x).squeeze(-1)
-            # Of a lower triangular factor, what is of the state comes before the library.
-            factors = q.scale_tril[:, state, state]
-            parts.append((q.loc[:, state], q.scale[:, state], factors, totals))
-        return Latent(*(to_numpy(torch.cat(part)) for part in zip(*parts, strict=True)))
+    @property
+    def n_used(self) -> int:
+        """Number of canonical directions that are in use."""
+        return int(active_directions(self.losses[0]).sum())
 
     @cached_property
     def priors(self) -> CellPriors | None:
         """The model's priors of all cells of the sample; None where they have no density."""
-        module = self.model.module
-        if inapplicable(module):
+        if inapplicable(self.module):
             return None
-        targets = (target for _, target in self.targets(np.arange(len(self.sample.cells))))
-        return CellPriors.of(module, targets)
+        return CellPriors.of(self.module, (target for _, target in self.targets(self.everyone)))
 
     @property
     def prior_variance(self) -> np.ndarray:
@@ -172,65 +211,47 @@ class Subject:
         return np.ones_like(self.latent.loc) if self.priors is None else self.priors.variance
 
 
-@dataclass(frozen=True)
-class Latent:
-    """The encoder's posteriors of several cells.
-
-    Parameters
-    ----------
-    loc, scale
-        Means and standard deviations, float64, shape ``(n_cells, n_latent)``.
-    scale_tril
-        Factors of the covariances, lower triangular, shape ``(n_cells, n_latent, n_latent)``.
-    total
-        Total counts, shape ``(n_cells,)``.
-    """
-
-    loc: np.ndarray
-    scale: np.ndarray
-    scale_tril: np.ndarray
-    total: np.ndarray
-
-    @property
-    def factor(self) -> np.ndarray:
-        """The standard deviations where the axes are independent, else the factors."""
-        return self.scale_tril if np.tril(self.scale_tril, -1).any() else self.scale
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Refinement:
     """Refined posteriors of some cells.
 
     Parameters
     ----------
     positions
-        Of the cells in the sample.
+        Positions of the cells in the sample.
     amortization_gap, approximation_gap
-        Nats, shape ``(n_cells,)``.
+        Gaps, nats, shape ``(n_cells,)``.
     explained
         ELBO of the best posteriors above the log likelihood at the mean latent state, nats, shape
         ``(n_cells,)``.
-    loc, scale
-        Of the best posteriors with independent axes, shape ``(n_cells, n_latent)``.
+    diagonal
+        The best posteriors with independent axes.
     covariance
-        Of the best full ones, shape ``(n_cells, n_latent, n_latent)``.
+        Covariances of the best posteriors without that, shape ``(n_cells, n_latent, n_latent)``.
     """
 
     positions: np.ndarray
     amortization_gap: np.ndarray
     approximation_gap: np.ndarray
     explained: np.ndarray
-    loc: np.ndarray
-    scale: np.ndarray
+    diagonal: Posteriors
     covariance: np.ndarray
+
+
+def covariance_of(target: PosteriorTarget, posterior: NormalPosterior) -> Tensor:
+    """Covariances of ``z``, shape ``(n_cells, n_latent, n_latent)``."""
+    of_state = posterior.scale_tril @ posterior.scale_tril.mT
+    return target.latent(target.latent(of_state).mT).mT
 
 
 def without_state(target: PosteriorTarget, center: Tensor) -> Tensor:
     """Log likelihood of each cell at the mean latent state, nats, shape ``(n_cells,)``."""
-    z = target.q0.mean.clone()
-    z[:, : len(center)] = center.to(z)
+    state = target.q0.mean
+    center = center.to(state).expand(target.n_cells, -1)
     with torch.no_grad():
-        return target.likelihood(z).log_likelihood(target.x).double()
+        return (
+            target.likelihood(target.with_latent(state, center)).log_likelihood(target.x).double()
+        )
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
