@@ -95,7 +95,7 @@ def map_cells(
     written.
     """
     from lucidvi.atlas import Reference
-    from lucidvi.audit._report import check_suffix
+    from lucidvi.files import check_suffix
 
     with errors_end_it():
         check_output(check_suffix(output, ".h5ad"), overwrite, {"query": query}, is_file=True)
