@@ -14,7 +14,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from lucidvi.inference._joined import select_cells
+from lucidvi.nn._state import select_cells
 from lucidvi.inference._normal import NormalPosterior
 from lucidvi.inference._target import Target
 

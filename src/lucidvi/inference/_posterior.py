@@ -18,7 +18,7 @@ from lucidvi._brief import brief
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.distributions import CountLikelihood
 from lucidvi.errors import DataError
-from lucidvi.inference._joined import joined, select_cells
+from lucidvi.nn._state import joined, select_cells
 from lucidvi.inference._likelihood import log_likelihood, of_genes
 from lucidvi.inference._target import Target
 from lucidvi.nn import frozen, log_density

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, constraints
 
-from lucidvi.nn import log_density
+from lucidvi.nn._divergence import log_density
 
 
 class Joined(Distribution):
