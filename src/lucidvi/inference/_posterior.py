@@ -18,10 +18,9 @@ from lucidvi._brief import brief
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.distributions import CountLikelihood
 from lucidvi.errors import DataError
-from lucidvi.nn._state import joined, select_cells
 from lucidvi.inference._likelihood import log_likelihood, of_genes
 from lucidvi.inference._target import Target
-from lucidvi.nn import frozen, log_density
+from lucidvi.nn import StateDistribution, frozen, log_density, select_cells
 
 #: Exposure of a cell of which no measured gene has a count: it says nothing of the cell.
 EXPOSURE_MIN = 1e-8
@@ -102,7 +101,7 @@ class PosteriorTarget(Target):
             covariates={k: v for k, v in given.items() if k != REGISTRY_KEYS.X_KEY},
             x=x if measured is None else x[:, measured],
             log_library=log_library,
-            q0=joined(qz, ql),
+            q0=StateDistribution(qz, ql).as_vector,
             genes=measured,
         )
 
@@ -187,7 +186,7 @@ class PosteriorTarget(Target):
     def prior(self) -> Distribution:  # type: ignore[override]
         """Prior of all that is latent."""
         pl = None if self.log_library is not None else self._priors[MODULE_KEYS.PL_KEY]
-        return joined(self.state_prior, pl)
+        return StateDistribution(self.state_prior, pl).as_vector
 
     @property
     def state_prior(self) -> Distribution:
