@@ -1,11 +1,25 @@
 """The models as modules of torch, and the contract that all of them keep."""
 
-from lucidvi.module._base import ForwardPass, GenerativeModule, draw, encoded, exposures
+from lucidvi.module._base import (
+    ForwardPass,
+    GenerativeModule,
+    draw,
+    encoded,
+    exposures,
+    latent_exposures,
+)
 from lucidvi.module._generative import Exposure, Generative, Modality, Observed
-from lucidvi.module._observed import log_likelihood
+from lucidvi.module._observed import (
+    COVARIATE_KEYS,
+    covariates,
+    log_likelihood,
+    measured_means,
+    observe,
+)
 from lucidvi.module._vae import UNTRANSFORMED_Z, VAE
 
 __all__ = [
+    "COVARIATE_KEYS",
     "UNTRANSFORMED_Z",
     "VAE",
     "Exposure",
@@ -14,8 +28,12 @@ __all__ = [
     "GenerativeModule",
     "Modality",
     "Observed",
+    "covariates",
     "draw",
     "encoded",
     "exposures",
+    "latent_exposures",
     "log_likelihood",
+    "measured_means",
+    "observe",
 ]

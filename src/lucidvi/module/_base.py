@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
-from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal, kl_divergence
 
 from lucidvi.module._generative import Exposure, Generative, Modality, Observed, Tensors
-from lucidvi.module._observed import log_likelihood, log_total, measured
+from lucidvi.module._observed import covariates, log_likelihood, observe
 from lucidvi.nn import Covariates, StateDistribution, divergence, log_density
 
 #: Tensors and distributions by name.
@@ -59,6 +58,7 @@ class GenerativeModule(BaseModuleClass, ABC):
     """
 
     n_latent: int
+    takes_several_draws = True
 
     # -- the contract, see :class:`Generative` -------------------------------------------------
 
@@ -89,39 +89,15 @@ class GenerativeModule(BaseModuleClass, ABC):
     def observe(
         self, minibatch: Tensors, features: Mapping[str, Tensor] | None = None
     ) -> dict[str, Observed]:
-        """See :meth:`Generative.observe`.
-
-        Values are read from the modality's ``field``, which cells have it and which of its
-        features were measured, if they are there, from ``present_field`` and ``features_field``,
-        and a size factor from scvi-tools' field.
-        """
+        """See :meth:`Generative.observe`; by default each modality by :func:`observe`."""
         return {
-            key: self._observe(modality, minibatch, (features or {}).get(key))
+            key: observe(modality, minibatch, (features or {}).get(key))
             for key, modality in self.modalities.items()
         }
 
-    @staticmethod
-    def _observe(modality: Modality, minibatch: Tensors, features: Tensor | None) -> Observed:
-        x, present = minibatch[modality.field], minibatch.get(modality.present_field)
-        assert x is not None
-        if present is not None:
-            present = present.reshape(-1).bool()
-        of_cells = minibatch.get(modality.features_field)
-        if of_cells is not None:
-            features = of_cells.bool() if features is None else of_cells.bool() & features
-        x = measured(x, present, features)
-        log_exposure = None
-        if modality.exposure is Exposure.OBSERVED:
-            log_exposure = log_total(x)
-        elif modality.exposure is Exposure.SIZE_FACTOR:
-            size_factor = minibatch[REGISTRY_KEYS.SIZE_FACTOR_KEY]
-            assert size_factor is not None
-            log_exposure = size_factor.log()
-        return Observed(x, log_exposure, present, features)
-
     def covariates(self, minibatch: Tensors) -> Covariates:
         """See :meth:`Generative.covariates`."""
-        return {name: minibatch.get(key) for name, key in COVARIATE_KEYS.items()}
+        return covariates(minibatch)
 
     def representation(self, z: Tensor) -> Tensor:
         """See :meth:`Generative.representation`."""
@@ -371,15 +347,6 @@ class GenerativeModule(BaseModuleClass, ABC):
             pl = cast(Normal, prior.log_exposures)
             log_weight += (pl.log_prob(log_exposures) - ql.log_prob(log_exposures)).sum(dim=-1)
         return log_weight
-
-
-#: Under which key of a minibatch each covariate is.
-COVARIATE_KEYS = {
-    "batch": REGISTRY_KEYS.BATCH_KEY,
-    "labels": REGISTRY_KEYS.LABELS_KEY,
-    "categorical": REGISTRY_KEYS.CAT_COVS_KEY,
-    "continuous": REGISTRY_KEYS.CONT_COVS_KEY,
-}
 
 
 def draw(distribution: Distribution, n_samples: int = 1) -> Tensor:

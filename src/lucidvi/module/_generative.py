@@ -71,6 +71,11 @@ class Modality:
         return f"{self.field}_features"
 
     @property
+    def fields(self) -> tuple[str, str, str]:
+        """Its keys of a minibatch: values, which cells have it, which features were measured."""
+        return self.field, self.present_field, self.features_field
+
+    @property
     def is_renormalized(self) -> bool:
         """Whether its normalized means are those of the measured features alone.
 
@@ -118,6 +123,8 @@ class Generative(Protocol):
 
     #: Length of ``z``.
     n_latent: int
+    #: Whether several draws of each cell can be decoded at once.
+    takes_several_draws: bool
 
     @property
     def modalities(self) -> Mapping[str, Modality]:
