@@ -1,12 +1,14 @@
 """The models as modules of torch, and the contract that all of them keep."""
 
 from lucidvi.module._base import (
+    KL_Z,
     ForwardPass,
     GenerativeModule,
     draw,
     encoded,
     exposures,
     latent_exposures,
+    loss_output,
 )
 from lucidvi.module._generative import Exposure, Generative, Modality, Observed
 from lucidvi.module._observed import (
@@ -20,6 +22,7 @@ from lucidvi.module._vae import UNTRANSFORMED_Z, VAE
 
 __all__ = [
     "COVARIATE_KEYS",
+    "KL_Z",
     "UNTRANSFORMED_Z",
     "VAE",
     "Exposure",
@@ -34,6 +37,7 @@ __all__ = [
     "exposures",
     "latent_exposures",
     "log_likelihood",
+    "loss_output",
     "measured_means",
     "observe",
 ]

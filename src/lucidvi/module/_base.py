@@ -19,6 +19,8 @@ from lucidvi.nn import Covariates, StateDistribution, divergence, log_density
 #: Tensors and distributions by name.
 Record = dict[str, Any]
 
+#: The terms of a loss that are divergences, as scvi-tools names them.
+KL_Z, KL_EXPOSURES = "kl_divergence_z", "kl_divergence_l"
 #: Values, of samples x cells x features, that are decoded at once.
 PASS_SIZE = 2**24
 
@@ -411,6 +413,6 @@ def loss_output(
     return LossOutput(
         loss=loss,
         reconstruction_loss=-sum(parts[1:], parts[0]),
-        kl_local={"kl_divergence_l": kl_exposures, "kl_divergence_z": kl_z},
+        kl_local={KL_EXPOSURES: kl_exposures, KL_Z: kl_z},
         extra_metrics=(means if len(means) > 1 else {}) | (extra_metrics or {}),
     )
