@@ -72,7 +72,7 @@ class InferenceMixin(BaseModelClass):
         for tensors, target in self._targets(adata, cells, batch_size, mask, "Refining"):
             refined = refine(target, family, **kwargs)
             posterior = refined.posterior
-            if target.log_library is None:
+            if target.n_state > target.n_latent:
                 library = posterior.loc[:, n_latent].exp()
             else:
                 library = kernels.row_sums(tensors[REGISTRY_KEYS.X_KEY]).squeeze(-1)
