@@ -12,7 +12,7 @@ from scvi.dataloaders import AnnDataLoader, DataSplitter
 from torch.utils.data import BatchSampler, SequentialSampler
 
 from lucidvi.data._cells import Cells, DeviceCells
-from lucidvi.data._loaders import N_AHEAD, CellLoader, CellSplitter, Groups, map_parts
+from lucidvi.data._loader import N_AHEAD, CellLoader, CellSplitter, Groups, map_parts
 from lucidvi.errors import DataError
 from lucidvi.kernels import csr
 from lucidvi.model import SCVI

@@ -11,9 +11,9 @@ from anndata import AnnData
 
 from lucidvi.checks import SHORT_LIST, nearest
 from lucidvi.data._columns import COLUMN_LISTS, ONE_COLUMN
-from lucidvi.data._layers import is_raw, layer_names
 from lucidvi.data._remedies import Reader, column_of, quoted, taken
-from lucidvi.data._scan import holds_counts
+from lucidvi.data.checks._scan import holds_counts
+from lucidvi.data.matrices._layers import is_raw, layer_names
 from lucidvi.errors import DataError, MissingKeyError, first_few
 
 

@@ -13,7 +13,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
 from lucidvi._compat import ArrayFakerSparse
-from lucidvi.data._collection import CollectionLayer
+from lucidvi.data.matrices._collection import CollectionLayer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from lucidvi.data import check_counts
-from lucidvi.data._transforms import (
+from lucidvi.data.checks._transforms import (
     OF_COUNTS,
     Cause,
     integer_share,

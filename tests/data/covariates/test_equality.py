@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lucidvi.data import category_text, category_texts
-from lucidvi.data._equality import AmbiguousError, Categories, distinct_values, extended
+from lucidvi.data.covariates._equality import AmbiguousError, Categories, distinct_values, extended
 
 ONE = [1, np.int8(1), np.uint64(1), 1.0, np.float16(1), np.float32(1), True, np.bool_(True)]
 SPELLED = ["1", "1.0", "True", "TRUE", "true", np.str_("1"), b"1", np.bytes_(b"True")]

@@ -16,7 +16,7 @@ from lucidvi.data import (
     copy_in_memory,
     with_tables_in_memory,
 )
-from lucidvi.data import _stored as stored
+from lucidvi.data.matrices import _stored as stored
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from mudata import MuData
 
-from lucidvi.data._features import GENES
 from lucidvi.data._remedies import quoted
+from lucidvi.data.checks._features import GENES
 from lucidvi.errors import ModelTypeError
 
 

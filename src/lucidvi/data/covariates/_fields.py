@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from scvi.data.fields import CategoricalJointObsField, CategoricalObsField
 
 from lucidvi._compat import make_column_categorical
-from lucidvi.data._equality import readable
-from lucidvi.data._matching import OF_FIELDS, Column, check_distinct, matched_codes
+from lucidvi.data.covariates._equality import readable
+from lucidvi.data.covariates._matching import OF_FIELDS, Column, check_distinct, matched_codes
 
 
 class MatchedObsField(CategoricalObsField):
     """A column of categories.
 
     Differs from scvi-tools: a query's values are matched with the model's categories by
-    :func:`~lucidvi.data._matching.matched_codes`, for all ways in.
+    :func:`~lucidvi.data.covariates._matching.matched_codes`, for all ways in.
     """
 
     def register_field(self, adata: AnnData) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import sparse
 
-from lucidvi.data import _blocks, check_counts
-from lucidvi.data._scan import holds_counts, scan
+from lucidvi.data import check_counts
+from lucidvi.data.checks._scan import holds_counts, scan
+from lucidvi.data.matrices import _blocks
 from lucidvi.errors import DataError, MissingKeyError
 
 FORMATS: dict[str, Callable[[np.ndarray], Any]] = {

@@ -11,12 +11,12 @@ import pandas as pd
 from anndata import AnnData
 
 from lucidvi.data._columns import named_columns
-from lucidvi.data._counts import check_counts
-from lucidvi.data._digest import digests_of_rows, digests_of_values
-from lucidvi.data._equality import category_text, readable
-from lucidvi.data._layers import layer_names, matrix_of
 from lucidvi.data._remedies import Reader, column_of, place_of
-from lucidvi.data._stored import is_in_memory
+from lucidvi.data.checks._counts import check_counts
+from lucidvi.data.checks._digest import digests_of_rows, digests_of_values
+from lucidvi.data.covariates._equality import category_text, readable
+from lucidvi.data.matrices._layers import layer_names, matrix_of
+from lucidvi.data.matrices._stored import is_in_memory
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Snapshot:
     shape
         Number of cells and of genes.
     digests
-        One number a cell, see :mod:`lucidvi.data._digest`, shape ``(n_cells,)``; None for data
-        without counts.
+        One number a cell, see :mod:`lucidvi.data.checks._digest`, shape ``(n_cells,)``; None for
+        data without counts.
     columns
         Columns of ``obs`` by the argument of ``setup_anndata`` that names them.
     setup_args

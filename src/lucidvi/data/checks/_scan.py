@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lucidvi._progress import Progress
-from lucidvi.data._blocks import Block, blocks
+from lucidvi.data.matrices._blocks import Block, blocks
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lucidvi.data._digest import CellDigests
+    from lucidvi.data.checks._digest import CellDigests
 
 
 def scan(

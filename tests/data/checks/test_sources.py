@@ -11,7 +11,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from lucidvi.data import check_counts
-from lucidvi.data._sources import first_cells
+from lucidvi.data.checks._sources import first_cells
 from lucidvi.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Transforming to str index")

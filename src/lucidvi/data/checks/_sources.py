@@ -10,11 +10,11 @@ import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
-from lucidvi.data._blocks import blocks
-from lucidvi.data._layers import layer_names, matrix_of
 from lucidvi.data._remedies import Reader, place_of
-from lucidvi.data._scan import holds_counts
-from lucidvi.data._transforms import Cause
+from lucidvi.data.checks._scan import holds_counts
+from lucidvi.data.checks._transforms import Cause
+from lucidvi.data.matrices._blocks import blocks
+from lucidvi.data.matrices._layers import layer_names, matrix_of
 
 #: Cells, the first ones, by which matrices are compared.
 SAMPLE = 256

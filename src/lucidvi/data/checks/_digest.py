@@ -18,9 +18,9 @@ import numpy as np
 from numba import njit
 from scipy import sparse
 
-from lucidvi.data._blocks import Block, blocks
-from lucidvi.data._repeats import has_repeats
-from lucidvi.data._stored import StoredCounts, readable_dtype
+from lucidvi.data.matrices._blocks import Block, blocks
+from lucidvi.data.matrices._repeats import has_repeats
+from lucidvi.data.matrices._stored import StoredCounts, readable_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,13 +10,13 @@ import scvi
 from anndata import AnnData
 from scipy import sparse
 
-from lucidvi.data._collection import as_anndata
-from lucidvi.data._diagnosis import explain_no_matrix, explain_values
-from lucidvi.data._digest import CellDigests
-from lucidvi.data._layers import matrix_of
-from lucidvi.data._obs import check_layer
 from lucidvi.data._remedies import Reader, place_of, taken
-from lucidvi.data._scan import scan
+from lucidvi.data.checks._diagnosis import explain_no_matrix, explain_values
+from lucidvi.data.checks._digest import CellDigests
+from lucidvi.data.checks._obs import check_layer
+from lucidvi.data.checks._scan import scan
+from lucidvi.data.matrices._collection import as_anndata
+from lucidvi.data.matrices._layers import matrix_of
 from lucidvi.errors import DataError, first_few
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def check_counts(
 
     Returns
     -------
-    A digest of each cell's counts, see :mod:`lucidvi.data._digest`, shape ``(n_cells,)``.
+    A digest of each cell's counts, see :mod:`lucidvi.data.checks._digest`, shape ``(n_cells,)``.
 
     Raises
     ------

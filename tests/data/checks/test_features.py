@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from lucidvi.data._features import check_one_kind
+from lucidvi.data.checks._features import check_one_kind
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 

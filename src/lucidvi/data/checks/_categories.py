@@ -12,8 +12,8 @@ import scvi
 from anndata import AnnData
 
 from lucidvi.data._columns import OF_CATEGORIES, named_columns
-from lucidvi.data._equality import readable
 from lucidvi.data._remedies import column_of
+from lucidvi.data.covariates._equality import readable
 from lucidvi.errors import DataError, first_few
 
 #: Values that a file of a model, and an .h5ad file, hold as they are.

@@ -12,7 +12,8 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from lucidvi.checks import nearest
-from lucidvi.data._equality import (
+from lucidvi.data._remedies import column_of
+from lucidvi.data.covariates._equality import (
     AmbiguousError,
     Categories,
     category_text,
@@ -21,7 +22,6 @@ from lucidvi.data._equality import (
     kind_of,
     plain_category,
 )
-from lucidvi.data._remedies import column_of
 from lucidvi.errors import DataError, MissingKeyError, first_few
 
 CONTINUOUS = "continuous_covariate_keys"

@@ -11,11 +11,11 @@ import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
-from lucidvi.data._blocks import Block, blocks
-from lucidvi.data._layers import matrix_of
 from lucidvi.data._remedies import Reader, taken
-from lucidvi.data._sources import SAMPLE, sources
-from lucidvi.data._transforms import INTEGER_SHARE, Cause, likely_cause
+from lucidvi.data.checks._sources import SAMPLE, sources
+from lucidvi.data.checks._transforms import INTEGER_SHARE, Cause, likely_cause
+from lucidvi.data.matrices._blocks import Block, blocks
+from lucidvi.data.matrices._layers import matrix_of
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:

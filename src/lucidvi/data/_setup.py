@@ -23,9 +23,19 @@ from lucidvi._compat import (
     ArrayFakerSparse,
     adata_minify_type,
 )
-from lucidvi.data._adata import check_is_anndata
-from lucidvi.data._categories import check_categories
-from lucidvi.data._collection import (
+from lucidvi.data._columns import COLUMN_LISTS, named_columns
+from lucidvi.data._dataset import OrderedAnnTorchDataset
+from lucidvi.data._remedies import Reader
+from lucidvi.data.checks._adata import check_is_anndata
+from lucidvi.data.checks._categories import check_categories
+from lucidvi.data.checks._counts import check_counts, has_posteriors_only
+from lucidvi.data.checks._features import check_one_kind
+from lucidvi.data.checks._missing_genes import genes_missing
+from lucidvi.data.checks._obs import check_obs, check_unique_genes
+from lucidvi.data.checks._snapshot import Snapshot
+from lucidvi.data.checks._written import WrittenColumns
+from lucidvi.data.covariates._matching import check_columns_of_query
+from lucidvi.data.matrices._collection import (
     CollectionLayer,
     as_anndata,
     check_can_be_set_up,
@@ -33,19 +43,9 @@ from lucidvi.data._collection import (
     is_collection,
     restoring,
 )
-from lucidvi.data._columns import COLUMN_LISTS, named_columns
-from lucidvi.data._counts import check_counts, has_posteriors_only
-from lucidvi.data._dataset import OrderedAnnTorchDataset
-from lucidvi.data._features import check_one_kind
-from lucidvi.data._layers import layer_names
-from lucidvi.data._matching import check_columns_of_query
-from lucidvi.data._missing_genes import genes_missing
-from lucidvi.data._obs import check_obs, check_unique_genes
-from lucidvi.data._reading import has_to_be_read, read_genes, read_tables
-from lucidvi.data._remedies import Reader
-from lucidvi.data._snapshot import Snapshot
-from lucidvi.data._stored import StoredCounts, is_dask, is_readable
-from lucidvi.data._written import WrittenColumns
+from lucidvi.data.matrices._layers import layer_names
+from lucidvi.data.matrices._reading import has_to_be_read, read_genes, read_tables
+from lucidvi.data.matrices._stored import StoredCounts, is_dask, is_readable
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ class CheckedAnnDataManager(AnnDataManager):
         Raises
         ------
         DataError
-            See :meth:`lucidvi.data._snapshot.Snapshot.check`, and :meth:`register_fields` for
-            data that are registered anew.
+            See :meth:`lucidvi.data.checks._snapshot.Snapshot.check`, and :meth:`register_fields`
+            for data that are registered anew.
         """
         if self._snapshot is None:
             return

@@ -9,10 +9,10 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from lucidvi.data._collection import collection_in_memory, is_collection
-from lucidvi.data._layers import layer_names
 from lucidvi.data._remedies import place_of
-from lucidvi.data._stored import NUMBERS, StoredCounts, is_dask, is_readable
+from lucidvi.data.matrices._collection import collection_in_memory, is_collection
+from lucidvi.data.matrices._layers import layer_names
+from lucidvi.data.matrices._stored import NUMBERS, StoredCounts, is_dask, is_readable
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:

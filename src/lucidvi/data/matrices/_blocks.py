@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from lucidvi.data._stored import CHUNK, Compressed, is_dask, is_sparse, is_stored
+from lucidvi.data.matrices._stored import CHUNK, Compressed, is_dask, is_sparse, is_stored
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from lucidvi.data._categories import check_categories
+from lucidvi.data.checks._categories import check_categories
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 

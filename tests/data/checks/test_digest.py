@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from lucidvi.data._blocks import blocks
-from lucidvi.data._digest import CellDigests, digests_of_rows, digests_of_values, gene_weights
+from lucidvi.data.checks._digest import (
+    CellDigests,
+    digests_of_rows,
+    digests_of_values,
+    gene_weights,
+)
+from lucidvi.data.matrices._blocks import blocks
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.poisson(0.7, (53, 31)).astype(np.float32)
