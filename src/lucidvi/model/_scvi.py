@@ -17,22 +17,22 @@ from lucidvi._compat import ADATA_MINIFY_TYPE
 from lucidvi.data import align_genes, check_is_anndata
 from lucidvi.model._arguments import check_constructor
 from lucidvi.model._bars import BarsMixin
-from lucidvi.model._canonical import CanonicalMixin
-from lucidvi.model._convert import check_is_scvi_model, convert
 from lucidvi.model._data import DataMixin
-from lucidvi.model._differential import DifferentialMixin
 from lucidvi.model._documentation import documented
-from lucidvi.model._expression import ExpressionMixin
 from lucidvi.model._files import SafeFilesMixin
-from lucidvi.model._inference import InferenceMixin
 from lucidvi.model._library import library_prior
-from lucidvi.model._likelihood import LikelihoodMixin
 from lucidvi.model._minified import MinifiedMixin
-from lucidvi.model._queries import QueryMixin
-from lucidvi.model._query import FROZEN_LATENT, latent_can_move
-from lucidvi.model._query_errors import errors_of_query
 from lucidvi.model._registry import RegistryMixin
+from lucidvi.model._surgery import FROZEN_LATENT, latent_can_move
 from lucidvi.model._training import TrainingMixin
+from lucidvi.model.conversion._convert import check_is_scvi_model, convert
+from lucidvi.model.expression._differential import DifferentialMixin
+from lucidvi.model.expression._expression import ExpressionMixin
+from lucidvi.model.posteriors._canonical import CanonicalMixin
+from lucidvi.model.posteriors._inference import InferenceMixin
+from lucidvi.model.posteriors._likelihood import LikelihoodMixin
+from lucidvi.model.queries._errors import errors_of_query
+from lucidvi.model.queries._query import QueryMixin
 from lucidvi.module import VAE
 
 

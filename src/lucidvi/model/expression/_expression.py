@@ -14,8 +14,8 @@ from scvi.model.base import BaseModelClass, RNASeqMixin
 
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError, ModelTypeError
-from lucidvi.model._queries import query
-from lucidvi.model._requests import gene_positions
+from lucidvi.model.queries._query import query
+from lucidvi.model.queries._requests import gene_positions
 from lucidvi.module import VAE
 from lucidvi.nn import Encoder, StandardNormal
 

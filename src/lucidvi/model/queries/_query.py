@@ -23,8 +23,8 @@ from scvi.model.base import BaseModelClass, EmbeddingMixin, RNASeqMixin, VAEMixi
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.data import check_is_anndata
 from lucidvi.errors import DataError, TrainingError
-from lucidvi.model._query_errors import errors_of_query
-from lucidvi.model._requests import batch_categories, cells_of
+from lucidvi.model.queries._errors import errors_of_query
+from lucidvi.model.queries._requests import batch_categories, cells_of
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from lucidvi import kernels
 from lucidvi.checks import cell_positions, name_positions
 from lucidvi.errors import first_few
 from lucidvi.inference import Estimate, PosteriorTarget, inference_gap, refine
-from lucidvi.model._differential import check_column
-from lucidvi.model._queries import query
-from lucidvi.model._refined import RefinedPosterior, digest
+from lucidvi.model.expression._differential import check_column
+from lucidvi.model.posteriors._refined import RefinedPosterior, digest
+from lucidvi.model.queries._query import query
 
 OWN_PARAMETERS = (
     "The cells' batches {} have no cell that the model was trained on, so the decoder has no "

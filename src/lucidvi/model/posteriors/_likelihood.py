@@ -24,7 +24,7 @@ from lucidvi._compat import check_adata_or_dataloader
 from lucidvi._progress import track
 from lucidvi.checks import check_choice
 from lucidvi.inference import Estimate, PosteriorTarget, Target, iwae, refined_ais
-from lucidvi.model._queries import query
+from lucidvi.model.queries._query import query
 
 
 class LikelihoodMixin(BaseModelClass):

@@ -17,9 +17,9 @@ from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.checks import did_you_mean
 from lucidvi.data import plain_category
 from lucidvi.errors import DataError, MissingKeyError, UnknownModeError, first_few
-from lucidvi.model._expression import bound
-from lucidvi.model._queries import query
-from lucidvi.model._requests import as_code, cells_of, equal, spelled_like, user_columns
+from lucidvi.model.expression._expression import bound
+from lucidvi.model.queries._query import query
+from lucidvi.model.queries._requests import as_code, cells_of, equal, spelled_like, user_columns
 
 MODES = ("vanilla", "change")
 #: Columns that scvi-tools writes into ``obs``: groups for as long as it runs, and a cache of
