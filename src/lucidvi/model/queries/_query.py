@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -18,13 +18,15 @@ from typing import Any
 import torch
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
-from scvi.model.base import BaseModelClass, EmbeddingMixin, RNASeqMixin, VAEMixin
+from scvi.model.base import BaseModelClass, VAEMixin
+from torch import Tensor
 
-from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type, check_adata_or_dataloader
 from lucidvi.data import check_is_anndata
 from lucidvi.errors import DataError, TrainingError
-from lucidvi.model._query_errors import errors_of_query
-from lucidvi.model._requests import batch_categories, cells_of
+from lucidvi.model.queries._arguments import Recipient, bind, to_loader, to_module
+from lucidvi.model.queries._errors import errors_of_query
+from lucidvi.model.queries._requests import batch_categories, cells_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ def query(
     *,
     needs_counts: bool = False,
     differs: str | None = None,
+    passes_to: Recipient | None = None,
 ) -> Callable[..., Any]:
     """Make a method resolve what it is asked about before it runs.
 
@@ -56,14 +59,18 @@ def query(
         Refuse cells whose counts were replaced by posteriors.
     differs
         Paragraph for the docstring of a method of scvi-tools.
+    passes_to
+        What the method hands arguments to that it does not name.
     """
     if method is None:
-        return lambda method: query(method, needs_counts=needs_counts, differs=differs)
+        return lambda method: query(
+            method, needs_counts=needs_counts, differs=differs, passes_to=passes_to
+        )
     signature = inspect.signature(method)
 
     @wraps(method)
     def answer(self: QueryMixin, *args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(self, *args, **kwargs)
+        bound = bind(signature, method.__name__, passes_to, self, args, kwargs)
         with self._answering(method.__name__, bound.arguments):
             self._resolve(method.__name__, bound.arguments, needs_counts)
             return method(*bound.args, **bound.kwargs)
@@ -75,14 +82,16 @@ def query(
     return answer
 
 
-def of_scvi_tools(method: Callable[..., Any], *, needs_counts: bool = False) -> Callable[..., Any]:
+def of_scvi_tools(
+    method: Callable[..., Any], *, needs_counts: bool = False, passes_to: Recipient | None = None
+) -> Callable[..., Any]:
     """Make a method of scvi-tools a :func:`query`.
 
     Its refusal of a model whose own AnnData has no counts is left out with its decorators: what
     counts is the AnnData that it is asked about.
     """
     plain = torch.inference_mode()(inspect.unwrap(method))
-    return query(plain, needs_counts=needs_counts, differs=CELLS_BY_NAME)
+    return query(plain, needs_counts=needs_counts, differs=CELLS_BY_NAME, passes_to=passes_to)
 
 
 class QueryMixin(BaseModelClass):
@@ -91,11 +100,13 @@ class QueryMixin(BaseModelClass):
     #: Name of the method that is answering, if one is.
     _asked: str | None = None
 
-    get_elbo = of_scvi_tools(VAEMixin.get_elbo, needs_counts=True)
-    get_reconstruction_error = of_scvi_tools(VAEMixin.get_reconstruction_error, needs_counts=True)
-    get_latent_library_size = of_scvi_tools(RNASeqMixin.get_latent_library_size, needs_counts=True)
-    get_latent_representation = of_scvi_tools(VAEMixin.get_latent_representation)
-    get_batch_representation = of_scvi_tools(EmbeddingMixin.get_batch_representation)
+    get_elbo = of_scvi_tools(VAEMixin.get_elbo, needs_counts=True, passes_to=to_module)
+    get_reconstruction_error = of_scvi_tools(
+        VAEMixin.get_reconstruction_error, needs_counts=True, passes_to=to_module
+    )
+    get_latent_representation = of_scvi_tools(
+        VAEMixin.get_latent_representation, passes_to=to_loader
+    )
 
     def _resolve(self, name: str, arguments: dict[str, Any], needs_counts: bool) -> None:
         """Put into the arguments of a method what they mean."""
@@ -190,3 +201,20 @@ class QueryMixin(BaseModelClass):
             if self._asked:  # nothing is trained on them
                 warnings.filterwarnings("ignore", message=".* has fewer than 3 cells")
             return super()._validate_anndata(adata, copy_if_view=copy_if_view)
+
+    def _minibatches(
+        self,
+        adata: AnnData | None,
+        indices: Sequence[int] | None,
+        batch_size: int | None,
+        dataloader: Iterator[dict[str, Tensor | None]] | None,
+        data_loader_kwargs: dict[str, Any] | None,
+    ) -> Iterator[dict[str, Tensor | None]]:
+        """Yield the minibatches of an AnnData, or those of a loader that was given."""
+        check_adata_or_dataloader(self, adata, dataloader)
+        if dataloader is None:
+            adata = self._validate_anndata(adata)
+            dataloader = self._make_data_loader(
+                adata=adata, indices=indices, batch_size=batch_size, **(data_loader_kwargs or {})
+            )
+        return iter(dataloader)

@@ -1,9 +1,8 @@
-"""Differential expression and abundance: groups of cells that exist, compared."""
+"""Differential expression: groups of cells that exist, compared."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -11,15 +10,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scvi.model.base import BaseModelClass, RNASeqMixin, VAEMixin
+from scvi.model.base import BaseModelClass, DifferentialComputation, RNASeqMixin
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.checks import did_you_mean
 from lucidvi.data import plain_category
-from lucidvi.errors import DataError, MissingKeyError, UnknownModeError, first_few
-from lucidvi.model._expression import bound
-from lucidvi.model._queries import query
-from lucidvi.model._requests import as_code, cells_of, equal, spelled_like, user_columns
+from lucidvi.errors import DataError, UnknownModeError, first_few
+from lucidvi.model._arguments import keywords
+from lucidvi.model.queries._query import query
+from lucidvi.model.queries._requests import (
+    as_code,
+    bound,
+    cells_of,
+    check_column,
+    equal,
+    spelled_like,
+)
 
 MODES = ("vanilla", "change")
 #: Columns that scvi-tools writes into ``obs``: groups for as long as it runs, and a cache of
@@ -27,10 +33,15 @@ MODES = ("vanilla", "change")
 GROUPS, CACHE = "_scvi_temp_de", "_scvi_raw_norm_scaling"
 
 
+def to_bayes_factors(model: Any, arguments: Mapping[str, Any]) -> set[str]:
+    """Hand arguments on to the comparison of two groups, and to what selects their cells."""
+    return keywords(DifferentialComputation.get_bayes_factors) | {"subset_idx"}
+
+
 class DifferentialMixin(BaseModelClass):
     """What differs between groups of cells."""
 
-    @query
+    @query(passes_to=to_bayes_factors)
     @wraps(RNASeqMixin.differential_expression, assigned=())
     def differential_expression(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """Compare the expression of groups of cells.
@@ -69,37 +80,6 @@ class DifferentialMixin(BaseModelClass):
             _resolve_cells(arguments, adata)
         with _columns_as_before(adata, arguments.get("groupby")):
             return super().differential_expression(**arguments)
-
-    @query
-    @wraps(VAEMixin.differential_abundance, assigned=())
-    def differential_abundance(self, *args: Any, **kwargs: Any) -> Any:
-        """Log probability of each cell under the posteriors of each sample's cells.
-
-        Written to ``adata.obsm["da_log_probs"]``.
-
-        Differs from scvi-tools: ``adata`` may have its genes in another order; a ``sample_key``
-        that does not exist, or has no value for a cell, is an error.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            See :meth:`scvi.model.base.VAEMixin.differential_abundance`.
-        """
-        arguments = bound(VAEMixin.differential_abundance, self, args, kwargs)
-        tables = {name: data for name, data in arguments.items() if isinstance(data, AnnData)}
-        for data in tables.values() or [getattr(self, "adata", None)]:
-            if data is not None:
-                _check_samples(data, arguments.get("sample_key"))
-        aligned = {name: self._validate_anndata(data) for name, data in tables.items()}
-        with warnings.catch_warnings():
-            # From 1.5 on scvi-tools warns of arguments that it gives to itself.
-            warnings.filterwarnings("ignore", message="Using .* after custom Dataloader")
-            result = super().differential_abundance(**arguments | aligned)
-        for name, data in tables.items():
-            copy = aligned[name]
-            if copy is not data and "da_log_probs" in copy.obsm:
-                data.obsm["da_log_probs"] = copy.obsm["da_log_probs"]
-        return result
 
 
 def _check_mode(mode: str) -> None:
@@ -218,29 +198,6 @@ def one_of(name: Any, values: list[Any], argument: str, key: str) -> Any:
         remedy=spelled_like(name, values, argument)
         or f"{argument}={plain_category(values[0])!r}, or another.",
     )
-
-
-def check_column(adata: AnnData, argument: str, key: Any) -> None:
-    """Raise :class:`MissingKeyError` for what is no column of ``obs``."""
-    if isinstance(key, str) and key in adata.obs.columns:
-        return
-    columns = user_columns(adata)
-    there = f"There are {first_few(columns, 20)}." if columns else "It has no columns."
-    raise MissingKeyError(
-        f"`{argument}` is {key!r}, which is no column of adata.obs. {there}",
-        remedy=did_you_mean(key, columns, f"{argument}=... of one of these."),
-    )
-
-
-def _check_samples(adata: AnnData, key: Any) -> None:
-    check_column(adata, "sample_key", key)
-    missing = np.flatnonzero(adata.obs[key].isna())
-    if missing.size:
-        raise DataError(
-            f'sample_key: adata.obs["{key}"] is missing (NaN or None) in {missing.size:,} of '
-            f"{adata.n_obs:,} cells ({first_few(adata.obs_names[missing])}).",
-            remedy=f'adata = adata[adata.obs["{key}"].notna()].copy()',
-        )
 
 
 @contextmanager

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
-from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,29 @@ from scvi.model.base import BaseModelClass, RNASeqMixin
 
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError, ModelTypeError
-from lucidvi.model._queries import query
-from lucidvi.model._requests import gene_positions
+from lucidvi.model._arguments import keywords
+from lucidvi.model.queries._arguments import to_loader
+from lucidvi.model.queries._query import query
+from lucidvi.model.queries._requests import bound, gene_positions
 from lucidvi.module import VAE
 
 CORRELATIONS = ("spearman", "pearson")
 
 
+def to_importance_weights(model: Any, arguments: Mapping[str, Any]) -> set[str] | None:
+    """Hand arguments on to ``get_importance_weights``."""
+    of_loader = to_loader(model, arguments)
+    return None if of_loader is None else of_loader | WEIGHTING
+
+
+#: Arguments of ``get_importance_weights`` that say how the weights are made.
+WEIGHTING = keywords(RNASeqMixin.get_importance_weights) - {"adata", "indices", "px", "zs"}
+
+
 class ExpressionMixin(BaseModelClass):
     """Normalized expression and what is drawn from it."""
 
-    @query
+    @query(passes_to=to_importance_weights)
     @wraps(RNASeqMixin.get_normalized_expression, assigned=())
     def get_normalized_expression(self, *args: Any, **kwargs: Any) -> np.ndarray | pd.DataFrame:
         """Return expression of each gene as the decoder sees it, a mean over draws of ``z``.
@@ -61,7 +72,7 @@ class ExpressionMixin(BaseModelClass):
         chosen = gene_positions(arguments.get("gene_list"), genes)
         return pd.DataFrame(result, columns=genes[chosen])
 
-    @query
+    @query(passes_to=to_loader)
     @wraps(RNASeqMixin.posterior_predictive_sample, assigned=())
     def posterior_predictive_sample(self, *args: Any, **kwargs: Any) -> Any:
         """Draw counts of each cell from the posterior predictive distribution.
@@ -141,7 +152,7 @@ class ExpressionMixin(BaseModelClass):
             return None
         return self.get_state_registry("batch").categorical_mapping[code]
 
-    @query
+    @query(passes_to=to_loader)
     @wraps(RNASeqMixin.get_importance_weights, assigned=())
     def get_importance_weights(self, *args: Any, **kwargs: Any) -> np.ndarray:
         """Return importance weights of latent states, for ``weights="importance"``.
@@ -189,19 +200,6 @@ class ExpressionMixin(BaseModelClass):
         else:
             order, arguments = chosen, arguments | {"gene_list": None}
         return _taken(method(**arguments), order, axis)
-
-
-def bound(
-    method: Callable[..., Any], model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the arguments of a call of a method of scvi-tools by name, without the model."""
-    call = signature(method).bind(model, *args, **kwargs)
-    arguments = dict(call.arguments)
-    arguments.pop("self")
-    for name, parameter in call.signature.parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            arguments |= arguments.pop(name, {})
-    return arguments
 
 
 def _taken(result: Any, order: np.ndarray, axis: int) -> Any:

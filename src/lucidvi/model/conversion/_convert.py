@@ -18,7 +18,7 @@ from scvi.nn import FCLayers
 from lucidvi._random import isolated
 from lucidvi.data import copy_in_memory, in_categories_of, in_memory, scvi_reads
 from lucidvi.errors import ModelTypeError
-from lucidvi.model._scanvi import (
+from lucidvi.model.conversion._scanvi import (
     FACTS_OF_LABELS,
     check_has_an_scvi,
     is_scanvi,

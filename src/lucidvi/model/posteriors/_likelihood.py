@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,17 +20,38 @@ from torch.distributions import (
     StudentT,
 )
 
-from lucidvi._compat import check_adata_or_dataloader
 from lucidvi._progress import track
 from lucidvi.checks import check_choice
 from lucidvi.inference import Estimate, PosteriorTarget, Target, iwae, refined_ais
-from lucidvi.model._queries import query
+from lucidvi.model._arguments import keywords
+from lucidvi.model.queries._query import query
+
+
+def _iwae(target: Target, n_mc_samples: int, n_mc_samples_per_pass: int | None = None) -> Estimate:
+    return iwae(target, n_mc_samples, n_per_pass=n_mc_samples_per_pass)
+
+
+def _ais(target: Target, n_mc_samples: int) -> Estimate:
+    return refined_ais(target, max(1, n_mc_samples // N_TEMPERATURES), N_TEMPERATURES)
+
+
+N_TEMPERATURES = 20
+#: The values of ``method``.
+METHODS: dict[str, Callable[..., Estimate]] = {"iwae": _iwae, "ais": _ais}
+#: Columns of the diagnostics of a marginal likelihood.
+DIAGNOSTICS = ("log_px", "standard_error", "effective_sample_size", "k_hat", "trusted")
+
+
+def to_estimator(model: Any, arguments: Mapping[str, Any]) -> set[str] | None:
+    """Hand arguments on to the estimator of a marginal likelihood."""
+    estimator = METHODS.get(arguments.get("method", "iwae"))
+    return None if estimator is None else keywords(estimator) - {"target", "n_mc_samples"}
 
 
 class LikelihoodMixin(BaseModelClass):
-    """Marginal likelihood, likelihood parameters and aggregated posterior."""
+    """Marginal likelihood and aggregated posterior."""
 
-    @query(needs_counts=True)
+    @query(needs_counts=True, passes_to=to_estimator)
     def get_marginal_ll(
         self,
         adata: AnnData | None = None,
@@ -125,52 +146,6 @@ class LikelihoodMixin(BaseModelClass):
 
     @query
     @torch.inference_mode()
-    def get_likelihood_parameters(
-        self,
-        adata: AnnData | None = None,
-        indices: Sequence[int] | None = None,
-        n_samples: int | None = 1,
-        give_mean: bool | None = False,
-        batch_size: int | None = None,
-        dataloader: Iterator[dict[str, Tensor | None]] | None = None,
-        **data_loader_kwargs: Any,
-    ) -> dict[str, np.ndarray]:
-        r"""Parameters of the likelihood of each count, at draws of ``z``.
-
-        Differs from scvi-tools: Poisson and normal likelihoods have parameters too; ``indices``
-        may be positions, a mask, a slice or names of cells.
-
-        Parameters
-        ----------
-        adata, indices, batch_size, dataloader, **data_loader_kwargs
-            The cells, see :meth:`get_elbo`.
-        n_samples
-            Draws of ``z`` for each cell.
-        give_mean
-            Return the mean over the draws.
-
-        Returns
-        -------
-        ``"mean"``, and as the likelihood has them ``"dispersions"`` (inverse dispersion; of a
-        normal, the standard deviation) and ``"dropout"`` (probability of an inflated zero), all
-        linear, of shape ``(n_cells, n_genes)``, or ``(n_samples, n_cells, n_genes)``.
-        """
-        n_samples = n_samples or 1
-        collected: dict[str, list[np.ndarray]] = {}
-        for tensors in self._minibatches(
-            adata, indices, batch_size, dataloader, data_loader_kwargs
-        ):
-            px = self.module(
-                tensors, inference_kwargs={"n_samples": n_samples}, compute_loss=False
-            )[1]["px"]
-            for name, values in px.likelihood_parameters().items():
-                if give_mean and n_samples > 1:
-                    values = values.mean(dim=0)
-                collected.setdefault(name, []).append(values.cpu().numpy())
-        return {name: np.concatenate(values, axis=-2) for name, values in collected.items()}
-
-    @query
-    @torch.inference_mode()
     def get_aggregated_posterior(
         self,
         adata: AnnData | None = None,
@@ -207,35 +182,3 @@ class LikelihoodMixin(BaseModelClass):
         components = Normal(loc, scale) if dof is None else StudentT(dof, loc, scale)
         equal = torch.zeros(len(loc), device=self.device)
         return MixtureSameFamily(Categorical(logits=equal), Independent(components, 1))
-
-    def _minibatches(
-        self,
-        adata: AnnData | None,
-        indices: Sequence[int] | None,
-        batch_size: int | None,
-        dataloader: Iterator[dict[str, Tensor | None]] | None,
-        data_loader_kwargs: dict[str, Any] | None,
-    ) -> Iterator[dict[str, Tensor | None]]:
-        """Yield the minibatches of an AnnData, or those of a loader that was given."""
-        check_adata_or_dataloader(self, adata, dataloader)
-        if dataloader is None:
-            adata = self._validate_anndata(adata)
-            dataloader = self._make_data_loader(
-                adata=adata, indices=indices, batch_size=batch_size, **(data_loader_kwargs or {})
-            )
-        return iter(dataloader)
-
-
-def _iwae(target: Target, n_mc_samples: int, n_mc_samples_per_pass: int | None = None) -> Estimate:
-    return iwae(target, n_mc_samples, n_per_pass=n_mc_samples_per_pass)
-
-
-def _ais(target: Target, n_mc_samples: int) -> Estimate:
-    return refined_ais(target, max(1, n_mc_samples // N_TEMPERATURES), N_TEMPERATURES)
-
-
-N_TEMPERATURES = 20
-#: The values of ``method``.
-METHODS: dict[str, Callable[..., Estimate]] = {"iwae": _iwae, "ais": _ais}
-#: Columns of the diagnostics of a marginal likelihood.
-DIAGNOSTICS = ("log_px", "standard_error", "effective_sample_size", "k_hat", "trusted")

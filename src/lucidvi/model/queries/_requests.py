@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 from numpy.typing import NDArray
 
-from lucidvi.checks import SHORT_LIST, cell_positions, name_positions, nearest
+from lucidvi.checks import SHORT_LIST, cell_positions, did_you_mean, name_positions, nearest
 from lucidvi.data import plain_category
 from lucidvi.errors import DataError, MissingKeyError, UnknownGeneError, first_few
 
@@ -154,3 +156,28 @@ def cells_of(
 def user_columns(adata: Any) -> list[str]:
     """Return the columns of ``obs`` that scvi-tools did not write."""
     return [str(name) for name in adata.obs.columns if not str(name).startswith("_scvi")]
+
+
+def check_column(adata: AnnData, argument: str, key: Any) -> None:
+    """Raise :class:`MissingKeyError` for what is no column of ``obs``."""
+    if isinstance(key, str) and key in adata.obs.columns:
+        return
+    columns = user_columns(adata)
+    there = f"There are {first_few(columns, 20)}." if columns else "It has no columns."
+    raise MissingKeyError(
+        f"`{argument}` is {key!r}, which is no column of adata.obs. {there}",
+        remedy=did_you_mean(key, columns, f"{argument}=... of one of these."),
+    )
+
+
+def bound(
+    method: Callable[..., Any], model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of a call of a method of scvi-tools by name, without the model."""
+    call = signature(method).bind(model, *args, **kwargs)
+    arguments = dict(call.arguments)
+    arguments.pop("self")
+    for name, parameter in call.signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments |= arguments.pop(name, {})
+    return arguments

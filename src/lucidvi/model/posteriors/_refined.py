@@ -19,7 +19,7 @@ from lucidvi.errors import DataError
 
 @dataclass(frozen=True)
 class RefinedPosterior:
-    r"""Each cell's own posterior, as :meth:`lucidvi.model.SCVI.refine_posterior` found it.
+    r"""Each cell's own posterior, as ``model.refine_posterior`` found it.
 
     Parameters
     ----------
@@ -85,6 +85,17 @@ class RefinedPosterior:
             arrays = [getattr(part, name) for part in parts]
             together[name] = None if any(a is None for a in arrays) else np.concatenate(arrays)
         return cls(**together)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return what is told of each cell, with the cells' names as index.
+
+        Returns
+        -------
+        A row a cell with ``library``, ``elbo_before``, ``elbo`` and ``n_steps``.
+        """
+        columns = ("library", "elbo_before", "elbo", "n_steps")
+        names = pd.Index(self.obs_names)
+        return pd.DataFrame({name: getattr(self, name) for name in columns}, index=names)
 
     def to_adata(self, adata: AnnData) -> AnnData:
         """Return the refined cells with their posterior where scvi-tools stores one.

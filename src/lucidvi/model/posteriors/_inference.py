@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,14 +13,17 @@ import torch
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass
+from torch import Tensor
 
 from lucidvi import kernels
-from lucidvi.checks import cell_positions, name_positions
+from lucidvi.checks import name_positions
 from lucidvi.errors import first_few
 from lucidvi.inference import Estimate, PosteriorTarget, inference_gap, refine
-from lucidvi.model._differential import check_column
-from lucidvi.model._queries import query
-from lucidvi.model._refined import RefinedPosterior, digest
+from lucidvi.model._cells import Cells
+from lucidvi.model.posteriors._refined import RefinedPosterior, digest
+from lucidvi.model.queries._arguments import to_function
+from lucidvi.model.queries._query import query
+from lucidvi.model.queries._requests import check_column
 
 OWN_PARAMETERS = (
     "The cells' batches {} have no cell that the model was trained on, so the decoder has no "
@@ -32,7 +35,7 @@ OWN_PARAMETERS = (
 class InferenceMixin(BaseModelClass):
     """Refined posteriors and the inference gap."""
 
-    @query(needs_counts=True)
+    @query(needs_counts=True, passes_to=to_function(refine, "target"))
     def refine_posterior(
         self,
         adata: AnnData | None = None,
@@ -65,22 +68,18 @@ class InferenceMixin(BaseModelClass):
         Posteriors of which none has a lower ELBO than the encoder's; see
         :class:`RefinedPosterior` and its ``to_adata``.
         """
-        adata, cells = self._cells_to_infer(adata, indices)
-        n_latent = self.module.n_latent
+        cells = self._cells_to_infer(adata, indices)
         parts: list[tuple[np.ndarray, ...]] = []
         mask = self._gene_mask(genes)
-        for tensors, target in self._targets(adata, cells, batch_size, mask, "Refining"):
+        for minibatch, target in cells.pairs("Refining", size_of(batch_size), mask):
             refined = refine(target, family, **kwargs)
-            posterior = refined.posterior
-            if target.n_state > target.n_latent:
-                library = posterior.loc[:, n_latent].exp()
-            else:
-                library = kernels.row_sums(tensors[REGISTRY_KEYS.X_KEY]).squeeze(-1)
+            loc, scale = refined.posterior.loc, refined.posterior.scale
+            n_latent = target.n_latent
             arrays = (
-                posterior.loc[:, :n_latent],
-                posterior.scale[:, :n_latent],
-                posterior.scale_tril[:, :n_latent, :n_latent],
-                library,
+                target.latent(loc),
+                target.latent(scale),
+                refined.posterior.scale_tril[:, :n_latent, :n_latent],
+                _library(target, loc, minibatch),
                 refined.elbo_before,
                 refined.elbo,
                 refined.n_steps,
@@ -88,18 +87,18 @@ class InferenceMixin(BaseModelClass):
             parts.append(tuple(array.cpu().numpy() for array in arrays))
         names = ("loc", "scale", "scale_tril", "library", "elbo_before", "elbo", "n_steps")
         columns = (np.concatenate(part) for part in zip(*parts, strict=True))
-        found: dict[str, Any] = dict(zip(names, columns, strict=True))
+        results: dict[str, Any] = dict(zip(names, columns, strict=True))
         if family == "diagonal":
-            found["scale_tril"] = None
+            results["scale_tril"] = None
         return RefinedPosterior(
-            **found,
-            obs_names=np.asarray(adata.obs_names)[cells],
-            positions=cells,
-            source=digest(adata.obs_names),
+            **results,
+            obs_names=np.asarray(cells.names),
+            positions=cells.positions,
+            source=digest(cells.adata.obs_names),
             slots=(self._LATENT_QZM_KEY, self._LATENT_QZV_KEY, self._OBSERVED_LIB_SIZE_KEY),
         )
 
-    @query(needs_counts=True)
+    @query(needs_counts=True, passes_to=to_function(inference_gap, "target"))
     def get_inference_gap(
         self,
         adata: AnnData | None = None,
@@ -136,12 +135,12 @@ class InferenceMixin(BaseModelClass):
         ``amortization_gap``, ``approximation_gap`` and ``trusted``, which says whether ``log_px``
         and its error are to be believed.
         """
-        adata, cells = self._cells_to_infer(adata, indices)
+        cells = self._cells_to_infer(adata, indices)
         if groupby is not None:
-            check_column(adata, "groupby", groupby)
+            check_column(cells.adata, "groupby", groupby)
         gaps = [
             inference_gap(target, **kwargs)
-            for _, target in self._targets(adata, cells, batch_size, None, "Measuring the gap")
+            for _, target in cells.targets("Measuring the gap", size_of(batch_size))
         ]
         marginal = Estimate.concatenate([gap.marginal for gap in gaps])
         columns = {
@@ -156,42 +155,40 @@ class InferenceMixin(BaseModelClass):
         }
         frame = pd.DataFrame(
             {name: column.cpu().numpy() for name, column in columns.items()},
-            index=adata.obs_names[cells],
+            index=cells.names,
         )
         if groupby is None:
             return frame
-        groups = frame.groupby(adata.obs[groupby].to_numpy()[cells], observed=True)
+        groups = frame.groupby(cells.adata.obs[groupby].to_numpy()[cells.positions], observed=True)
         summary = groups.mean()
         summary.insert(0, "n_cells", groups.size())
         return summary.rename_axis(groupby)
 
-    def _cells_to_infer(
-        self, adata: AnnData | None, indices: Sequence[int] | None
-    ) -> tuple[AnnData, np.ndarray]:
-        """Check the model and the cells' batches; return AnnData and positions of the cells."""
+    def _cells_to_infer(self, adata: AnnData | None, indices: Any | None) -> Cells:
+        """Check the model and the batches of the cells; return the cells."""
         self._check_if_trained(warn=False)
-        adata = self._validate_anndata(adata)
-        chosen = cell_positions(indices, adata.obs_names)
-        strangers = self._batches_without_parameters(adata, chosen)
-        if strangers:
-            message = OWN_PARAMETERS.format(first_few(strangers))
+        cells = Cells.of(self, adata, indices)
+        untrained = self._batches_without_parameters(cells)
+        if untrained:
+            message = OWN_PARAMETERS.format(first_few(untrained))
             warnings.warn(message, UserWarning, stacklevel=scvi.settings.warnings_stacklevel)
-        return adata, chosen
+        return cells
 
-    def _batches_without_parameters(self, adata: AnnData, indices: np.ndarray) -> list[str]:
+    def _batches_without_parameters(self, cells: Cells) -> list[str]:
         """Name the batches of the cells of which the model's data have cells, but none to train.
 
         A batch of a reference model is none of the data of a query model, and has parameters.
         """
-        train = getattr(self, "train_indices_", None)
-        if self.adata_manager is None or train is None or max(train) >= self.adata.n_obs:
+        manager, train = self.adata_manager, getattr(self, "train_indices_", None)
+        if manager is None or train is None or max(train) >= self.adata.n_obs:
             return []
-        own = np.ravel(self.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY))
-        untrained = np.setdiff1d(own, own[train])
-        manager = self.get_anndata_manager(adata, required=True)
-        batch = np.ravel(manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY))[indices]
-        registry = self.adata_manager.get_state_registry(REGISTRY_KEYS.BATCH_KEY)
-        return [str(registry.categorical_mapping[i]) for i in np.intersect1d(batch, untrained)]
+        key = REGISTRY_KEYS.BATCH_KEY
+        if key not in manager.data_registry:
+            return []
+        batches = np.ravel(manager.get_from_registry(key))
+        untrained = np.setdiff1d(batches, batches[train])
+        categories = manager.get_state_registry(key).categorical_mapping
+        return [str(categories[i]) for i in np.intersect1d(np.ravel(cells.field(key)), untrained)]
 
     def _gene_mask(self, genes: Sequence[str] | np.ndarray | None) -> np.ndarray | None:
         """Mask of the model's genes that are chosen, of shape ``(n_genes,)``; None for all."""
@@ -202,16 +199,15 @@ class InferenceMixin(BaseModelClass):
         mask[name_positions(genes, names, "genes")] = True
         return mask
 
-    def _targets(
-        self,
-        adata: AnnData,
-        indices: np.ndarray,
-        batch_size: int | None,
-        genes: np.ndarray | None,
-        description: str,
-    ) -> Iterator[tuple[dict[str, Any], PosteriorTarget]]:
-        """Yield the minibatches and their targets, with a progress bar if it takes long."""
-        loader = self._make_data_loader(adata=adata, indices=indices, batch_size=batch_size)
-        loader.description, loader.slow_steps = description, True
-        for tensors in loader:
-            yield tensors, PosteriorTarget.from_module(self.module, tensors, genes)
+
+def size_of(batch_size: int | None) -> int:
+    """Return the number of cells of a minibatch, by default that of scvi-tools' settings."""
+    return scvi.settings.batch_size if batch_size is None else batch_size
+
+
+def _library(target: PosteriorTarget, state: Tensor, minibatch: Mapping[str, Any]) -> Tensor:
+    """Return what scvi-tools stores as the library of cells: their totals, unless it is latent."""
+    is_latent = target.n_state > target.n_latent
+    if is_latent or REGISTRY_KEYS.X_KEY not in minibatch:
+        return target.exposure(state)
+    return kernels.row_sums(minibatch[REGISTRY_KEYS.X_KEY]).squeeze(-1)
