@@ -31,8 +31,8 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 from lucidvi.atlas import Reference
-from lucidvi.atlas._novelty import p_values
-from lucidvi.atlas._voters import States
+from lucidvi.atlas.labels._novelty import p_values
+from lucidvi.atlas.labels._voters import States
 from lucidvi.model import SCVI
 
 FOLDER = CACHE / "novelty"

@@ -12,7 +12,7 @@ from torch.distributions import Normal
 import lucidvi
 from lucidvi import atlas, audit, inference, model, simulate
 from lucidvi._brief import brief
-from lucidvi.atlas._calibration import Setting
+from lucidvi.atlas.calibration._calibration import Setting
 from lucidvi.inference import Estimate, NormalPosterior
 
 #: Most lines and letters of a line.

@@ -19,16 +19,16 @@ from scvi import REGISTRY_KEYS
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi._progress import Progress
 from lucidvi._random import isolated
-from lucidvi.atlas._calibrate import calibrate
-from lucidvi.atlas._calibration import Calibration
 from lucidvi.atlas._folder import CALIBRATION, read_folder, write_folder
-from lucidvi.atlas._gene_names import id_columns
-from lucidvi.atlas._genes import INFORMATION, gene_weights
-from lucidvi.atlas._hierarchy import check_nested
-from lucidvi.atlas._map import LOC, SCALE, SEED, map_query
-from lucidvi.atlas._neighbours import Neighbours
-from lucidvi.atlas._query import categories
-from lucidvi.atlas._voters import States, Voters
+from lucidvi.atlas.calibration._calibration import Calibration
+from lucidvi.atlas.labels._hierarchy import check_nested
+from lucidvi.atlas.labels._neighbours import Neighbours
+from lucidvi.atlas.labels._voters import States, Voters
+from lucidvi.atlas.mapping._calibrate import calibrate
+from lucidvi.atlas.mapping._gene_names import id_columns
+from lucidvi.atlas.mapping._genes import INFORMATION, gene_weights
+from lucidvi.atlas.mapping._map import LOC, SCALE, SEED, map_query
+from lucidvi.atlas.mapping._query import categories
 from lucidvi.data import category_texts, check_obs
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI, capable

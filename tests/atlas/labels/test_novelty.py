@@ -7,10 +7,10 @@ from scipy import stats
 from scipy.spatial.distance import mahalanobis
 
 from lucidvi.atlas import Reference
-from lucidvi.atlas._agreement import agreement
-from lucidvi.atlas._neighbours import Neighbours
-from lucidvi.atlas._novelty import Types, distances, novelty, p_values
-from lucidvi.atlas._voters import States, Voters
+from lucidvi.atlas.labels._neighbours import Neighbours
+from lucidvi.atlas.labels._novelty import Types, distances, novelty, p_values
+from lucidvi.atlas.labels._voters import States, Voters
+from lucidvi.atlas.mapping._agreement import agreement
 from lucidvi.model import SCVI
 
 

@@ -10,7 +10,7 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-from lucidvi.atlas._labels import votes
+from lucidvi.atlas.labels._votes import votes
 from lucidvi.errors import DataError, GeneMismatchError, MissingKeyError
 from lucidvi.model import SCVI
 
@@ -139,7 +139,7 @@ def test_counts_in_a_layer(reference, query, mapped):
 
 @pytest.mark.parametrize("dense", [False, True])
 def test_backed(reference, query, mapped, tmp_path, dense, monkeypatch):
-    monkeypatch.setattr("lucidvi.atlas._counts.CHUNK", 17 * query.n_vars)
+    monkeypatch.setattr("lucidvi.atlas.mapping._counts.CHUNK", 17 * query.n_vars)
     stored = with_matrix(lambda x: x.toarray())(query) if dense else query
     stored.write_h5ad(tmp_path / "query.h5ad")
     backed = anndata.read_h5ad(tmp_path / "query.h5ad", backed="r")

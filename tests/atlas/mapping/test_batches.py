@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy import sparse
 
-from lucidvi.atlas import Reference, _batches, _query
-from lucidvi.atlas._batches import model_of_query
-from lucidvi.atlas._query import nothing_is_trained, read_query, thinned
+from lucidvi.atlas import Reference
+from lucidvi.atlas.mapping import _batches, _query
+from lucidvi.atlas.mapping._batches import model_of_query
+from lucidvi.atlas.mapping._query import nothing_is_trained, read_query, thinned
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
 from lucidvi.model import SCVI

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lucidvi.atlas import Reference
-from lucidvi.atlas._hierarchy import check_nested, coarser, finest_believed
+from lucidvi.atlas.labels._hierarchy import check_nested, coarser, finest_believed
 from lucidvi.errors import DataError, MissingKeyError
 
 FINE = pd.Categorical(["B", "NK", "T", "T"])

@@ -9,17 +9,17 @@ import pytest
 import scvi
 
 from lucidvi.atlas import Reference
-from lucidvi.atlas._calibrate import by_other_batches, calibration_cells, n_others
-from lucidvi.atlas._calibration import Calibration, Setting
-from lucidvi.atlas._neighbours import Neighbours
-from lucidvi.atlas._reliability import (
+from lucidvi.atlas.calibration._calibration import Calibration, Setting
+from lucidvi.atlas.calibration._reliability import (
     cross_fitted,
     expected_calibration_error,
     fit,
     probabilities,
     reliability,
 )
-from lucidvi.atlas._voters import States, Voters
+from lucidvi.atlas.labels._neighbours import Neighbours
+from lucidvi.atlas.labels._voters import States, Voters
+from lucidvi.atlas.mapping._calibrate import by_other_batches, calibration_cells, n_others
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lucidvi.atlas._neighbours import Neighbours
+from lucidvi.atlas.labels._neighbours import Neighbours
 from lucidvi.inference import orthogonal_draws
 
 N_NEIGHBOURS = 15

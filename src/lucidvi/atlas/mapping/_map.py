@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from lucidvi._progress import Progress, track
 from lucidvi._random import isolated
-from lucidvi.atlas._batches import NewBatch, model_of_query
-from lucidvi.atlas._calls import calls, check_rates
-from lucidvi.atlas._genes import EXPRESSION, INFORMATION
-from lucidvi.atlas._place import Placed, blocks, place
-from lucidvi.atlas._query import Query, check_is_adata, nothing_is_trained, read_query
+from lucidvi.atlas.mapping._batches import NewBatch, model_of_query
+from lucidvi.atlas.mapping._calls import calls, check_rates
+from lucidvi.atlas.mapping._genes import EXPRESSION, INFORMATION
+from lucidvi.atlas.mapping._place import Placed, blocks, place
+from lucidvi.atlas.mapping._query import Query, check_is_adata, nothing_is_trained, read_query
 from lucidvi.data import category_text, with_tables_in_memory
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
 from lucidvi._progress import track
-from lucidvi.atlas._batches import NewBatch, learn_batch
-from lucidvi.atlas._calibration import Calibration, Setting
-from lucidvi.atlas._labels import N_NEIGHBOURS
-from lucidvi.atlas._place import Placed, place
-from lucidvi.atlas._query import categories
-from lucidvi.atlas._reliability import cross_fitted, fit
-from lucidvi.atlas._voters import Voters
+from lucidvi.atlas.calibration._calibration import Calibration, Setting
+from lucidvi.atlas.calibration._reliability import cross_fitted, fit
+from lucidvi.atlas.labels._voters import Voters
+from lucidvi.atlas.labels._votes import N_NEIGHBOURS
+from lucidvi.atlas.mapping._batches import NewBatch, learn_batch
+from lucidvi.atlas.mapping._place import Placed, place
+from lucidvi.atlas.mapping._query import categories
 from lucidvi.data import category_texts
 
 #: Cells to calibrate by: at most; and at least, else cells of the training are taken.
@@ -159,7 +159,7 @@ class Judged:
     shares
         Of the votes, shape ``(n_cells, n_labels)``.
     distance, agreement
-        See :func:`lucidvi.atlas._novelty.novelty`, shape ``(n_cells,)``.
+        See :func:`lucidvi.atlas.labels._novelty.novelty`, shape ``(n_cells,)``.
     codes
         True labels as numbers, shape ``(n_cells,)``.
     """

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from lucidvi.atlas import Reference
-from lucidvi.atlas._gene_names import best_match, id_columns, without_versions
+from lucidvi.atlas.mapping._gene_names import best_match, id_columns, without_versions
 from lucidvi.errors import DataError, GeneMismatchError, MissingKeyError
 from lucidvi.model import SCVI
 

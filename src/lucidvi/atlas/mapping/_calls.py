@@ -11,8 +11,8 @@ import pandas as pd
 import scvi
 from numpy.typing import NDArray
 
-from lucidvi.atlas._hierarchy import coarser, finest_believed
-from lucidvi.atlas._place import Placed
+from lucidvi.atlas.labels._hierarchy import coarser, finest_believed
+from lucidvi.atlas.mapping._place import Placed
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:

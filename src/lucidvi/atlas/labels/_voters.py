@@ -9,9 +9,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lucidvi.atlas._labels import votes
-from lucidvi.atlas._neighbours import Neighbours
-from lucidvi.atlas._novelty import Types, distances
+from lucidvi.atlas.labels._neighbours import Neighbours
+from lucidvi.atlas.labels._novelty import Types, distances
+from lucidvi.atlas.labels._votes import votes
 
 
 @dataclass(frozen=True, eq=False)

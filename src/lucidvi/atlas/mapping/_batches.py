@@ -14,7 +14,7 @@ from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from lucidvi._progress import track
-from lucidvi.atlas._query import Query, categories, nothing_is_trained
+from lucidvi.atlas.mapping._query import Query, categories, nothing_is_trained
 from lucidvi.inference import PosteriorTarget, information, refine
 from lucidvi.model import SCVI
 from lucidvi.nn import frozen

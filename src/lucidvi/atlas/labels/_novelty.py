@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import mode
 
-from lucidvi.atlas._labels import N_NEIGHBOURS
+from lucidvi.atlas.labels._votes import N_NEIGHBOURS
 
 if TYPE_CHECKING:
-    from lucidvi.atlas._voters import States, Voters
+    from lucidvi.atlas.labels._voters import States, Voters
 
 #: Share of the variance within labels that is added to the posteriors'. Those of deep cells are
 #: so narrow that without it every distance is large; measured on cells of left-out types.
@@ -165,8 +165,9 @@ def novelty(
     Parameters
     ----------
     distance, agreement
-        Of the cells, see :func:`distances` and :func:`lucidvi.atlas._agreement.agreement`; shape
-        ``(n_cells,)``. Where the agreement is NaN, the distance decides alone.
+        Of the cells, see :func:`distances` and
+        :func:`lucidvi.atlas.mapping._agreement.agreement`; shape ``(n_cells,)``. Where the
+        agreement is NaN, the distance decides alone.
     known_distance, known_agreement
         Of cells that are known not to be new, shape ``(n,)``.
     """
