@@ -102,7 +102,7 @@ RESULTS = {
     simulate.DesignResult: plan,
 }
 #: Those that show themselves otherwise, or are shown by other tests: reports, and numbers alone.
-ELSEWHERE = {atlas.Integration, atlas.Reference, audit.Report}
+ELSEWHERE = {atlas.Integration, atlas.Reference, atlas.ReferenceData, audit.Report}
 
 
 def holds_arrays(cls):

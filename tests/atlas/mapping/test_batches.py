@@ -93,15 +93,15 @@ def test_zero_inflation_is_not_carried_over(simulate, stranger):
 def test_much_deeper_batches_are_thinned(reference, stranger, simulate):
     deep = stranger.copy()
     deep.X = deep.X * 40
-    given = read_query(deep, reference.model).thinned_to(reference.depth)
+    given = read_query(deep, reference.model).thinned_to(reference.data.depth)
     total = np.asarray(given.of(np.arange(120)).X.sum(axis=1))
-    assert np.median(total) == pytest.approx(reference.depth, rel=0.1)
+    assert np.median(total) == pytest.approx(reference.data.depth, rel=0.1)
     assert accuracy(reference.map(deep)) > 0.85
     # Known batches are not, nor those that are a little deeper.
-    assert read_query(stranger, reference.model).thinned_to(reference.depth).kept is None
+    assert read_query(stranger, reference.model).thinned_to(reference.data.depth).kept is None
     known = simulate(50, seed=4)
     known.X = known.X * 40
-    assert read_query(known, reference.model).thinned_to(reference.depth).kept is None
+    assert read_query(known, reference.model).thinned_to(reference.data.depth).kept is None
 
 
 def test_thinning_keeps_each_count_with_its_probability():

@@ -40,8 +40,9 @@ class Group:
         Their positions in the reference, ascending, and their labels as numbers.
     voters
         Who votes on them.
-    besides
-        A voter for each that has no say on it, itself; None if they are not among the voters.
+    exclude
+        Position of the voter that has no say on each cell, which is the cell itself; None if the
+        cells are not among the voters.
     batch
         The batch that they are all of, if it is taken for a new one.
     """
@@ -49,7 +50,7 @@ class Group:
     cells: NDArray[np.integer]
     truth: NDArray[np.integer]
     voters: Voters
-    besides: NDArray[np.integer] | None = None
+    exclude: NDArray[np.integer] | None = None
     batch: str | None = None
 
 
@@ -178,7 +179,7 @@ def _as_new(model: Any, group: Group) -> NewBatch | None:
     code = list(names).index(group.batch)
     of_batch = np.ravel(model.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)) == code
     genes = np.ones(model.adata_manager.summary_stats.n_vars, dtype=bool)
-    return learn_batch(model, np.flatnonzero(of_batch), genes, besides=code)
+    return learn_batch(model, np.flatnonzero(of_batch), genes, exclude=code)
 
 
 def _judged(model: Any, group: Group, batch: NewBatch | None, genes: NDArray[np.bool_]) -> Judged:
@@ -188,7 +189,7 @@ def _judged(model: Any, group: Group, batch: NewBatch | None, genes: NDArray[np.
     n_pool = len(group.cells) if batch is None else None
     for rows, block in place(model, model.adata, group.cells, some, n_pool, batch):
         placed.put(np.searchsorted(group.cells, rows), block)
-    shares, distance = group.voters.judge(placed.states, group.besides)
+    shares, distance = group.voters.judge(placed.states, group.exclude)
     return Judged(shares, distance, placed.agreement, group.truth)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from lucidvi.atlas.labels._voters import States
+from lucidvi.atlas.labels._states import States
 from lucidvi.atlas.mapping._agreement import agreement, pearson_residuals
 from lucidvi.atlas.mapping._batches import NewBatch
 from lucidvi.inference import PosteriorTarget, refine
