@@ -104,7 +104,9 @@ def map_cells(
             if is_x(cells, layer):
                 own_layer = atlas.model.registry["setup_args"].get("layer")
                 cells, layer = with_counts_of(cells, layer, own_layer), None
-            out = atlas.map(cells, batch_key, novelty_rate, layer=layer, gene_key=gene_key)
+            out = atlas.map(
+                cells, batch_key, layer=layer, gene_key=gene_key, novelty_rate=novelty_rate
+            )
             write_cells(out, output)
     console = Console()
     console.print(_summary(out))

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lucidvi.atlas import Reference
-from lucidvi.atlas._hierarchy import check_nested, coarser, finest_believed
+from lucidvi.atlas.labels._hierarchy import check_nested, coarser, finest_believed
 from lucidvi.errors import DataError, MissingKeyError
 
 FINE = pd.Categorical(["B", "NK", "T", "T"])
@@ -51,8 +51,8 @@ def test_mapped_and_saved(model, query, tmp_path):
         del obs["lineage"]
     reference.save(tmp_path / "atlas")
     loaded = Reference.load(tmp_path / "atlas")
-    assert loaded.labels_key == "cell_type"
-    assert loaded.coarser_keys == ("lineage",)
+    assert loaded.data.labels_key == "cell_type"
+    assert loaded.data.coarser_keys == ("lineage",)
     out = loaded.map(query, novelty_rate=0, min_confidence=0.9).obs
     truth = out["cell_type"].astype(str).map({"B": "b"}).fillna("cytotoxic")
     assert (out["lucidvi_label_lineage"].astype(str) == truth).mean() > 0.95

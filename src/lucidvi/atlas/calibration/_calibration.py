@@ -11,8 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lucidvi._brief import brief
-from lucidvi.atlas._novelty import novelty
-from lucidvi.atlas._reliability import expected_calibration_error, probabilities, reliability
+from lucidvi.atlas.calibration._reliability import (
+    expected_calibration_error,
+    probabilities,
+    reliability,
+)
+from lucidvi.atlas.labels._novelty import novelty
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,8 @@ class Setting:
     smoothing, power
         From votes to probabilities, see ``_reliability.probabilities``.
     distance, agreement
-        What novelty is made of, see :func:`lucidvi.atlas._novelty.novelty`; shape ``(n_cells,)``.
+        What novelty is made of, see :func:`lucidvi.atlas.labels._novelty.novelty`; shape
+        ``(n_cells,)``.
         Of new batches there is no agreement (NaN), as what a batch does is shared by its cells.
     confidence_raw, confidence
         Share of the votes and calibrated probability of each cell's label, of which the latter

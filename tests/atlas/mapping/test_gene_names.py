@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from lucidvi.atlas import Reference
-from lucidvi.atlas._gene_names import best_match, id_columns, without_versions
+from lucidvi.atlas.mapping._gene_names import best_match, id_columns, without_versions
 from lucidvi.errors import DataError, GeneMismatchError, MissingKeyError
 from lucidvi.model import SCVI
 
@@ -26,7 +26,7 @@ def with_ids(reference):
     """Return the reference, of which the model's genes have ids besides their names."""
     cells = reference.cells.copy()
     cells.var["gene_ids"] = IDS
-    return replace(reference, cells=cells)
+    return replace(reference, data=replace(reference.data, cells=cells))
 
 
 def named_by_ids(query, version="", **columns):
@@ -96,7 +96,7 @@ def test_the_remedy_for_repeated_names_adds_them_up(reference, query):
 def test_a_symbol_of_two_genes_of_the_model_is_not_guessed(reference, query):
     cells = reference.cells.copy()
     cells.var["symbol"] = ["shared" if i < 2 else f"symbol{i}" for i in range(60)]
-    reference = replace(reference, cells=cells)
+    reference = replace(reference, data=replace(reference.data, cells=cells))
     query = query.copy()
     query.var_names = ["shared", "elsewhere", *(f"symbol{i}" for i in range(2, 60))]
     said = reference.map(query).uns["lucidvi"]

@@ -9,17 +9,18 @@ import pytest
 import scvi
 
 from lucidvi.atlas import Reference
-from lucidvi.atlas._calibrate import by_other_batches, calibration_cells, n_others
-from lucidvi.atlas._calibration import Calibration, Setting
-from lucidvi.atlas._neighbours import Neighbours
-from lucidvi.atlas._reliability import (
+from lucidvi.atlas.calibration._calibration import Calibration, Setting
+from lucidvi.atlas.calibration._reliability import (
     cross_fitted,
     expected_calibration_error,
     fit,
     probabilities,
     reliability,
 )
-from lucidvi.atlas._voters import States, Voters
+from lucidvi.atlas.labels._neighbours import Neighbours
+from lucidvi.atlas.labels._states import States
+from lucidvi.atlas.labels._voters import Voters
+from lucidvi.atlas.mapping._calibrate import by_other_batches, calibration_cells, n_others
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 
@@ -173,7 +174,9 @@ def test_a_folder_without_calibration_is_read(reference, query, tmp_path):
     assert loaded.calibration is None
     assert out.obs["lucidvi_novelty"].isna().all()
     assert (out.obs["lucidvi_call"].astype(str) == out.obs["lucidvi_label"].astype(str)).all()
-    shares, _ = loaded.voters.judge(States(out.obsm["X_lucidvi"], out.obsm["X_lucidvi_scale"]))
+    shares, _ = loaded.data.voters.judge(
+        States(out.obsm["X_lucidvi"], out.obsm["X_lucidvi_scale"])
+    )
     np.testing.assert_array_equal(out.obs["lucidvi_confidence"], shares.max(axis=1))
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from lucidvi.atlas._labels import votes
-from lucidvi.atlas._neighbours import Neighbours
+from lucidvi.atlas.labels._neighbours import Neighbours
+from lucidvi.atlas.labels._votes import votes
 
 
 @pytest.fixture

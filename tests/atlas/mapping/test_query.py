@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from lucidvi.atlas import _place, _query
-from lucidvi.atlas._counts import ModelCounts
-from lucidvi.atlas._query import read_query
+from lucidvi.atlas.mapping import _place, _query
+from lucidvi.atlas.mapping._counts import ModelCounts
+from lucidvi.atlas.mapping._query import read_query
 from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.model import SCVI
 
@@ -19,7 +19,7 @@ def small_parts(monkeypatch):
     """Hold 32 cells at a time, and read 17."""
     monkeypatch.setattr(_query, "PART", 32 * 60)
     monkeypatch.setattr(_query, "MULTIPLE", 32)
-    monkeypatch.setattr("lucidvi.atlas._counts.CHUNK", 17 * 60)
+    monkeypatch.setattr("lucidvi.atlas.mapping._counts.CHUNK", 17 * 60)
 
 
 def stored(query, path, form):
@@ -68,7 +68,9 @@ def test_cells_without_counts_are_found_before_any_is_mapped(reference, query, m
     counts = cells.X.toarray()
     counts[100, :30] = 0
     cells.X = sparse.csr_matrix(counts)
-    monkeypatch.setattr("lucidvi.atlas._map.model_of_query", lambda *_: pytest.fail("it went on"))
+    monkeypatch.setattr(
+        "lucidvi.atlas.mapping._map.model_of_query", lambda *_: pytest.fail("it went on")
+    )
     with pytest.raises(DataError, match=r"1 of 120 cells have no count.*'s7_cell100'"):
         reference.map(cells)
 
@@ -80,7 +82,7 @@ def test_counts_of_some_cells(monkeypatch):
     selection = sparse.csr_matrix(
         (np.ones(5, np.float32), ([0, 3, 4, 9, 12], [2, 0, 1, 1, 3])), (13, 6)
     )
-    monkeypatch.setattr("lucidvi.atlas._counts.CHUNK", 5 * 13)
+    monkeypatch.setattr("lucidvi.atlas.mapping._counts.CHUNK", 5 * 13)
     expected = counts @ selection.toarray()
     cells = np.array([0, 3, 4, 5, 22, 40])
     for form in (np.array, sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array):
@@ -101,7 +103,7 @@ def test_one_progress_bar_for_all_parts(reference, simulate, monkeypatch):
         return items
 
     monkeypatch.setattr(_place, "BLOCK", 16)
-    monkeypatch.setattr("lucidvi.atlas._map.track", track)
+    monkeypatch.setattr("lucidvi.atlas.mapping._map.track", track)
     reference.map(simulate(150, seed=3, n_batches=3))
     reference.map(simulate(30, seed=3, n_batches=1))
     assert shown == [("Placing cells", True)] * 2

@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy import sparse
 
-from lucidvi.atlas import Reference, _batches, _query
-from lucidvi.atlas._batches import model_of_query
-from lucidvi.atlas._query import nothing_is_trained, read_query, thinned
+from lucidvi.atlas import Reference
+from lucidvi.atlas.mapping import _batches, _query
+from lucidvi.atlas.mapping._batches import model_of_query
+from lucidvi.atlas.mapping._query import nothing_is_trained, read_query, thinned
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
 from lucidvi.model import SCVI
@@ -92,15 +93,15 @@ def test_zero_inflation_is_not_carried_over(simulate, stranger):
 def test_much_deeper_batches_are_thinned(reference, stranger, simulate):
     deep = stranger.copy()
     deep.X = deep.X * 40
-    given = read_query(deep, reference.model).thinned_to(reference.depth)
+    given = read_query(deep, reference.model).thinned_to(reference.data.depth)
     total = np.asarray(given.of(np.arange(120)).X.sum(axis=1))
-    assert np.median(total) == pytest.approx(reference.depth, rel=0.1)
+    assert np.median(total) == pytest.approx(reference.data.depth, rel=0.1)
     assert accuracy(reference.map(deep)) > 0.85
     # Known batches are not, nor those that are a little deeper.
-    assert read_query(stranger, reference.model).thinned_to(reference.depth).kept is None
+    assert read_query(stranger, reference.model).thinned_to(reference.data.depth).kept is None
     known = simulate(50, seed=4)
     known.X = known.X * 40
-    assert read_query(known, reference.model).thinned_to(reference.depth).kept is None
+    assert read_query(known, reference.model).thinned_to(reference.data.depth).kept is None
 
 
 def test_thinning_keeps_each_count_with_its_probability():

@@ -16,9 +16,9 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi._progress import Progress, track
-from lucidvi.atlas._baselines import principal_components, seeded, timed, trained_scvi
-from lucidvi.atlas._scored import ScoredCells, checked_embedding, scored_cells
-from lucidvi.atlas._scores import METRICS, Embedded, metrics_for, scib, scores, totals
+from lucidvi.atlas.integration._baselines import principal_components, seeded, timed, trained_scvi
+from lucidvi.atlas.integration._scored import ScoredCells, checked_embedding, scored_cells
+from lucidvi.atlas.integration._scores import METRICS, Embedded, metrics_for, scib, scores, totals
 from lucidvi.data import in_memory
 from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, first_few
 

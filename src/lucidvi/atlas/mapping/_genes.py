@@ -12,7 +12,7 @@ import scvi
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lucidvi.atlas._gene_names import best_match
+from lucidvi.atlas.mapping._gene_names import best_match
 from lucidvi.errors import DataError, GeneMismatchError, first_few
 
 #: Columns of the reference's ``var``: share of all counts, and nats a count about the cell.

@@ -11,9 +11,9 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from lucidvi.atlas._agreement import agreement, pearson_residuals
-from lucidvi.atlas._batches import NewBatch
-from lucidvi.atlas._voters import States
+from lucidvi.atlas.labels._states import States
+from lucidvi.atlas.mapping._agreement import agreement, pearson_residuals
+from lucidvi.atlas.mapping._batches import NewBatch
 from lucidvi.inference import PosteriorTarget, refine
 
 #: Cells whose residuals of all genes are in memory at once.
@@ -31,7 +31,7 @@ class Placed:
         Their posteriors.
     agreement
         How far each cell's residuals agree with those of other cells, NaN where that was not
-        looked at; shape ``(n_cells,)``. See :func:`lucidvi.atlas._agreement.agreement`.
+        looked at; shape ``(n_cells,)``. See :func:`lucidvi.atlas.mapping._agreement.agreement`.
     """
 
     states: States

@@ -14,9 +14,8 @@ from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from lucidvi._progress import track
-from lucidvi.atlas._query import Query, categories, nothing_is_trained
+from lucidvi.atlas.mapping._query import Query, categories, nothing_is_trained
 from lucidvi.inference import PosteriorTarget, information, refine
-from lucidvi.model import SCVI
 from lucidvi.nn import frozen
 
 #: Cells by which a batch is learned, at most.
@@ -86,7 +85,7 @@ class NewBatch:
                     bias.copy_(before)
 
 
-def model_of_query(reference: SCVI, query: Query) -> tuple[SCVI, list[NewBatch]]:
+def model_of_query(reference: Any, query: Query) -> tuple[Any, list[NewBatch]]:
     """Return a copy of the reference's model that takes the query, and the query's new batches.
 
     Parameters
@@ -99,7 +98,7 @@ def model_of_query(reference: SCVI, query: Query) -> tuple[SCVI, list[NewBatch]]
     names = categories(reference, REGISTRY_KEYS.BATCH_KEY)
     stand_in = query.known_as([names[0]] * len(query.new_batches))
     with nothing_is_trained():
-        model: Any = SCVI.load_query_data(stand_in.of(query.sample), reference)
+        model = type(reference).load_query_data(stand_in.of(query.sample), reference)
     model.is_trained_ = True
     model.module.eval()
     group = query.group[query.sample]
@@ -113,7 +112,7 @@ def learn_batch(
     model: Any,
     cells: NDArray[np.integer],
     genes: NDArray[np.bool_],
-    besides: int | None = None,
+    exclude: int | None = None,
 ) -> NewBatch:
     r"""Learn a new batch of its cells, with everything else as it is.
 
@@ -130,11 +129,11 @@ def learn_batch(
         Their positions.
     genes
         Which genes were measured, shape ``(n_genes,)``.
-    besides
-        Number of a known batch that it is not taken for.
+    exclude
+        Number of a known batch that it is not taken for; None for no such batch.
     """
     names = categories(model, REGISTRY_KEYS.BATCH_KEY)
-    among = np.setdiff1d(np.arange(len(names)), [] if besides is None else [besides])
+    among = np.setdiff1d(np.arange(len(names)), [] if exclude is None else [exclude])
     cells = np.random.default_rng(SEED).permutation(cells)[:N_CELLS]
     with NewBatch(names[0], 0, torch.zeros(len(genes))).decoded(model.module):
         known = _likeliest(model, cells, genes, among)

@@ -26,7 +26,7 @@ class Neighbours:
     loc
         Latent means, shape ``(n_cells, n_latent)``.
     exact
-        Largest number of cells that are searched exactly; larger references through PyNNDescent.
+        Largest number of cells that are searched exactly; more are searched by PyNNDescent.
 
     References
     ----------
@@ -47,7 +47,7 @@ class Neighbours:
         self,
         z: NDArray[np.floating],
         n_neighbours: int,
-        besides: NDArray[np.integer] | None = None,
+        exclude: NDArray[np.integer] | None = None,
     ) -> NDArray[np.integer]:
         """Return the positions of the nearest cells, nearest first.
 
@@ -56,20 +56,20 @@ class Neighbours:
         z
             Latent states, shape ``(n, n_latent)``.
         n_neighbours
-            How many; all cells if there are fewer.
-        besides
-            The position of a cell that is none of each state's neighbours, shape ``(n,)``.
+            Number of cells; all of them if there are fewer.
+        exclude
+            Position of a cell that is not a neighbour of each state, shape ``(n,)``.
 
         Returns
         -------
-        Shape ``(n, min(n_neighbours, n_cells))``, where n_cells is without the one besides.
+        Shape ``(n, min(n_neighbours, n_cells))``, where n_cells does not count an excluded one.
         """
-        if besides is None:
+        if exclude is None:
             return self._find(z, min(n_neighbours, self.n_cells))
         k = min(n_neighbours, self.n_cells - 1)
-        found = self._find(z, k + 1)
-        others_first = np.argsort(found == besides[:, None], axis=1, kind="stable")
-        return np.take_along_axis(found, others_first[:, :k], axis=1)
+        nearest = self._find(z, k + 1)
+        others_first = np.argsort(nearest == exclude[:, None], axis=1, kind="stable")
+        return np.take_along_axis(nearest, others_first[:, :k], axis=1)
 
     def _find(self, z: NDArray[np.floating], k: int) -> NDArray[np.integer]:
         if self._exact is not None:

@@ -7,10 +7,12 @@ from scipy import stats
 from scipy.spatial.distance import mahalanobis
 
 from lucidvi.atlas import Reference
-from lucidvi.atlas._agreement import agreement
-from lucidvi.atlas._neighbours import Neighbours
-from lucidvi.atlas._novelty import Types, distances, novelty, p_values
-from lucidvi.atlas._voters import States, Voters
+from lucidvi.atlas.labels._neighbours import Neighbours
+from lucidvi.atlas.labels._novelty import novelty, p_values
+from lucidvi.atlas.labels._states import States
+from lucidvi.atlas.labels._types import Types
+from lucidvi.atlas.labels._voters import Voters
+from lucidvi.atlas.mapping._agreement import agreement
 from lucidvi.model import SCVI
 
 
@@ -39,7 +41,7 @@ def test_p_values_by_hand():
 def test_p_values_are_uniform_on_exchangeable_cells():
     voters = voters_of(*drawn(600, 0))
     of = [
-        distances(voters, States(loc, np.full_like(loc, 0.1)))
+        voters.distances(States(loc, np.full_like(loc, 0.1)))
         for loc in (drawn(1_500, 1)[0], drawn(1_500, 2)[0])
     ]
     p = p_values(of[1], np.sort(of[0]))
@@ -50,12 +52,12 @@ def test_p_values_are_uniform_on_exchangeable_cells():
 
 def test_cells_between_the_types_and_beyond_them_are_new():
     voters = voters_of(*drawn(600, 0))
-    own = np.sort(distances(voters, voters.states, besides=np.arange(600)))
+    own = np.sort(voters.distances(voters.states, exclude=np.arange(600)))
     new = np.float32([[0, 0], [0, 5], [3, 3], [9, 0]])
-    p = p_values(distances(voters, States(new, np.full_like(new, 0.1))), own)
+    p = p_values(voters.distances(States(new, np.full_like(new, 0.1))), own)
     assert (p < 0.02).all()
     wide = States(new, np.full_like(new, 10))  # of which next to nothing was measured
-    assert (p_values(distances(voters, wide), own) > 0.5).all()
+    assert (p_values(voters.distances(wide), own) > 0.5).all()
 
 
 def test_distance_to_a_type_is_mahalanobis():

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
 from lucidvi._progress import track
-from lucidvi.atlas._batches import NewBatch, learn_batch
-from lucidvi.atlas._calibration import Calibration, Setting
-from lucidvi.atlas._labels import N_NEIGHBOURS
-from lucidvi.atlas._place import Placed, place
-from lucidvi.atlas._query import categories
-from lucidvi.atlas._reliability import cross_fitted, fit
-from lucidvi.atlas._voters import Voters
+from lucidvi.atlas.calibration._calibration import Calibration, Setting
+from lucidvi.atlas.calibration._reliability import cross_fitted, fit
+from lucidvi.atlas.labels._voters import Voters
+from lucidvi.atlas.labels._votes import N_NEIGHBOURS
+from lucidvi.atlas.mapping._batches import NewBatch, learn_batch
+from lucidvi.atlas.mapping._place import Placed, place
+from lucidvi.atlas.mapping._query import categories
 from lucidvi.data import category_texts
 
 #: Cells to calibrate by: at most; and at least, else cells of the training are taken.
@@ -40,8 +40,9 @@ class Group:
         Their positions in the reference, ascending, and their labels as numbers.
     voters
         Who votes on them.
-    besides
-        A voter for each that has no say on it, itself; None if they are not among the voters.
+    exclude
+        Position of the voter that has no say on each cell, which is the cell itself; None if the
+        cells are not among the voters.
     batch
         The batch that they are all of, if it is taken for a new one.
     """
@@ -49,7 +50,7 @@ class Group:
     cells: NDArray[np.integer]
     truth: NDArray[np.integer]
     voters: Voters
-    besides: NDArray[np.integer] | None = None
+    exclude: NDArray[np.integer] | None = None
     batch: str | None = None
 
 
@@ -159,7 +160,7 @@ class Judged:
     shares
         Of the votes, shape ``(n_cells, n_labels)``.
     distance, agreement
-        See :func:`lucidvi.atlas._novelty.novelty`, shape ``(n_cells,)``.
+        See :func:`lucidvi.atlas.labels._novelty.novelty`, shape ``(n_cells,)``.
     codes
         True labels as numbers, shape ``(n_cells,)``.
     """
@@ -178,7 +179,7 @@ def _as_new(model: Any, group: Group) -> NewBatch | None:
     code = list(names).index(group.batch)
     of_batch = np.ravel(model.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)) == code
     genes = np.ones(model.adata_manager.summary_stats.n_vars, dtype=bool)
-    return learn_batch(model, np.flatnonzero(of_batch), genes, besides=code)
+    return learn_batch(model, np.flatnonzero(of_batch), genes, exclude=code)
 
 
 def _judged(model: Any, group: Group, batch: NewBatch | None, genes: NDArray[np.bool_]) -> Judged:
@@ -188,7 +189,7 @@ def _judged(model: Any, group: Group, batch: NewBatch | None, genes: NDArray[np.
     n_pool = len(group.cells) if batch is None else None
     for rows, block in place(model, model.adata, group.cells, some, n_pool, batch):
         placed.put(np.searchsorted(group.cells, rows), block)
-    shares, distance = group.voters.judge(placed.states, group.besides)
+    shares, distance = group.voters.judge(placed.states, group.exclude)
     return Judged(shares, distance, placed.agreement, group.truth)
 
 

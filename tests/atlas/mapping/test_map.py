@@ -10,7 +10,7 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-from lucidvi.atlas._labels import votes
+from lucidvi.atlas.labels._votes import votes
 from lucidvi.errors import DataError, GeneMismatchError, MissingKeyError
 from lucidvi.model import SCVI
 
@@ -68,7 +68,7 @@ def test_missing_genes_are_not_zeros(reference, model, query, mapped):
     encoded = model.get_latent_representation(zeros)
     assert distance(out.obsm[LOC], mapped.obsm[LOC]) < 0.7 * distance(encoded, mapped.obsm[LOC])
     flat = np.zeros_like(encoded)
-    shares = votes(reference.neighbours, reference.labels.codes, 3, encoded, flat)
+    shares = votes(reference.data.neighbours, reference.labels.codes, 3, encoded, flat)
     by_zeros = reference.labels.categories[shares.argmax(axis=1)]
     assert accuracy(out) > float((by_zeros == query.obs["cell_type"].astype(str)).mean()) + 0.1
     said = out.uns["lucidvi"]
@@ -139,7 +139,7 @@ def test_counts_in_a_layer(reference, query, mapped):
 
 @pytest.mark.parametrize("dense", [False, True])
 def test_backed(reference, query, mapped, tmp_path, dense, monkeypatch):
-    monkeypatch.setattr("lucidvi.atlas._counts.CHUNK", 17 * query.n_vars)
+    monkeypatch.setattr("lucidvi.atlas.mapping._counts.CHUNK", 17 * query.n_vars)
     stored = with_matrix(lambda x: x.toarray())(query) if dense else query
     stored.write_h5ad(tmp_path / "query.h5ad")
     backed = anndata.read_h5ad(tmp_path / "query.h5ad", backed="r")
@@ -156,15 +156,15 @@ def test_one_cell(reference, query, mapped):
 
 
 def test_mapping_changes_nothing(reference, query, simulate):
-    loc, scale = reference.loc.copy(), reference.scale.copy()
+    loc, scale = reference.data.posteriors.loc.copy(), reference.data.posteriors.scale.copy()
     weights = {k: v.clone() for k, v in reference.model.module.state_dict().items()}
     before = query.copy()
     state = torch.random.get_rng_state()
     for cells in (query, simulate(40, seed=4, n_batches=1, first_batch=2)):
         reference.map(cells)
     assert torch.equal(state, torch.random.get_rng_state())
-    np.testing.assert_array_equal(reference.loc, loc)
-    np.testing.assert_array_equal(reference.scale, scale)
+    np.testing.assert_array_equal(reference.data.posteriors.loc, loc)
+    np.testing.assert_array_equal(reference.data.posteriors.scale, scale)
     for name, value in reference.model.module.state_dict().items():
         assert torch.equal(value, weights[name])
     assert query.obs.equals(before.obs)

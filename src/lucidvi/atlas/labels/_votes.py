@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lucidvi.atlas._neighbours import Neighbours
+from lucidvi.atlas.labels._neighbours import Neighbours
 from lucidvi.inference import orthogonal_draws
 
 N_NEIGHBOURS = 15
@@ -21,9 +21,9 @@ def votes(
     scale: NDArray[np.float32],
     n_neighbours: int = N_NEIGHBOURS,
     n_draws: int = N_DRAWS,
-    besides: NDArray[np.integer] | None = None,
+    exclude: NDArray[np.integer] | None = None,
 ) -> NDArray[np.float64]:
-    r"""Share of the votes that each label gets.
+    r"""Return the share of the votes that each label gets.
 
     .. math::
         v_{c \ell} = \frac{1}{S k} \sum_{s=1}^{S}
@@ -44,17 +44,18 @@ def votes(
         Reference cells that vote on a draw, :math:`k`.
     n_draws
         Least number of draws :math:`S`, see :func:`lucidvi.inference.orthogonal_draws`.
-    besides
-        A reference cell for each cell that has no vote on it, itself; shape ``(n_cells,)``.
+    exclude
+        Position of the reference cell that has no vote on each cell, which is the cell itself;
+        shape ``(n_cells,)``.
 
     Returns
     -------
     Shape ``(n_cells, n_labels)``; each row sums to one.
     """
     draws = orthogonal_draws(n_draws, loc.shape[1]).numpy().astype(np.float32)
-    found = np.zeros((len(loc), n_labels))
+    counts = np.zeros((len(loc), n_labels))
     rows = np.arange(len(loc))[:, None]
     for draw in draws:
-        nearest = codes[neighbours.find(loc + scale * draw, n_neighbours, besides)]
-        np.add.at(found, (rows, nearest), 1)
-    return found / found.sum(axis=1, keepdims=True)
+        nearest = codes[neighbours.find(loc + scale * draw, n_neighbours, exclude)]
+        np.add.at(counts, (rows, nearest), 1)
+    return counts / counts.sum(axis=1, keepdims=True)

@@ -15,9 +15,9 @@ from anndata import AnnData
 from scipy.spatial.distance import cdist
 
 from lucidvi import atlas
-from lucidvi.atlas._baselines import principal_components
-from lucidvi.atlas._scored import scored_cells
-from lucidvi.atlas._scores import METRICS, totals
+from lucidvi.atlas.integration._baselines import principal_components
+from lucidvi.atlas.integration._scored import scored_cells
+from lucidvi.atlas.integration._scores import METRICS, totals
 from lucidvi.errors import DataError, MissingKeyError, MissingPackageError, ModelTypeError
 from lucidvi.model import SCVI
 

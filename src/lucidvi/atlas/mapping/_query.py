@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scvi import REGISTRY_KEYS
 
-from lucidvi.atlas._counts import ModelCounts
-from lucidvi.atlas._genes import MeasuredGenes, measured_genes
-from lucidvi.atlas._query_reader import QueryReader
+from lucidvi.atlas.mapping._counts import ModelCounts
+from lucidvi.atlas.mapping._genes import MeasuredGenes, measured_genes
+from lucidvi.atlas.mapping._query_reader import QueryReader
 from lucidvi.data import (
     COLUMN_LISTS,
     Column,

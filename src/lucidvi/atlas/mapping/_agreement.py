@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from lucidvi.atlas._labels import N_NEIGHBOURS
+from lucidvi.atlas.labels._votes import N_NEIGHBOURS
 from lucidvi.inference import PosteriorTarget
 
 #: Residuals are cut off here, so that one count cannot decide.
