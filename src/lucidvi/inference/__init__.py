@@ -9,6 +9,7 @@ from lucidvi.inference._linear_gaussian import LinearGaussianTarget
 from lucidvi.inference._metric import canonical, information, information_metric, log_mean
 from lucidvi.inference._normal import FAMILIES, NormalPosterior
 from lucidvi.inference._posterior import PosteriorTarget
+from lucidvi.inference._posterior_of import POSTERIORS, posterior_of
 from lucidvi.inference._refine import Refined, refine
 from lucidvi.inference._step_means import step_means
 from lucidvi.inference._tails import normal_k, pareto_k_hat
@@ -17,6 +18,7 @@ from lucidvi.nn import orthogonal_draws
 
 __all__ = [
     "FAMILIES",
+    "POSTERIORS",
     "Bracket",
     "Estimate",
     "InferenceGap",
@@ -38,6 +40,7 @@ __all__ = [
     "normal_k",
     "orthogonal_draws",
     "pareto_k_hat",
+    "posterior_of",
     "refine",
     "refined_ais",
     "step_means",

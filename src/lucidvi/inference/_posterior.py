@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent, Normal
 
 from lucidvi import distributions, kernels, module
 from lucidvi._brief import brief
@@ -168,15 +168,46 @@ class PosteriorTarget(Target):
         """
         return replace(self, covariates=self.covariates | dict(changes))
 
-    def with_counts(self, x: Tensor) -> PosteriorTarget:
+    def with_counts(self, x: Tensor, *, keep_exposure: bool = False) -> PosteriorTarget:
         """Return the target of cells with the same covariates and other counts, encoded anew.
 
         Parameters
         ----------
         x
             Counts of all features, CSR or dense, ``(n_cells, n_features)``.
+        keep_exposure
+            Whether observed exposures stay those of these cells, whatever the total of ``x``.
         """
-        return self.from_module(self.module, self.covariates | {REGISTRY_KEYS.X_KEY: x})
+        target = self.from_module(self.module, self.covariates | {REGISTRY_KEYS.X_KEY: x})
+        return replace(target, log_library=self.log_library) if keep_exposure else target
+
+    @classmethod
+    def concatenate(cls, targets: Sequence[PosteriorTarget]) -> PosteriorTarget:
+        """Return a target of the cells of several, in their order, that can decode alone.
+
+        It has their covariates and exposures, so that it gives the likelihood at states of all of
+        them. Counts and posteriors are left out, so that it is small enough to be sent to a
+        process: there are zeros in place of the counts, and standard normals of the posteriors.
+
+        Parameters
+        ----------
+        targets
+            Targets of one module, at least one, of which all features were measured.
+        """
+        first, n_cells = targets[0], sum(target.n_cells for target in targets)
+        libraries = [t.log_library for t in targets if t.log_library is not None]
+        zeros = first.q0.mean.new_zeros(())
+        q0 = Normal(zeros.expand(n_cells, first.n_state), zeros + 1, validate_args=False)
+        return replace(
+            first,
+            covariates={
+                key: torch.cat([target.covariates[key] for target in targets])
+                for key in first.covariates
+            },
+            x=zeros.expand(n_cells, first.width),
+            log_library=torch.cat(libraries) if libraries else None,
+            q0=Independent(q0, 1, validate_args=False),
+        )
 
     @property
     def width(self) -> int:  # type: ignore[override]

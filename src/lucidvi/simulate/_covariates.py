@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
+from torch import Tensor
 
+from lucidvi.checks import listed
 from lucidvi.data import category_codes
 from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.inference import PosteriorTarget
 from lucidvi.model import SCVI
-from lucidvi.simulate._checks import listed
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,14 @@ class Setting:
         rows
             Which ones.
         """
-        covariates = dict(target.covariates)
+        changes: dict[str, Tensor] = {}
         for name, values in self.values.items():
             column = self.columns[name]
-            tensor = covariates[column.key].clone()
+            if column.key not in changes:
+                changes[column.key] = target.covariates[column.key].clone()
+            tensor = changes[column.key]
             tensor[:, column.position] = torch.as_tensor(values[rows]).to(tensor)
-            covariates[column.key] = tensor
-        return replace(target, covariates=covariates)
+        return target.with_covariates(changes)
 
     def write(self, obs: pd.DataFrame) -> pd.DataFrame:
         """Return columns of the cells with the new values."""

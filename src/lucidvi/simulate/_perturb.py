@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,11 @@ from torch.distributions import Distribution
 
 from lucidvi import kernels
 from lucidvi._random import isolated
-from lucidvi.checks import name_positions
+from lucidvi.checks import check_whole, name_positions
 from lucidvi.errors import DataError, first_few
-from lucidvi.inference import PosteriorTarget
+from lucidvi.inference import PosteriorTarget, posterior_of
 from lucidvi.model import SCVI, Cells, capable
-from lucidvi.simulate._checks import check_whole
-from lucidvi.simulate._drawing import (
-    POSTERIORS,
-    drawing,
-)
+from lucidvi.simulate._drawing import drawing
 from lucidvi.simulate._output import STATE, Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
@@ -118,8 +113,8 @@ def perturb(
     request = {name: value for name, value in locals().items() if name != "model"}
     known = capable(model, "counts")
     factors = _factors(known, genes)
-    check_whole("n_samples", n_samples, 2)
-    check_whole("seed", seed, 0)
+    check_whole("n_samples", n_samples, least=2)
+    check_whole("seed", seed)
     cells = Cells.of(known, adata, indices)
     changed = _changed(cells, factors)
     output, before = Output(), []
@@ -151,10 +146,10 @@ def _posteriors(
     """Return the posteriors given the counts and given the changed ones, at equal exposures."""
     x = kernels.to_dense(target.x)
     as_is, other = (
-        replace(target.with_counts(counts), log_library=target.log_library)
+        target.with_counts(counts, keep_exposure=True)
         for counts in (x, x * torch.as_tensor(factors).to(x))
     )
-    return POSTERIORS[kind](as_is), POSTERIORS[kind](other)
+    return posterior_of(as_is, kind), posterior_of(other, kind)
 
 
 def _gene_positions(model: Any, genes: Iterable[str]) -> NDArray[np.integer]:

@@ -13,14 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lucidvi import kernels
-from lucidvi.checks import check_choice
+from lucidvi.checks import check_choice, check_whole, listed, positive_numbers
 from lucidvi.distributions import CountLikelihood
 from lucidvi.errors import DataError, MissingKeyError
-from lucidvi.inference import PosteriorTarget
+from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
 from lucidvi.model import SCVI, Cells, capable
-from lucidvi.simulate._checks import check_whole, listed, positive
 from lucidvi.simulate._depth import further_counts, thinned
-from lucidvi.simulate._drawing import POSTERIORS, drawing
+from lucidvi.simulate._drawing import drawing
 from lucidvi.simulate._output import Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
@@ -113,8 +112,8 @@ def resequence(
     request = {name: value for name, value in locals().items() if name != "model"}
     known = capable(model, "counts")
     check_choice("posterior", posterior, POSTERIORS)
-    check_whole("n_samples", n_samples, 1)
-    check_whole("seed", seed, 0)
+    check_whole("n_samples", n_samples, least=1)
+    check_whole("seed", seed)
     if (depth is None) == (factor is None):
         raise DataError(
             f"`depth` is {depth!r} and `factor` is {factor!r}.", remedy="Give exactly one of them."
@@ -126,7 +125,7 @@ def resequence(
         )
     cells = Cells.of(known, _from_layer(known, adata, layer), indices)
     argument, value = ("depth", depth) if factor is None else ("factor", factor)
-    asked = positive(argument, value, len(cells))
+    asked = positive_numbers(argument, value, len(cells))
     output, depths = Output(n_samples), np.empty(len(cells))
     with drawing(known, seed):
         for rows, target in cells.targets("Resequencing"):
@@ -145,7 +144,7 @@ def _draws(
     target: PosteriorTarget, x: Tensor, more: Tensor, posterior: str, n_samples: int
 ) -> Iterator[tuple[Tensor, CountLikelihood]]:
     """Yield states, and the distribution of the further counts given each."""
-    q = POSTERIORS[posterior](target)
+    q = posterior_of(target, posterior)
     for _ in range(n_samples):
         z = q.sample()
         yield target.representation(z), further_counts(target.likelihood(z), x, more)

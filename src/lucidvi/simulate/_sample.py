@@ -12,16 +12,13 @@ import torch
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 
-from lucidvi.checks import check_choice
+from lucidvi.checks import check_choice, check_whole, positive_numbers
 from lucidvi.data import category_codes
 from lucidvi.errors import DataError
+from lucidvi.inference import POSTERIORS, posterior_of
 from lucidvi.model import SCVI, Cells, capable
-from lucidvi.simulate._checks import check_whole, positive
 from lucidvi.simulate._covariates import Setting, columns_of, read_setting
-from lucidvi.simulate._drawing import (
-    POSTERIORS,
-    drawing,
-)
+from lucidvi.simulate._drawing import drawing
 from lucidvi.simulate._output import Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
@@ -109,21 +106,21 @@ def sample_cells(
     """
     request = {name: value for name, value in locals().items() if name != "model"}
     known = capable(model, "counts")
-    check_whole("n", n, 1)
-    check_whole("seed", seed, 0)
+    check_whole("n", n, least=1)
+    check_whole("seed", seed)
     check_choice("posterior", posterior, POSTERIORS)
     if isinstance(around, str):
         check_choice("around", around, AROUND)
     rng = np.random.default_rng(seed)
     setting = read_setting(known, batch, covariates, n, rng)
-    exposure = None if library_size is None else positive("library_size", library_size, n)
+    exposure = None if library_size is None else positive_numbers("library_size", library_size, n)
     kind = around if isinstance(around, str) else "cells"
     followed = _followed(known, around, setting, n, rng)
     output, exposures = Output(), np.empty(n)
     with drawing(known, seed):
         for rows, own in followed.targets("Sampling"):
             target = setting.of(own, rows)
-            q = target.prior if kind == "prior" else POSTERIORS[posterior](own)
+            q = target.prior if kind == "prior" else posterior_of(own, posterior)
             z = q.sample()
             if exposure is not None:
                 target, z = target.with_exposure(z, torch.tensor(exposure[rows]))

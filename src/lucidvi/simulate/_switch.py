@@ -10,13 +10,12 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lucidvi.checks import check_choice
+from lucidvi.checks import check_choice, check_whole
 from lucidvi.distributions import CountLikelihood
-from lucidvi.inference import PosteriorTarget
+from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
 from lucidvi.model import SCVI, Cells, capable
-from lucidvi.simulate._checks import check_whole
 from lucidvi.simulate._covariates import read_setting
-from lucidvi.simulate._drawing import POSTERIORS, drawing
+from lucidvi.simulate._drawing import drawing
 from lucidvi.simulate._output import Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
@@ -87,8 +86,8 @@ def switch(
     request = {name: value for name, value in locals().items() if name != "model"}
     known = capable(model, "counts")
     check_choice("posterior", posterior, POSTERIORS)
-    check_whole("n_samples", n_samples, 1)
-    check_whole("seed", seed, 0)
+    check_whole("n_samples", n_samples, least=1)
+    check_whole("seed", seed)
     cells = Cells.of(known, adata, indices)
     setting = read_setting(known, batch, covariates, len(cells))
     output = Output(n_samples)
@@ -103,7 +102,7 @@ def _draws(
     own: PosteriorTarget, switched: PosteriorTarget, posterior: str, n_samples: int
 ) -> Iterator[tuple[Tensor, CountLikelihood]]:
     """Yield states under the cells' own covariates, and the likelihood under the others."""
-    q = POSTERIORS[posterior](own)
+    q = posterior_of(own, posterior)
     for _ in range(n_samples):
         z = q.sample()
         yield own.representation(z), switched.likelihood(z)

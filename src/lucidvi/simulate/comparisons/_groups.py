@@ -11,9 +11,9 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from lucidvi.checks import listed
 from lucidvi.data import category_texts
 from lucidvi.errors import DataError, MissingKeyError, first_few
-from lucidvi.simulate._checks import listed
 from lucidvi.simulate.comparisons._label_tests import SAME_MIN
 
 #: Fewest replicates of a group.

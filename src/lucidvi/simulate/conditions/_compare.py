@@ -10,10 +10,9 @@ import scvi
 from anndata import AnnData
 from scipy import sparse
 
-from lucidvi.checks import check_choice
+from lucidvi.checks import check_choice, check_whole
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI, Cells, capable
-from lucidvi.simulate._checks import check_whole
 from lucidvi.simulate.conditions._carried_over import NOISE
 from lucidvi.simulate.conditions._compared_cells import Compared, compared, condition_setting
 from lucidvi.simulate.conditions._predict import predicted
@@ -83,7 +82,7 @@ def compare_conditions(
     check_choice("noise", noise, NOISE)
     for method in methods or ():
         check_choice("methods", method, METHODS)
-    check_whole("seed", seed, 0)
+    check_whole("seed", seed)
     known = capable(model, "counts")
     rng = np.random.default_rng(seed)
     # First: a model lets go of cells whose genes it had to put in order when it is given others.

@@ -9,10 +9,10 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from lucidvi.checks import listed
 from lucidvi.data import category_text, category_texts
 from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, first_few
 from lucidvi.model import Cells
-from lucidvi.simulate._checks import listed
 from lucidvi.simulate._covariates import Setting, columns_of, read_setting
 
 #: Cells of a label under each condition from which on it is learned from.

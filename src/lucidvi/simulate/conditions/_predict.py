@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lucidvi import kernels
-from lucidvi.checks import check_choice
+from lucidvi.checks import check_choice, check_whole
 from lucidvi.model import SCVI, Cells, capable
-from lucidvi.simulate._checks import check_whole
 from lucidvi.simulate._drawing import drawing
-from lucidvi.simulate._output import STATE
+from lucidvi.simulate._output import STATE, columns_of_origin
 from lucidvi.simulate._record import recorded
 from lucidvi.simulate.conditions._carried_over import NOISE
 from lucidvi.simulate.conditions._compared_cells import Compared, compared, condition_setting
@@ -132,7 +131,7 @@ def predict_condition(
     request = {name: value for name, value in locals().items() if name != "model"}
     check_choice("method", method, METHODS)
     check_choice("noise", noise, NOISE)
-    check_whole("seed", seed, 0)
+    check_whole("seed", seed)
     model = capable(model, "counts")
     given = compared(model, adata, condition_key, control, target, labels_key, cells)
     out = predicted(given, method, noise, seed)
@@ -155,8 +154,9 @@ def predicted(given: Compared, method: str, noise: str, seed: int) -> AnnData:
         genes = chosen.gene_weights and gene_shift(given, chosen.gene_weights(z, seen))
         for rows, before in given.asked.targets("Predicting"):
             state = before.q0.sample()
-            moved = state.clone()
-            moved[:, : shift.shape[1]] += shift[rows].to(state)
+            # What is latent besides `z` stays as it is.
+            n_others = before.n_state - before.n_latent
+            moved = state + torch.nn.functional.pad(shift[rows].to(state), (0, n_others))
             after = before if setting is None else setting.of(before, rows)
             x = kernels.to_dense(before.x)
             expected: Any = before.likelihood(state), after.likelihood(moved)
@@ -165,7 +165,7 @@ def predicted(given: Compared, method: str, noise: str, seed: int) -> AnnData:
             drawn = NOISE[noise](x, *expected)
             counts.append(sparse.csr_matrix(drawn.cpu().numpy()))
             states.append(before.representation(moved).cpu().numpy())
-    obs = given.asked.obs
+    obs = columns_of_origin(given.asked)
     obs[given.condition_key] = given.target_name
     obs.index = make_index_unique(obs.index.astype(str))  # a cell may be asked for several times
     var = given.model.adata.var.copy()
@@ -185,6 +185,5 @@ def gene_shift(given: Compared, weights: NDArray[np.floating]) -> GeneShift:
 
 def latent_means(cells: Cells) -> NDArray[np.float32]:
     """Means of the encoder's posteriors, before any softmax, ``(n_cells, n_latent)``."""
-    n_latent = cells.model.module.n_latent
-    means = [target.q0.mean[:, :n_latent] for _, target in cells.targets("Encoding")]
+    means = [target.latent(target.q0.mean) for _, target in cells.targets("Encoding")]
     return torch.cat(means).cpu().numpy()

@@ -13,10 +13,9 @@ import scvi
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 
-from lucidvi.checks import check_choice
+from lucidvi.checks import check_choice, listed
 from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.model import SCVI, capable
-from lucidvi.simulate._checks import listed
 from lucidvi.simulate.comparisons._groups import label_codes
 from lucidvi.simulate.comparisons._label_tests import LABEL_TESTS
 from lucidvi.simulate.designs._abundance_plan import AbundancePlan
