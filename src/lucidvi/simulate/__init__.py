@@ -3,7 +3,7 @@
 from lucidvi.simulate._perturb import perturb
 from lucidvi.simulate._resequence import resequence
 from lucidvi.simulate._sample import sample_cells
-from lucidvi.simulate._switch_covariates import switch
+from lucidvi.simulate._switch_covariates import switch_covariates
 from lucidvi.simulate.comparisons._abundance import differential_abundance
 from lucidvi.simulate.comparisons._expression import differential_expression
 from lucidvi.simulate.conditions._compare import compare_conditions
@@ -23,5 +23,5 @@ __all__ = [
     "predict_condition",
     "resequence",
     "sample_cells",
-    "switch",
+    "switch_covariates",
 ]
