@@ -12,7 +12,7 @@ from torch.distributions import Normal
 import lucidvi
 from lucidvi import atlas, audit, inference, model, results, simulate
 from lucidvi._brief import brief
-from lucidvi.atlas._calibration import Setting
+from lucidvi.atlas.calibration._calibration import Setting
 from lucidvi.audit.retraining import Run
 from lucidvi.audit.subject import CellPriors, Comparison, Predictions
 from lucidvi.inference import Estimate, NormalPosterior
@@ -108,7 +108,13 @@ BETWEEN = {
     Run: lambda: Run(np.zeros((N, K)), np.eye(K), K, np.zeros(G)),
 }
 #: Those that show themselves otherwise, or are shown by other tests: reports, and numbers alone.
-ELSEWHERE = {atlas.Integration, atlas.Reference, audit.Report, results.Findings}
+ELSEWHERE = {
+    atlas.Integration,
+    atlas.Reference,
+    atlas.ReferenceData,
+    audit.Report,
+    results.Findings,
+}
 
 
 def holds_arrays(cls):

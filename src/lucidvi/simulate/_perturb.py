@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -151,7 +150,7 @@ def _posteriors(
     """Return the posteriors given the counts and given the changed ones, at equal exposures."""
     x = kernels.to_dense(target.x)
     as_is, other = (
-        replace(target.with_counts(counts), log_library=target.log_library)
+        target.with_counts(counts).with_log_exposures(target.log_exposures)
         for counts in (x, x * torch.as_tensor(factors).to(x))
     )
     return POSTERIORS[kind](as_is), POSTERIORS[kind](other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Population:
         Decodes states; its cells are not looked at.
     z
         All that is latent, shape ``(n_cells, n_latent)``.
-    covariates, log_library
+    covariates, log_exposures
         Of the cells, see :class:`lucidvi.inference.PosteriorTarget`.
     n_genes
         Number of genes.
@@ -40,7 +40,7 @@ class Population:
     target: PosteriorTarget
     z: Tensor
     covariates: dict[str, Tensor]
-    log_library: Tensor | None
+    log_exposures: dict[str, Tensor]
     n_genes: int
 
     @classmethod
@@ -56,11 +56,13 @@ class Population:
             key: torch.cat([target.covariates[key] for target in targets])
             for key in first.covariates
         }
-        libraries = [target.log_library for target in targets if target.log_library is not None]
-        log_library = torch.cat(libraries) if libraries else None
+        log_exposures = {
+            key: torch.cat([target.log_exposures[key] for target in targets])
+            for key in first.log_exposures
+        }
         n_genes = cells.adata.n_vars
-        first = replace(first, x=first.x.new_zeros(()).expand(1, n_genes), covariates={})
-        return cls(first, torch.cat(states), covariates, log_library, n_genes)
+        decoder = first.select(torch.zeros(1, dtype=torch.long, device=first.x.device))
+        return cls(decoder, torch.cat(states), covariates, log_exposures, n_genes)
 
     def __len__(self) -> int:
         return len(self.z)
@@ -95,10 +97,9 @@ class Population:
         """Tell whether two populations are the same."""
         found = hashlib.sha256()
         weights = self.target.module.state_dict()
-        tensors = [self.z, self.log_library, *self.covariates.values(), *weights.values()]
-        for tensor in tensors:
-            if tensor is not None:
-                found.update(tensor.detach().cpu().numpy().tobytes())
+        known = (self.log_exposures, self.covariates, weights)
+        for tensor in (self.z, *(tensor for record in known for tensor in record.values())):
+            found.update(tensor.detach().cpu().numpy().tobytes())
         return found.hexdigest()
 
     def _split(self, cells: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
@@ -107,11 +108,9 @@ class Population:
 
     def _counts(self, cells: NDArray[np.integer], log_factor: NDArray[np.float64]) -> Tensor:
         chosen = torch.as_tensor(cells, device=self.z.device)
-        target = replace(
-            self.target,
-            covariates={key: value[chosen] for key, value in self.covariates.items()},
-            log_library=None if self.log_library is None else self.log_library[chosen],
-        )
+        covariates = {key: value[chosen] for key, value in self.covariates.items()}
+        log_exposures = {key: value[chosen] for key, value in self.log_exposures.items()}
+        target = self.target.with_covariates(covariates).with_log_exposures(log_exposures)
         px = target.likelihood(self.z[chosen])
         px.log_mu = px.log_mu + torch.as_tensor(log_factor).to(px.log_mu)
         return px.sample().cpu()
