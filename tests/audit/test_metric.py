@@ -8,10 +8,9 @@ import torch
 from scipy import stats
 from torch.distributions import Independent, Normal
 
-from lucidvi.audit import information_metric
-from lucidvi.audit._directions import direction_losses, predicted_from_preceding
+from lucidvi.audit.subject._directions import direction_losses, predicted_from_preceding
 from lucidvi.distributions import NegativeBinomial, Poisson
-from lucidvi.inference import canonical
+from lucidvi.inference import canonical, information_metric
 
 N_CELLS, N_LATENT, N_GENES = 4, 3, 30
 

@@ -125,6 +125,10 @@ class PosteriorTarget(Target):
         """
         return state[..., : self.n_latent]
 
+    def with_latent(self, state: Tensor, latent: Tensor) -> Tensor:
+        """Return states with other ``z``, of the shape that :meth:`latent` has."""
+        return torch.cat([latent, state[..., self.n_latent :]], dim=-1)
+
     def representation(self, state: Tensor) -> Tensor:
         """Return ``z`` as the decoder sees it and as models hand it out, of the same shape."""
         return self.module.representation(self.latent(state))

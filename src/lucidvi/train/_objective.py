@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from scvi.module.base import LossOutput
 
+from lucidvi.checks import check_keywords
 from lucidvi.data import Minibatch
 
 
@@ -37,6 +38,11 @@ class Step(Protocol):
 @dataclass(frozen=True)
 class Objective(ABC):
     """What the weights are updated for; cells that are not trained on are judged by the ELBO."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Check the names of the arguments."""
+        check_keywords(cls.__name__, cls.__init__, kwargs)
+        return super().__new__(cls)
 
     @abstractmethod
     def __call__(self, step: Step, minibatch: Minibatch) -> tuple[dict[str, Any], LossOutput]:
