@@ -31,6 +31,14 @@ class LogLinear:
         self.log_theta = log_theta
         self.x = torch.poisson(torch.full((N_CELLS, N_GENES), 3.0), generator=generator)
 
+    @staticmethod
+    def latent(state):
+        return state
+
+    @staticmethod
+    def with_latent(state, latent):
+        return latent
+
     def likelihood(self, z):
         mean = {"log_scale": z @ self.weights, "log_library": torch.ones(len(z), 1)}
         if self.log_theta is None:
@@ -84,11 +92,13 @@ def test_a_latent_library_is_no_direction():
         n_cells=N_CELLS,
         x=target.x,
         q0=Independent(Normal(loc, torch.full_like(loc, 1e-6)), 1),
+        latent=lambda state: state[:, :3],
+        with_latent=lambda state, latent: torch.cat([latent, state[:, 3:]], dim=1),
         likelihood=lambda z: Poisson(log_scale=z[:, :3] @ target.weights, log_library=z[:, 3:]),
     )
     both = (
-        direction_losses(given, np.eye(N_LATENT), np.zeros(N_LATENT))
-        for given in (target, with_library)
+        direction_losses(cells, np.eye(N_LATENT), np.zeros(N_LATENT))
+        for cells in (target, with_library)
     )
     np.testing.assert_allclose(*both, atol=1e-2)
     assert information_metric(with_library, N_LATENT).shape == (N_CELLS, N_LATENT, N_LATENT)
