@@ -10,6 +10,7 @@ from lucidvi.inference._metric import canonical, information, information_metric
 from lucidvi.inference._normal import FAMILIES, NormalPosterior
 from lucidvi.inference._posterior import PosteriorTarget
 from lucidvi.inference._refine import Refined, refine
+from lucidvi.inference._scvi import ScviModule, as_generative
 from lucidvi.inference._step_means import step_means
 from lucidvi.inference._tails import normal_k, pareto_k_hat
 from lucidvi.inference._target import Target
@@ -24,8 +25,10 @@ __all__ = [
     "NormalPosterior",
     "PosteriorTarget",
     "Refined",
+    "ScviModule",
     "Target",
     "ais",
+    "as_generative",
     "bracket",
     "canonical",
     "canonical_axes",
