@@ -78,13 +78,14 @@ def _redraw(
     refined: NormalPosterior, amortized: StateDistribution
 ) -> tuple[StateDistribution, Tensor, Tensor | None]:
     """Refined posteriors, of the encoder's kind, and draws of them."""
-    n, loc, factor = amortized.n_latent, refined.loc, refined.scale_tril
+    n, of_z = amortized.n_latent, refined.first(amortized.n_latent)
     of_exposures, log_exposures = None, None
     if amortized.log_exposures is not None:
-        of_exposures = Normal(loc[:, n:], refined.scale[:, n:], validate_args=False)
+        loc, scale = refined.loc[:, n:], refined.scale[:, n:]
+        of_exposures = Normal(loc, scale, validate_args=False)
         log_exposures = of_exposures.sample()
-    loc, factor = loc[:, :n], factor[:, :n, :n]
-    latent: Distribution = FullNormal(loc, factor)
+    latent: Distribution = FullNormal(of_z.loc, of_z.scale_tril)
     if type(amortized.latent) is Normal:
-        latent = Normal(loc, factor.diagonal(dim1=-2, dim2=-1), validate_args=False)
+        scale = of_z.scale_tril.diagonal(dim1=-2, dim2=-1)
+        latent = Normal(of_z.loc, scale, validate_args=False)
     return StateDistribution(latent, of_exposures), latent.sample(), log_exposures

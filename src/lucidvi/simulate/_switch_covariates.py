@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-import scvi
 from anndata import AnnData
-from numpy.typing import NDArray
+from scvi.model.base import BaseModelClass
 from torch import Tensor
 
-from lucidvi.checks import check_choice
+from lucidvi.checks import check_choice, check_whole
 from lucidvi.distributions import CountLikelihood
-from lucidvi.inference import PosteriorTarget
-from lucidvi.model import SCVI, Cells, capable
-from lucidvi.simulate._checks import check_whole
+from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
+from lucidvi.model import Cells
 from lucidvi.simulate._covariates import read_setting
-from lucidvi.simulate._drawing import POSTERIORS, drawing
+from lucidvi.simulate._drawing import drawing
+from lucidvi.simulate._models import model_of_counts
 from lucidvi.simulate._output import Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
@@ -29,14 +28,14 @@ ASSUMPTIONS = (
 )
 
 
-def switch(
-    model: SCVI | scvi.model.SCVI,
+def switch_covariates(
+    model: BaseModelClass,
     adata: AnnData | None = None,
     *,
     batch: Any = None,
     covariates: Mapping[str, Any] | None = None,
-    indices: Sequence[Any] | NDArray[Any] | None = None,
-    posterior: Literal["refined", "encoder"] = "refined",
+    indices: Any | None = None,
+    posterior: Literal["encoder", "refined"] = "refined",
     n_samples: int = 1,
     seed: int = 0,
 ) -> AnnData:
@@ -51,7 +50,7 @@ def switch(
     Parameters
     ----------
     model
-        Trained :class:`lucidvi.model.SCVI`, or a SCVI of scvi-tools.
+        Trained model of counts, of LucidVI or scvi-tools.
     adata
         Cells with counts, by default the model's.
     batch
@@ -60,16 +59,16 @@ def switch(
         New values by name of the column: a category, or a number for a continuous one, of all
         cells, or one for each. Labels count as one where the model was set up with them.
     indices
-        Which cells: positions, a boolean mask, or names; all by default.
+        Which cells: positions, a boolean mask, a slice, or names; all by default.
     posterior
-        Of the latent state: ``"refined"`` for each cell, with a full covariance
-        (:func:`lucidvi.inference.refine`), or the ``"encoder"``'s.
+        Posterior of the latent state, see :func:`lucidvi.inference.posterior_of`: ``"refined"``
+        for each cell, with a full covariance, or the ``"encoder"``'s.
     n_samples
-        Draws of the state. Of more than one there are the layers ``"expected"`` (mean of the
-        expected counts), ``"expected_sd"`` (their standard deviation over the posterior) and
-        ``"count_sd"`` (that of a count), dense float32, of ``n_cells x n_genes`` each.
+        Number of draws of the state. Of more than one there are the layers ``"expected"`` (mean
+        of the expected counts), ``"expected_sd"`` (their standard deviation over the posterior)
+        and ``"count_sd"`` (that of a count), dense float32, of ``n_cells x n_genes`` each.
     seed
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
@@ -82,28 +81,36 @@ def switch(
     lucidvi.errors.DataError, lucidvi.errors.MissingKeyError
         If the model does not know a covariate or a category, or something is wrong with the cells.
     lucidvi.errors.ModelTypeError
-        If ``model`` is no SCVI of counts.
+        If ``model`` has no counts.
     """
-    request = {name: value for name, value in locals().items() if name != "model"}
-    known = capable(model, "counts")
+    request = {
+        "adata": adata,
+        "batch": batch,
+        "covariates": covariates,
+        "indices": indices,
+        "posterior": posterior,
+        "n_samples": n_samples,
+        "seed": seed,
+    }
+    model = model_of_counts(model)
     check_choice("posterior", posterior, POSTERIORS)
-    check_whole("n_samples", n_samples, 1)
-    check_whole("seed", seed, 0)
-    cells = Cells.of(known, adata, indices)
-    setting = read_setting(known, batch, covariates, len(cells))
+    check_whole("n_samples", n_samples, least=1)
+    check_whole("seed", seed)
+    cells = Cells.of(model, adata, indices)
+    setting = read_setting(model, batch, covariates, len(cells))
     output = Output(n_samples)
-    with drawing(known, seed):
+    with drawing(model, seed):
         for rows, target in cells.targets("Switching"):
             output.add(_draws(target, setting.of(target, rows), posterior, n_samples))
-    out = output.adata(known, setting.write(columns_of_origin(cells)))
-    return recorded(out, "switch", request, ASSUMPTIONS)
+    out = output.adata(model, setting.write(columns_of_origin(cells)))
+    return recorded(out, "switch_covariates", request, ASSUMPTIONS)
 
 
 def _draws(
-    own: PosteriorTarget, switched: PosteriorTarget, posterior: str, n_samples: int
+    target: PosteriorTarget, switched: PosteriorTarget, posterior: str, n_samples: int
 ) -> Iterator[tuple[Tensor, CountLikelihood]]:
     """Yield states under the cells' own covariates, and the likelihood under the others."""
-    q = POSTERIORS[posterior](own)
+    q = posterior_of(target, posterior)
     for _ in range(n_samples):
         z = q.sample()
-        yield own.representation(z), switched.likelihood(z)
+        yield target.representation(z), switched.likelihood(z)

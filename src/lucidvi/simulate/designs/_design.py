@@ -12,11 +12,10 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from lucidvi.checks import check_choice
+from lucidvi.checks import check_choice, check_whole
 from lucidvi.errors import DataError
+from lucidvi.inference import POSTERIORS
 from lucidvi.model import SCVI, Cells
-from lucidvi.simulate._checks import check_whole
-from lucidvi.simulate._drawing import POSTERIORS
 from lucidvi.simulate.comparisons._groups import donors_of
 
 #: Columns of the table that say the size of the experiment.
@@ -79,9 +78,9 @@ def grid_of(cells: Any, donors: Any, depth: Any) -> tuple[tuple[int, int, float]
         if np.ndim(values) != 1 or len(values) == 0:
             raise DataError(f"`{name}` is {values!r}.", remedy=f"Give a list: {name}=[...].")
     for n in cells:
-        check_whole("cells", n, 1)
+        check_whole("cells", n, least=1)
     for n in donors:
-        check_whole("donors", n, 2)
+        check_whole("donors", n, least=2)
     for r in depth:
         if not (np.isfinite(r) and r > 0):
             raise DataError(
@@ -103,8 +102,8 @@ def check_planned(
         )
     if not 0 < rate < 1:
         raise DataError(f"`rate` is {rate!r}.", remedy="Give a number between 0 and 1.")
-    check_whole("n_repeats", n_repeats, 1)
-    check_whole("seed", seed, 0)
+    check_whole("n_repeats", n_repeats, least=1)
+    check_whole("seed", seed)
     check_choice("posterior", posterior, POSTERIORS)
 
 

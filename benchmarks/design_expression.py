@@ -1,6 +1,6 @@
 """Whether planned experiments find what is predicted, and no more that is false than asked for.
 
-``python benchmarks/design.py`` rewrites ``benchmarks/design.md``.
+``python benchmarks/design_expression.py`` rewrites ``benchmarks/design_expression.md``.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def main() -> None:
     for cell_type in SIZES:
         more_powers, more_rates = real(cell_type, quick)
         powers, rates = powers + more_powers, rates + more_rates
-        report(page("design.md", quick), written(rates, powers))
+        report(page("design_expression.md", quick), written(rates, powers))
 
 
 def written(rates: list[list[str]], powers: list[list[str]]) -> list[str]:
@@ -245,7 +245,7 @@ def written(rates: list[list[str]], powers: list[list[str]]) -> list[str]:
             powers,
         ),
         "",
-        f"{cpu_model()}, {os.cpu_count()} cores. `python benchmarks/design.py`",
+        f"{cpu_model()}, {os.cpu_count()} cores. `python benchmarks/design_expression.py`",
     ]
 
 

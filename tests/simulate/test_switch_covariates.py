@@ -4,19 +4,23 @@ import numpy as np
 import pytest
 
 from lucidvi.errors import DataError, MissingKeyError
-from lucidvi.simulate import switch
+from lucidvi.simulate import switch_covariates
 
 
 def test_to_the_own_batch_is_the_posterior_predictive(model):
-    own = switch(model, batch=model.adata.obs["batch"], covariates={"age": model.adata.obs["age"]})
-    predictive = switch(model)
+    own = switch_covariates(
+        model, batch=model.adata.obs["batch"], covariates={"age": model.adata.obs["age"]}
+    )
+    predictive = switch_covariates(model)
     assert (own.X != predictive.X).nnz == 0
     np.testing.assert_array_equal(own.obsm["X_lucidvi"], predictive.obsm["X_lucidvi"])
 
 
 def test_counts_are_those_of_the_new_covariates(model, scores, check_standard):
     indices = np.tile(np.arange(150), 10)
-    out = switch(model, batch="2", covariates={"site": "a", "age": 1.5}, indices=indices)
+    out = switch_covariates(
+        model, batch="2", covariates={"site": "a", "age": 1.5}, indices=indices
+    )
     assert (out.obs["batch"] == "2").all()
     assert (out.obs["site"] == "a").all()
     assert (out.obs["age"] == 1.5).all()
@@ -25,7 +29,7 @@ def test_counts_are_those_of_the_new_covariates(model, scores, check_standard):
 
 
 def test_states_are_those_of_the_cells_own_covariates(model):
-    out = switch(model, batch="2", covariates={"age": -3.0}, posterior="encoder")
+    out = switch_covariates(model, batch="2", covariates={"age": -3.0}, posterior="encoder")
     mean, variance = model.get_latent_representation(return_dist=True)
     standard = (out.obsm["X_lucidvi"] - mean) / np.sqrt(variance)
     assert abs(standard.mean()) < 4 / np.sqrt(standard.size)
@@ -34,8 +38,10 @@ def test_states_are_those_of_the_cells_own_covariates(model):
 
 def test_uncertainty_against_draws_one_by_one(model):
     cells = [0, 1, 2]
-    several = switch(model, batch="1", indices=cells, posterior="encoder", n_samples=1000)
-    repeated = switch(
+    several = switch_covariates(
+        model, batch="1", indices=cells, posterior="encoder", n_samples=1000
+    )
+    repeated = switch_covariates(
         model, batch="1", indices=np.repeat(cells, 1000), posterior="encoder"
     ).X.toarray()
     draws = repeated.reshape(3, 1000, -1)
@@ -47,8 +53,8 @@ def test_uncertainty_against_draws_one_by_one(model):
 
 
 def test_record(model):
-    record = switch(model, batch="1", covariates={"age": 2.0}).uns["lucidvi_simulation"]
-    assert record["function"] == "switch"
+    record = switch_covariates(model, batch="1", covariates={"age": 2.0}).uns["lucidvi_simulation"]
+    assert record["function"] == "switch_covariates"
     assert record["request"]["covariates"] == {"age": 2.0}
     assert any("extrapolation" in text for text in record["assumptions"])
 
@@ -65,4 +71,4 @@ def test_record(model):
 )
 def test_bad_requests(model, arguments, error, message):
     with pytest.raises(error, match=message):
-        switch(model, **arguments)
+        switch_covariates(model, **arguments)
