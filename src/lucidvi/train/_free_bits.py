@@ -17,7 +17,7 @@ from lucidvi.errors import DataError
 from lucidvi.train._objective import Objective
 
 if TYPE_CHECKING:
-    from lucidvi.train._plan import TrainingPlan
+    from lucidvi.train.plan._plan import TrainingPlan
 
 
 @dataclass(frozen=True)

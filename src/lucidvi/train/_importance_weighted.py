@@ -19,7 +19,7 @@ from lucidvi.nn import log_density, stop_gradient
 from lucidvi.train._objective import Objective
 
 if TYPE_CHECKING:
-    from lucidvi.train._plan import TrainingPlan
+    from lucidvi.train.plan._plan import TrainingPlan
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from scvi.module.base import LossOutput
 from lucidvi.data import Minibatch
 
 if TYPE_CHECKING:
-    from lucidvi.train._plan import TrainingPlan
+    from lucidvi.train.plan._plan import TrainingPlan
 
 
 @dataclass(frozen=True)

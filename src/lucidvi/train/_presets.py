@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lucidvi._compat import get_max_epochs_heuristic
-from lucidvi.train._quiet import news
+from lucidvi.train.runner._quiet import news
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from lucidvi.nn import FullNormal, frozen
 from lucidvi.train._objective import ELBO, Objective
 
 if TYPE_CHECKING:
-    from lucidvi.train._plan import TrainingPlan
+    from lucidvi.train.plan._plan import TrainingPlan
 
 
 @dataclass(frozen=True)

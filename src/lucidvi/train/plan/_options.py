@@ -7,7 +7,7 @@ from typing import Any
 
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError
-from lucidvi.train._schedules import LR_SCHEDULES
+from lucidvi.train.plan._schedules import LR_SCHEDULES
 
 #: Arguments of scvi-tools that say how the weight of the KL term rises.
 OF_SCVI_SCHEDULE = {"n_epochs_kl_warmup", "n_steps_kl_warmup"}

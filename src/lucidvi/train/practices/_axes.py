@@ -18,7 +18,7 @@ from lucidvi._random import in_evaluation
 from lucidvi.data import CellSplitter
 from lucidvi.module import VAE
 from lucidvi.nn import Covariates
-from lucidvi.train._start import covariates_of
+from lucidvi.train.practices._start import covariates_of
 
 
 def align_axes(module: VAE, data: CellSplitter, device: torch.device) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError
-from lucidvi.train._schedules import linear_warmup
+from lucidvi.train.plan._schedules import linear_warmup
 
 
 @dataclass(frozen=True)

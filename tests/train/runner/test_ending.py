@@ -20,7 +20,7 @@ from scvi.train import SaveCheckpoint
 
 from lucidvi.model import SCVI
 from lucidvi.module import VAE
-from lucidvi.train._ending import is_finite
+from lucidvi.train.runner._ending import is_finite
 
 FAST = {"accelerator": "cpu", "enable_progress_bar": False, "train_size": 0.8, "batch_size": 16}
 STOPPED = r"The training was stopped after {} of {} epochs: the model is {}"
@@ -169,7 +169,7 @@ def test_weights_that_are_about_to_change_further_are_not_kept(make_adata, monke
         turned.append(True)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lucidvi.train._plan.align_axes", half_turn)
+    monkeypatch.setattr("lucidvi.train.plan._plan.align_axes", half_turn)
     model.train(max_epochs=10, **FAST)
     assert turned
     assert model.module.z_encoder.mean_encoder.weight.abs().max() < 10

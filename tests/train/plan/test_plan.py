@@ -18,7 +18,7 @@ from lucidvi.kernels import to_dense
 from lucidvi.model import SCVI
 from lucidvi.module import VAE
 from lucidvi.train import PRESETS, TrainingPlan
-from lucidvi.train._plan import frozen_batch_norm
+from lucidvi.train.plan._plan import frozen_batch_norm
 
 BATCH_SIZE = 128
 

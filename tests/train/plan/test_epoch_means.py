@@ -5,8 +5,8 @@ import torch
 from scvi.module.base import LossOutput
 from scvi.train import TrainingPlan
 
-from lucidvi.train import _epoch_means
-from lucidvi.train._epoch_means import EpochMeans
+from lucidvi.train.plan import _epoch_means
+from lucidvi.train.plan._epoch_means import EpochMeans
 
 SIZES = {"equal": [8] * 6, "unequal": [128, 1, 77, 128, 3], "one": [5]}
 

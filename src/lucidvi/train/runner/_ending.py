@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 
-from lucidvi.train._faults import NonFiniteLoss
+from lucidvi.train.plan._faults import NonFiniteLoss
 
 Weights = dict[str, Tensor]
 

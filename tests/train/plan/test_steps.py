@@ -14,7 +14,7 @@ from scvi.train import SaveCheckpoint
 from lucidvi.kernels import is_csr
 from lucidvi.model import SCVI
 from lucidvi.train import TrainingPlan
-from lucidvi.train._runner import steps_belong_to_lightning
+from lucidvi.train.runner._runner import steps_belong_to_lightning
 
 N_CELLS, BATCH_SIZE, N_EPOCHS = 100, 8, 3
 N_MINIBATCHES = 13

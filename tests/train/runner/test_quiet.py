@@ -11,7 +11,7 @@ import scvi
 
 from lucidvi.model import SCVI
 from lucidvi.train import quiet_lightning
-from lucidvi.train._quiet import TrainingBar
+from lucidvi.train.runner._quiet import TrainingBar
 
 LOGGERS = ("lightning.pytorch", "lightning.fabric")
 NOISE = ("GPU available", "TPU available", "Tip:", "`Trainer.fit` stopped", "logging interval")

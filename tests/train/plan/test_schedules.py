@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lucidvi.train import LR_SCHEDULES, linear_warmup
-from lucidvi.train._schedules import cosine, one_cycle
+from lucidvi.train.plan._schedules import cosine, one_cycle
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 7, 3_200, 100_000])

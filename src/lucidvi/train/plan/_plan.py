@@ -17,19 +17,19 @@ from torch.optim import Optimizer
 from lucidvi.data import CellSplitter, Groups, Minibatch
 from lucidvi.kernels import plain_torch, to_dense
 from lucidvi.nn import frozen_batch_norm
-from lucidvi.train._axes import align_axes
-from lucidvi.train._cyclical import as_kl_schedule
-from lucidvi.train._encoder_first import EncoderFirst
-from lucidvi.train._epoch_means import EpochMeans
-from lucidvi.train._faults import NonFiniteLoss, locate, non_finite_gradient
-from lucidvi.train._mean_norm import MeanNorm
 from lucidvi.train._objective import Objective
 from lucidvi.train._objectives import as_objective
-from lucidvi.train._optimizers import OPTIMIZERS, can_fuse
-from lucidvi.train._options import OF_SCVI_SCHEDULE, check_one_schedule, check_options
-from lucidvi.train._schedules import LR_SCHEDULES
-from lucidvi.train._start import N_CELLS, GeneMoments, start_from, start_prior
-from lucidvi.train._threads import ThreadChoice
+from lucidvi.train.plan._cyclical import as_kl_schedule
+from lucidvi.train.plan._epoch_means import EpochMeans
+from lucidvi.train.plan._faults import NonFiniteLoss, locate, non_finite_gradient
+from lucidvi.train.plan._optimizers import OPTIMIZERS, can_fuse
+from lucidvi.train.plan._options import OF_SCVI_SCHEDULE, check_one_schedule, check_options
+from lucidvi.train.plan._schedules import LR_SCHEDULES
+from lucidvi.train.practices._axes import align_axes
+from lucidvi.train.practices._encoder_first import EncoderFirst
+from lucidvi.train.practices._mean_norm import MeanNorm
+from lucidvi.train.practices._start import N_CELLS, GeneMoments, start_from, start_prior
+from lucidvi.train.runner._threads import ThreadChoice
 
 #: Minibatches that share the overhead of one step of Lightning.
 MINIBATCHES_PER_STEP = 10
@@ -75,7 +75,7 @@ class TrainingPlan(scvi.train.TrainingPlan):
     align_axes
         From which to which share of the training the latent space of a fresh module is turned,
         before each epoch, to the axes that its prior fits best, see
-        :func:`lucidvi.train._axes.align_axes`; None for never. The first should not be before the
+        ``practices._axes.align_axes``; None for never. The first should not be before the
         KL term has its weight: posteriors are nothing to go by until then. Changes nothing with a
         prior to which all axes are alike. Not with a ``datamodule``.
     objective

@@ -18,14 +18,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lucidvi.data import CellSplitter
 from lucidvi.errors import DataError, TrainingError
 from lucidvi.kernels import warm_up
-from lucidvi.train._collapse_warning import CollapseWarning
-from lucidvi.train._ending import NOT_TRAINED, LastEpoch, Start, how_far, leave_usable
-from lucidvi.train._faults import NonFiniteLoss
-from lucidvi.train._optimizers import OPTIMIZERS
-from lucidvi.train._plan import TrainingPlan
-from lucidvi.train._process import interrupts_held, is_stopped_by_hand
-from lucidvi.train._quiet import news, replace_bar
-from lucidvi.train._threads import ThreadsCallback
+from lucidvi.train.plan._faults import NonFiniteLoss
+from lucidvi.train.plan._optimizers import OPTIMIZERS
+from lucidvi.train.plan._plan import TrainingPlan
+from lucidvi.train.practices._collapse_warning import CollapseWarning
+from lucidvi.train.runner._ending import NOT_TRAINED, LastEpoch, Start, how_far, leave_usable
+from lucidvi.train.runner._process import interrupts_held, is_stopped_by_hand
+from lucidvi.train.runner._quiet import news, replace_bar
+from lucidvi.train.runner._threads import ThreadsCallback
 
 logger = logging.getLogger(__name__)
 

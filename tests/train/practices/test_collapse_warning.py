@@ -12,7 +12,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 from lucidvi.model import SCVI
 from lucidvi.train import CollapseWarning
-from lucidvi.train._collapse_warning import information
+from lucidvi.train.practices._collapse_warning import information
 
 #: A training that collapses: the KL term weighs fifty times as much as it should.
 COLLAPSING = {"max_kl_weight": 50.0, "kl_warmup": 0.0}

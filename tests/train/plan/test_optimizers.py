@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lucidvi.kernels import gene_major
-from lucidvi.train._optimizers import OPTIMIZERS, can_fuse
+from lucidvi.train.plan._optimizers import OPTIMIZERS, can_fuse
 
 TORCH = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 N_STEPS = 20
