@@ -4,16 +4,24 @@ from lucidvi.train._free_bits import FreeBits
 from lucidvi.train._importance_weighted import ImportanceWeighted
 from lucidvi.train._objective import ELBO, Objective
 from lucidvi.train._objectives import OBJECTIVES
-from lucidvi.train._presets import PRESETS, Preset, plan_arguments, say_which
+from lucidvi.train._presets import PRESETS, Preset, plan_arguments
 from lucidvi.train._semi_amortized import SemiAmortized
 from lucidvi.train.plan._cyclical import KL_SCHEDULES, Cyclical
 from lucidvi.train.plan._plan import TrainingPlan
 from lucidvi.train.plan._schedules import LR_SCHEDULES, linear_warmup
-from lucidvi.train.practices._collapse_warning import CollapseWarning
-from lucidvi.train.practices._encoder_first import EncoderFirst
-from lucidvi.train.practices._mean_norm import MeanNorm
+from lucidvi.train.practices import (
+    PRACTICES,
+    AlignAxes,
+    CollapseWarning,
+    EncoderFirst,
+    MeanNorm,
+    Practice,
+    StartFromData,
+    Training,
+    practice_options,
+)
 from lucidvi.train.runner._process import process_put_back
-from lucidvi.train.runner._quiet import quiet_lightning
+from lucidvi.train.runner._quiet import quiet_lightning, say_which
 from lucidvi.train.runner._runner import TrainRunner
 
 __all__ = [
@@ -21,7 +29,9 @@ __all__ = [
     "KL_SCHEDULES",
     "LR_SCHEDULES",
     "OBJECTIVES",
+    "PRACTICES",
     "PRESETS",
+    "AlignAxes",
     "CollapseWarning",
     "Cyclical",
     "EncoderFirst",
@@ -29,12 +39,16 @@ __all__ = [
     "ImportanceWeighted",
     "MeanNorm",
     "Objective",
+    "Practice",
     "Preset",
     "SemiAmortized",
+    "StartFromData",
     "TrainRunner",
+    "Training",
     "TrainingPlan",
     "linear_warmup",
     "plan_arguments",
+    "practice_options",
     "process_put_back",
     "quiet_lightning",
     "say_which",

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import scvi
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from scvi.train import SaveCheckpoint
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from lucidvi.model import SCVI
-from lucidvi.train import CollapseWarning
+from lucidvi.train import CollapseWarning, TrainingPlan
 from lucidvi.train.practices._collapse_warning import information
 
 #: A training that collapses: the KL term weighs fifty times as much as it should.
@@ -60,7 +60,8 @@ def test_it_is_silent_on_a_model_of_use(make_adata, spoken):
 def test_it_can_be_switched_off(adata, spoken):
     messages, model = spoken(adata, COLLAPSING | {"warn_collapse": False})
     assert messages == []
-    assert not any(isinstance(c, CollapseWarning) for c in model.trainer.callbacks)
+    plan = model.trainer.lightning_module
+    assert not any(isinstance(practice, CollapseWarning) for practice in plan.practices)
 
 
 @pytest.mark.parametrize(
@@ -130,10 +131,12 @@ class Cells(LightningDataModule):
     """Cells that cannot be had a second time."""
 
 
-def test_other_data_modules_are_left_alone():
-    class Trainer:
-        datamodule, is_global_zero = Cells(), True
-
-    callback = CollapseWarning()
-    callback.on_train_end(Trainer(), None)
-    assert not callback.has_spoken
+def test_other_data_modules_are_left_alone(adata):
+    SCVI.setup_anndata(adata)
+    plan = TrainingPlan(SCVI(adata).module)
+    plan.trainer = Trainer(logger=False)
+    plan.trainer.datamodule = Cells()
+    assert plan.data is None
+    practice = CollapseWarning()
+    practice.on_end(plan)
+    assert not practice.has_spoken

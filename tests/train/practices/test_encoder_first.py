@@ -51,7 +51,7 @@ def train(adata, plan, **kwargs):
 
 
 def test_which_steps_are_of_the_encoder_alone():
-    first = EncoderFirst(n_steps=3, share=0.5)
+    first = EncoderFirst(encoder_steps=3, encoder_share=0.5)
     alone = [first.is_alone(step, (step + 1) / 20) for step in range(20)]
     assert alone == [True, True, True, False] * 2 + [True, True] + [False] * 10
     assert not any(EncoderFirst(0).is_alone(step, 0.01) for step in range(5))

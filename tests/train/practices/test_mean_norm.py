@@ -35,8 +35,8 @@ def test_it_is_batch_norm_with_a_fixed_scale(std):
     module = make_module()
     hidden, layer = torch.randn(200, 8), module.z_encoder.mean_encoder
     want = batch_norm(layer, std, layer(hidden).mean(dim=0))(hidden)
-    norm = MeanNorm(std, module)
-    with norm.in_place():
+    norm = MeanNorm(std)
+    with norm.in_place(module.z_encoder):
         got = module.z_encoder.posterior(hidden).loc
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(got.detach().std(dim=0, correction=0), std, rtol=1e-3)
@@ -46,15 +46,15 @@ def test_folding_changes_no_output():
     """After it the linear layer is what batch norm with its statistics was."""
     module = make_module()
     hidden, layer = 3 * torch.randn(500, 8) + 1, module.z_encoder.mean_encoder
-    norm = MeanNorm(0.4, module)
-    with norm.in_place():
+    norm = MeanNorm(0.4)
+    with norm.in_place(module.z_encoder):
         module.z_encoder.posterior(hidden)
     reference = batch_norm(layer, 0.4, layer(hidden).mean(dim=0))
     reference(hidden)  # its running statistics are those of these cells
     reference[1].running_var *= 499 / 500  # torch's are of a sample
     others = torch.randn(50, 8)
     want = reference.eval()(others).detach()
-    norm.fold()
+    norm.fold(module.z_encoder.mean_encoder)
     module.eval()
     got = module.z_encoder.posterior(others).loc.detach()
     torch.testing.assert_close(got, want, rtol=1e-6, atol=1e-6)
@@ -64,21 +64,21 @@ def test_folding_changes_no_output():
 
 def test_folding_again_changes_nothing():
     module = make_module()
-    norm = MeanNorm(0.4, module)
-    norm.fold()  # of no cells
-    with norm.in_place():
+    norm = MeanNorm(0.4)
+    norm.fold(module.z_encoder.mean_encoder)  # of no cells
+    with norm.in_place(module.z_encoder):
         module.z_encoder.posterior(torch.randn(500, 8))
-    norm.fold()
+    norm.fold(module.z_encoder.mean_encoder)
     weight = module.z_encoder.mean_encoder.weight.detach().clone()
-    norm.fold()
+    norm.fold(module.z_encoder.mean_encoder)
     torch.testing.assert_close(module.z_encoder.mean_encoder.weight, weight, rtol=1e-4, atol=0)
 
 
 def test_neither_names_nor_evaluation_know_of_it():
     module = make_module()
     names, hidden = list(module.state_dict()), torch.randn(20, 8)
-    norm = MeanNorm(0.4, module)
-    with norm.in_place():
+    norm = MeanNorm(0.4)
+    with norm.in_place(module.z_encoder):
         assert list(module.state_dict()) == names
         module.eval()
         got = module.z_encoder.posterior(hidden).loc
@@ -184,7 +184,7 @@ def test_a_minibatch_of_one_cell(make_adata):
     model = make_model(make_adata)
     train(model, batch_size=199, max_epochs=3)
     assert np.isfinite(model.get_latent_representation()).all()
-    norm = MeanNorm(0.5, make_module())
+    norm = MeanNorm(0.5)
     alone = torch.randn(1, N_LATENT)
     assert torch.equal(norm(alone), alone)
 

@@ -169,7 +169,7 @@ def test_weights_that_are_about_to_change_further_are_not_kept(make_adata, monke
         turned.append(True)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lucidvi.train.plan._plan.align_axes", half_turn)
+    monkeypatch.setattr("lucidvi.train.practices._align_axes.align_axes", half_turn)
     model.train(max_epochs=10, **FAST)
     assert turned
     assert model.module.z_encoder.mean_encoder.weight.abs().max() < 10

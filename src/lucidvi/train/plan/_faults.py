@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
+from scvi import REGISTRY_KEYS
 from scvi.module.base import LossOutput
 from torch import Tensor, nn
 
+from lucidvi.data import Minibatch
 from lucidvi.kernels import to_dense
 
 
@@ -63,9 +66,43 @@ def locate(
     return NonFiniteLoss("loss", step, epoch, counts=x[cell].detach().cpu(), gene=gene)
 
 
+def locate_in(plan: Any, group: list[Minibatch]) -> NonFiniteLoss:
+    """Find with the last good weights what made the losses of several minibatches not finite.
+
+    Parameters
+    ----------
+    plan
+        Training plan, whose module then has the last good weights.
+    group
+        Minibatches of one step.
+    """
+    when = plan.global_step, plan.current_epoch
+    plan.plain_module.load_state_dict(plan.good_weights)
+    for minibatch in group:
+        _, outputs, losses = plan.forward(minibatch, loss_kwargs=plan.loss_kwargs)
+        if not math.isfinite(losses.loss.item()):
+            return locate(minibatch[REGISTRY_KEYS.X_KEY], outputs, losses, *when)
+    return NonFiniteLoss("loss", *when)
+
+
 def non_finite_gradient(module: nn.Module) -> str | None:
     """Name of the first weight whose gradient is not finite, if there is one."""
     for name, weight in module.named_parameters():
         if weight.grad is not None and not torch.isfinite(weight.grad).all():
             return name
     return None
+
+
+def check_gradients(plan: Any) -> None:
+    """Raise :class:`NonFiniteLoss` if the last update was by a gradient that is not finite.
+
+    Parameters
+    ----------
+    plan
+        Training plan, of whose module the gradients of the last update are left.
+    """
+    if getattr(plan.trainer.precision_plugin, "scaler", None) is not None:
+        return  # in mixed precision it skips such a step, and lowers its scale
+    name = non_finite_gradient(plan.plain_module)
+    if name is not None:
+        raise NonFiniteLoss(f"gradient of {name}", plan.global_step - 1, plan.current_epoch)

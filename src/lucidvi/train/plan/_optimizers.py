@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 #: Devices on which torch has fused optimizers that this package uses.
 FUSED_DEVICES = ("cpu", "cuda")
@@ -118,3 +119,25 @@ OPTIMIZERS: dict[str, type[Adam] | type[AdamW]] = {"Adam": Adam, "AdamW": AdamW}
 def can_fuse(parameters: list[Tensor]) -> bool:
     """Whether torch has a fused update for weights of this kind."""
     return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in parameters)
+
+
+def optimizer_creator(
+    name: str, settings: Mapping[str, Any], *, fused: bool
+) -> Callable[[Iterable[Tensor]], Optimizer]:
+    """Return what makes an optimizer of weights.
+
+    Parameters
+    ----------
+    name
+        One of :data:`OPTIMIZERS`.
+    settings
+        Learning rate, ``eps`` and weight decay by name.
+    fused
+        Whether the update is fused where weights allow it.
+    """
+
+    def create(parameters: Iterable[Tensor]) -> Optimizer:
+        parameters = list(parameters)
+        return OPTIMIZERS[name](parameters, **settings, fused=fused and can_fuse(parameters))
+
+    return create

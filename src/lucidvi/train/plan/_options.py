@@ -16,7 +16,6 @@ OF_SCVI_SCHEDULE = {"n_epochs_kl_warmup", "n_steps_kl_warmup"}
 def check_options(
     kl_warmup: float,
     lr_schedule: str,
-    align_axes: tuple[float, float] | None,
     minibatches_per_step: int,
 ) -> None:
     """Raise :class:`DataError` for a value that an option of the plan cannot have."""
@@ -27,21 +26,11 @@ def check_options(
             remedy='model.train(plan_kwargs={"kl_warmup": 0.3}), or scvi-tools\' '
             '"n_epochs_kl_warmup" for a number of epochs.',
         )
-    if align_axes is not None and not _are_shares(align_axes):
-        raise DataError(
-            f"`align_axes` is {align_axes}; it must be two shares of the training, between 0 "
-            "and 1, the smaller one first, or None.",
-            remedy='model.train(plan_kwargs={"align_axes": (0.3, 0.5)})',
-        )
     if minibatches_per_step < 1:
         raise DataError(
             f"`minibatches_per_step` is {minibatches_per_step}; at least 1.",
             remedy='model.train(plan_kwargs={"minibatches_per_step": 1})',
         )
-
-
-def _are_shares(pair: Any) -> bool:
-    return len(pair) == 2 and 0 <= pair[0] <= pair[1] <= 1
 
 
 def check_one_schedule(kl_schedule: Any, others: Mapping[str, Any]) -> None:

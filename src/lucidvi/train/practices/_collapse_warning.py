@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
-from lucidvi.data import CellSplitter, Minibatch
+from lucidvi.data import Minibatch
 from lucidvi.kernels import to_dense
 from lucidvi.train._presets import LUCID_STEPS
+from lucidvi.train.practices._practice import Practice, Training
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ N_STEPS = LUCID_STEPS[0]
 N_LEAST = 3
 
 
-class CollapseWarning(Callback):
+@dataclass(eq=False)
+class CollapseWarning(Practice):
     r"""Warns in one line, once, if almost no latent dimension carries information.
 
     It looks at some training cells when half of the training is done and the KL term has its
@@ -47,44 +49,52 @@ class CollapseWarning(Callback):
     little; after fewer than 300 updates the line says that this is too short to tell.
 
     No random number is drawn, so that a training is the same with it and without.
+
+    Parameters
+    ----------
+    warn_collapse
+        Warn if almost no latent dimension carries information; True by default.
     """
 
-    def __init__(self) -> None:
+    warn_collapse: bool = True
+
+    def __post_init__(self) -> None:
+        """Begin without having looked."""
         self.has_looked = self.has_spoken = False
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_epoch_end(self, training: Training) -> None:
         """Look once in the second half."""
-        plan: Any = pl_module
-        is_early = plan.progress < 0.5 or plan.kl_weight < plan.max_kl_weight
-        is_early = is_early or trainer.global_step < N_STEPS
+        is_early = training.progress < 0.5 or training.kl_weight < training.max_kl_weight
+        is_early = is_early or training.global_step < N_STEPS
         if not is_early and not self.has_looked:
             self.has_looked = True
-            self._look(trainer, plan)
+            self._look(training)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_end(self, training: Training) -> None:
         """Look at what came out."""
         if not self.has_spoken:
-            self._look(trainer, pl_module)
+            self._look(training)
 
-    def _look(self, trainer: Trainer, plan: Any) -> None:
-        data = getattr(trainer, "datamodule", None)
-        if not isinstance(data, CellSplitter) or not trainer.is_global_zero:
-            return  # cells of another data module may not be had a second time
-        cells = list(data.some_training_cells(N_CELLS, chunk=N_CELLS))
-        if len(cells[0][REGISTRY_KEYS.X_KEY]) < 2:
+    def _look(self, training: Training) -> None:
+        if training.data is None or training.global_rank != 0:
             return
-        nats = information(plan.plain_module, cells[0])
+        cells = next(training.data.some_training_cells(N_CELLS, chunk=N_CELLS))
+        if len(cells[REGISTRY_KEYS.X_KEY]) < 2:
+            return
+        nats = information(training.plain_module, cells)
         n_used, n_latent = int((nats > INFORMATION_MIN).sum()), len(nats)
         if n_used < min(N_LEAST, n_latent):
             self.has_spoken = True
-            warning = COLLAPSED if trainer.global_step >= N_STEPS else TOO_SHORT
+            warning = COLLAPSED if training.global_step >= N_STEPS else TOO_SHORT
             what = FEW.format(n_used, n_latent, INFORMATION_MIN, float(nats.sum()))
-            logger.warning(what + warning.format(trainer.global_step, N_STEPS))
+            logger.warning(what + warning.format(training.global_step, N_STEPS))
 
 
 @torch.no_grad()
 def information(module: Any, cells: Minibatch) -> Tensor:
-    """Nats that each dimension says of a cell, shape ``(n_latent,)``; see the callback.
+    """Return what each dimension says of a cell, nats, shape ``(n_latent,)``.
+
+    See :class:`CollapseWarning` for the formula.
 
     Parameters
     ----------

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lucidvi.errors import DataError
-from lucidvi.nn import Encoder, FlowEncoder, StandardNormal
+from lucidvi.nn import Encoder, FlowEncoder
+from lucidvi.train.practices._practice import Practice, Training
 
 #: Share that a minibatch has in the running statistics.
 MOMENTUM = 0.1
@@ -18,15 +20,17 @@ MOMENTUM = 0.1
 EPS = 1e-5
 
 
-class MeanNorm:
+@dataclass(eq=False)
+class MeanNorm(Practice):
     r"""Means of the posteriors with one standard deviation over each minibatch.
 
     .. math::
         \mu'_k = \bar\mu_k + \gamma \frac{\mu_k - \bar\mu_k}{s_k}
 
     with mean :math:`\bar\mu_k` and standard deviation :math:`s_k` over the minibatch: batch norm
-    with the scale :math:`\gamma` fixed and a shift that is learned, by the bias of the encoder's
-    linear layer. Under the standard normal prior no dimension can then fall to the prior, for
+    with the scale :math:`\gamma` (``mean_norm``) fixed and a shift that is learned, by the bias
+    of the encoder's linear layer. Under the standard normal prior no dimension can then fall to
+    the prior, for
 
     .. math::
         \overline{\mathrm{KL}}_k \ge \tfrac{1}{2} (\gamma^2 + \bar\mu_k^2)
@@ -38,10 +42,9 @@ class MeanNorm:
 
     Parameters
     ----------
-    std
-        :math:`\gamma`, above zero and at most 1, the standard deviation of the prior.
-    module
-        Has the encoder.
+    mean_norm
+        Standard deviation of the posteriors' means over the cells, above zero and at most 1, that
+        of the prior; None by default, for whatever it comes to.
 
     Raises
     ------
@@ -54,26 +57,55 @@ class MeanNorm:
     Zhu et al., ACL (2020), A batch normalized inference network keeps the KL vanishing away.
     """
 
-    def __init__(self, std: float, module: Any) -> None:
-        if not 0 < std <= 1:
-            raise DataError(
-                f"`mean_norm` is {std}; it is the standard deviation of the posterior means over "
-                "the cells, above 0 and at most 1, that of the prior. `None` is for none.",
-                remedy='model.train(plan_kwargs={"mean_norm": 0.5})',
-            )
-        check(module)
-        self.std, self.encoder = std, module.z_encoder
+    mean_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the standard deviation, and begin without statistics."""
         self.mean: Tensor | None = None
         self.variance: Tensor | None = None
+        if self.mean_norm is not None and not 0 < self.mean_norm <= 1:
+            raise DataError(
+                f"`mean_norm` is {self.mean_norm}; it is the standard deviation of the posterior "
+                "means over the cells, above 0 and at most 1, that of the prior. `None` is for "
+                "none.",
+                remedy='model.train(plan_kwargs={"mean_norm": 0.5})',
+            )
+
+    def check(self, module: Any) -> None:
+        """Raise if the norm does not keep the KL of a module up."""
+        encoder, prior = getattr(module, "z_encoder", None), getattr(module, "prior", None)
+        if isinstance(encoder, FlowEncoder) or not isinstance(encoder, Encoder):
+            problem = f"its posterior is that of a {type(encoder).__name__}"
+        elif not getattr(prior, "is_rotation_invariant", False) or has_weights(prior):
+            problem = f"its prior is a {type(prior).__name__}, which can move to the means"
+        elif not encoder.mean_encoder.weight.requires_grad:
+            problem = "its encoder is frozen"
+        else:
+            return
+        raise DataError(
+            f"`mean_norm` cannot be used with this model: {problem}. It needs the standard normal "
+            "prior, and a diagonal or full posterior whose encoder is trained.",
+            remedy='`free_bits` goes with others, model.train(plan_kwargs={"free_bits": 0.5})',
+        )
+
+    def around_minibatch(self, training: Training) -> AbstractContextManager[None]:
+        """Normalize the means of the minibatch; folding them in is pending from then on."""
+        self.is_pending = True
+        return self.in_place(training.plain_module.z_encoder)
+
+    def on_step_end(self, training: Training) -> None:
+        """Leave a module that needs no norm of its means."""
+        self.fold(training.plain_module.z_encoder.mean_encoder)
+        self.is_pending = False
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Normalize what the encoder returns while it is in training mode."""
-        self.encoder.change_means = self
+    def in_place(self, encoder: Encoder) -> Iterator[None]:
+        """Normalize what an encoder returns while it is in training mode."""
+        encoder.change_means = self
         try:
             yield
         finally:
-            del self.encoder.change_means
+            del encoder.change_means
 
     def __call__(self, means: Tensor) -> Tensor:
         """Normalize the means of a minibatch, shape ``(n_cells, n_latent)``."""
@@ -84,7 +116,7 @@ class MeanNorm:
         else:
             variance, mean = torch.var_mean(means, dim=0, correction=0)
             self._follow(mean.detach(), variance.detach())
-        return mean + (means - mean) * self.std / (variance + EPS).sqrt()
+        return mean + (means - mean) * cast(float, self.mean_norm) / (variance + EPS).sqrt()
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         if self.mean is None or self.variance is None:
@@ -94,29 +126,16 @@ class MeanNorm:
             self.variance = torch.lerp(self.variance, variance, MOMENTUM)
 
     @torch.no_grad()
-    def fold(self) -> None:
+    def fold(self, layer: nn.Linear) -> None:
         """Put the norm, by its running statistics, into the layer of the means."""
         if self.mean is None or self.variance is None:
             return
-        layer, factor = self.encoder.mean_encoder, self.std / (self.variance + EPS).sqrt()
+        factor = cast(float, self.mean_norm) / (self.variance + EPS).sqrt()
         layer.weight.mul_(factor.unsqueeze(-1))
         layer.bias.sub_(self.mean).mul_(factor).add_(self.mean)
         self.variance = self.variance * factor.square()
 
 
-def check(module: Any) -> None:
-    """Raise if the norm does not keep the KL of a module up."""
-    encoder, prior = getattr(module, "z_encoder", None), getattr(module, "prior", None)
-    if isinstance(encoder, FlowEncoder) or not isinstance(encoder, Encoder):
-        problem = f"its posterior is that of a {type(encoder).__name__}"
-    elif not isinstance(prior, StandardNormal):
-        problem = f"its prior is a {type(prior).__name__}, which can move to the means"
-    elif not encoder.mean_encoder.weight.requires_grad:
-        problem = "its encoder is frozen"
-    else:
-        return
-    raise DataError(
-        f"`mean_norm` cannot be used with this model: {problem}. It needs the standard normal "
-        "prior, and a diagonal or full posterior whose encoder is trained.",
-        remedy='`free_bits` goes with others, model.train(plan_kwargs={"free_bits": 0.5})',
-    )
+def has_weights(prior: Any) -> bool:
+    """Whether a prior has weights, and so follows the posteriors."""
+    return next(prior.parameters(), None) is not None

@@ -14,12 +14,10 @@ import torch
 from scvi import REGISTRY_KEYS
 from torch import Tensor, nn
 
-from lucidvi.data import CellSplitter, Minibatch
-from lucidvi.kernels import row_index, row_sums, to_dense
+from lucidvi.data import Minibatch
+from lucidvi.kernels import row_index, row_sums
 from lucidvi.module import VAE
 
-#: Cells that are looked at.
-N_CELLS = 50_000
 #: Bounds of the inverse dispersions to start from.
 THETA_BOUNDS = (1e-2, 1e2)
 
@@ -105,16 +103,6 @@ def start_from(module: VAE, moments: GeneMoments) -> None:
         _set(module.decoder.px_r_decoder.bias, log_theta)
     else:
         _set(module.px_r, log_theta if module.px_r.ndim == 1 else log_theta.unsqueeze(-1))
-
-
-def start_prior(module: VAE, data: CellSplitter) -> None:
-    """Start a prior that asks for them at training cells."""
-    n_cells = module.prior.n_starting_cells
-    if n_cells == 0:
-        return
-    cells = data.spread_training_cells(n_cells)
-    x = to_dense(module.encoder_input(cells[REGISTRY_KEYS.X_KEY]))
-    module.prior.start_from(x, covariates_of(cells))
 
 
 def covariates_of(minibatch: Minibatch) -> dict[str, Tensor | None]:

@@ -11,6 +11,9 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from lucidvi._compat import ScviProgressBar
+from lucidvi.train._presets import PRESETS
+
+logger = logging.getLogger(__name__)
 
 #: Loggers that speak of devices, of how a training ended, and of other products.
 LIGHTNING = ("lightning.pytorch", "lightning.fabric")
@@ -78,3 +81,28 @@ def replace_bar(trainer: Any) -> None:
             if callback.is_disabled:
                 bar.disable()
             trainer.callbacks[i] = bar
+
+
+def say_which(max_epochs: int, n_cells: int, lr: float) -> None:
+    """Say in one line that ``"lucid"`` holds, if a script asks for more epochs than it needs.
+
+    Parameters
+    ----------
+    max_epochs
+        Epochs that were asked for.
+    n_cells
+        Number of cells.
+    lr
+        Learning rate.
+    """
+    usual = PRESETS["lucid"].max_epochs(n_cells)
+    # Of scvi-tools' levels this is news, of Python's a warning: these are seen without a handler.
+    if max_epochs > usual and news.isEnabledFor(logging.INFO):
+        logger.warning(SAID.format(max_epochs, usual, lr))
+
+
+#: In one line, with the way to scvi-tools' own training.
+SAID = (
+    "model.train(max_epochs={}) trains by preset='lucid', which needs {} epochs for these cells, "
+    "at a learning rate of up to {:g}; scvi-tools' is preset='scvi', at 0.001."
+)

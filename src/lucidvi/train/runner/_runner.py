@@ -21,11 +21,10 @@ from lucidvi.kernels import warm_up
 from lucidvi.train.plan._faults import NonFiniteLoss
 from lucidvi.train.plan._optimizers import OPTIMIZERS
 from lucidvi.train.plan._plan import TrainingPlan
-from lucidvi.train.practices._collapse_warning import CollapseWarning
+from lucidvi.train.plan._threads import ThreadsCallback
 from lucidvi.train.runner._ending import NOT_TRAINED, LastEpoch, Start, how_far, leave_usable
 from lucidvi.train.runner._process import interrupts_held, is_stopped_by_hand
 from lucidvi.train.runner._quiet import news, replace_bar
-from lucidvi.train.runner._threads import ThreadsCallback
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +63,6 @@ class TrainRunner(scvi.train.TrainRunner):
         if not isinstance(plan, TrainingPlan):
             return
         self.trainer.callbacks.append(ThreadsCallback())
-        if plan.warn_collapse:
-            self.trainer.callbacks.append(CollapseWarning())
         if not isinstance(data, CellSplitter) or steps_belong_to_lightning(plan, self.trainer):
             plan.minibatches_per_step = 1
         else:

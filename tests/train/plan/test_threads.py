@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from lucidvi.model import SCVI
-from lucidvi.train.runner import _threads
-from lucidvi.train.runner._threads import ThreadChoice, candidates, numbers_of_threads
+from lucidvi.train.plan import _threads
+from lucidvi.train.plan._threads import ThreadChoice, candidates, numbers_of_threads
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def seconds(choose):
     SCVI.setup_anndata(adata)
     model = SCVI(adata, gene_likelihood="nb")
     if not choose:
-        import lucidvi.train.runner._threads as threads
+        import lucidvi.train.plan._threads as threads
         threads.candidates = lambda module, cells: [torch.get_num_threads()]
     start = time.process_time()
     model.train(max_epochs=8, accelerator="cpu", enable_progress_bar=False)

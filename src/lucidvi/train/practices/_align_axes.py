@@ -9,16 +9,64 @@ which is solved here; the rest of the training starts from there.
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from lucidvi._random import in_evaluation
 from lucidvi.data import CellSplitter
+from lucidvi.errors import DataError
 from lucidvi.module import VAE
 from lucidvi.nn import Covariates
+from lucidvi.train.practices._practice import Practice, Training
 from lucidvi.train.practices._start import covariates_of
+
+#: Shares of the training between which axes are aligned.
+SHARES = (0.3, 0.5)
+
+
+@dataclass(eq=False)
+class AlignAxes(Practice):
+    """Turn of the latent space of a new module, before epochs, to the axes that its prior prefers.
+
+    Nothing changes with a prior to which all axes are alike, for a module that was trained before,
+    or one whose cells come from a ``datamodule``.
+
+    Parameters
+    ----------
+    align_axes
+        From which to which share of the training the latent space of a new module is turned,
+        before each epoch, to the axes that its prior fits best; (0.3, 0.5) by default, None for
+        never. The first should not be before the KL term has its weight: posteriors are nothing
+        to go by until then. Not with a ``datamodule``.
+    """
+
+    align_axes: tuple[float, float] | None = SHARES
+
+    def __post_init__(self) -> None:
+        """Check the shares."""
+        if self.align_axes is not None and not _are_shares(self.align_axes):
+            raise DataError(
+                f"`align_axes` is {self.align_axes}; it must be two shares of the training, "
+                "between 0 and 1, the smaller one first, or None.",
+                remedy=f'model.train(plan_kwargs={{"align_axes": {SHARES}}})',
+            )
+
+    def on_epoch_start(self, training: Training) -> None:
+        """Turn the latent space of a new module, in the part of the training that is for it."""
+        data, (first, last) = training.data, self.align_axes or SHARES
+        if data is None or not training.is_from_scratch:
+            return
+        if first <= training.progress <= last:
+            self.is_pending = True
+            align_axes(training.plain_module, data, training.device)
+            self.is_pending = False
+
+
+def _are_shares(pair: Any) -> bool:
+    return len(pair) == 2 and 0 <= pair[0] <= pair[1] <= 1
 
 
 def align_axes(module: VAE, data: CellSplitter, device: torch.device) -> None:
@@ -55,11 +103,11 @@ def posteriors(
             loc.append(qz.loc)
             scale.append(qz.scale)
             covariates.append(covariates_of(tensors))
-    known: dict[str, Tensor | None] = {}
+    joined: dict[str, Tensor | None] = {}
     for name, first in covariates[0].items():
         values = [cast(Tensor, chunk[name]) for chunk in covariates if first is not None]
-        known[name] = torch.cat(values) if values else None
-    return torch.cat(loc), torch.cat(scale), known
+        joined[name] = torch.cat(values) if values else None
+    return torch.cat(loc), torch.cat(scale), joined
 
 
 @torch.no_grad()
@@ -86,5 +134,5 @@ def turn(module: VAE, matrix: Tensor) -> None:
     spread.weight.copy_(shares @ spread.weight)
     spread.bias.copy_(shares @ spread.bias + total.log())
     first = cast(nn.Linear, module.decoder.px_decoder.fc_layers[0][0])
-    own = first.weight[:, : module.n_latent]
-    own.copy_(torch.linalg.solve(matrix, own, left=False))
+    latent_weight = first.weight[:, : module.n_latent]
+    latent_weight.copy_(torch.linalg.solve(matrix, latent_weight, left=False))

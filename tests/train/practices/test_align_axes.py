@@ -7,7 +7,7 @@ import torch
 
 from lucidvi._random import in_evaluation
 from lucidvi.model import SCVI
-from lucidvi.train.practices._axes import turn
+from lucidvi.train.practices._align_axes import turn
 
 
 def make_model(adata, **kwargs):
@@ -70,7 +70,7 @@ def test_variances_of_exchanged_and_stretched_axes_are_exact(trained):
 def test_when_it_happens(make_adata, monkeypatch, options, align_axes, n_turns):
     turned = []
     monkeypatch.setattr(
-        "lucidvi.train.practices._axes.turn", lambda module, matrix: turned.append(matrix)
+        "lucidvi.train.practices._align_axes.turn", lambda module, matrix: turned.append(matrix)
     )
     made = make_model(make_adata(120), **options)
     made.train(max_epochs=10, plan_kwargs={"align_axes": align_axes})
