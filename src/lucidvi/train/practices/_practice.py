@@ -40,7 +40,10 @@ class Training(Protocol):
 
     @property
     def progress(self) -> float:
-        """Share of the training's steps done, the present one included; 0 if none is the last."""
+        """Share of the training's steps done, with the present one or, between two, the next.
+
+        Zero in a training that has no last step.
+        """
 
     @property
     def kl_weight(self) -> float:
