@@ -70,7 +70,7 @@ class EncoderFirst(Practice):
 
     def check(self, module: Any) -> None:
         """Raise if the encoder of a module has nothing to learn."""
-        if not any(w.requires_grad for w in module.z_encoder.parameters()):
+        if not any(weight.requires_grad for weight in module.encoders[0].parameters()):
             raise DataError(
                 f"`encoder_steps` is {self.encoder_steps}, but the encoder's weights are frozen.",
                 remedy="leave it out, model.train().",
@@ -81,4 +81,4 @@ class EncoderFirst(Practice):
         if not self.is_alone(training.global_step, training.progress):
             return nullcontext()
         module = training.plain_module
-        return frozen(module, but=(module.z_encoder, module.l_encoder))
+        return frozen(module, but=module.encoders)

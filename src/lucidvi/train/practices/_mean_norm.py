@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lucidvi.errors import DataError
-from lucidvi.nn import Encoder, FlowEncoder
+from lucidvi.nn import Encoder
 from lucidvi.train.practices._practice import Practice, Training
 
 #: Share that a minibatch has in the running statistics.
@@ -73,10 +73,11 @@ class MeanNorm(Practice):
 
     def check(self, module: Any) -> None:
         """Raise if the norm does not keep the KL of a module up."""
-        encoder, prior = getattr(module, "z_encoder", None), getattr(module, "prior", None)
-        if isinstance(encoder, FlowEncoder) or not isinstance(encoder, Encoder):
+        encoder: Any = getattr(module, "z_encoder", None)
+        prior = getattr(module, "prior", None)
+        if not getattr(encoder, "is_normal", False):
             problem = f"its posterior is that of a {type(encoder).__name__}"
-        elif not getattr(prior, "is_rotation_invariant", False) or has_weights(prior):
+        elif not getattr(prior, "is_standard_normal", False):
             problem = f"its prior is a {type(prior).__name__}, which can move to the means"
         elif not encoder.mean_encoder.weight.requires_grad:
             problem = "its encoder is frozen"
@@ -134,8 +135,3 @@ class MeanNorm(Practice):
         layer.weight.mul_(factor.unsqueeze(-1))
         layer.bias.sub_(self.mean).mul_(factor).add_(self.mean)
         self.variance = self.variance * factor.square()
-
-
-def has_weights(prior: Any) -> bool:
-    """Whether a prior has weights, and so follows the posteriors."""
-    return next(prior.parameters(), None) is not None
