@@ -1,11 +1,15 @@
-"""Training: Lightning plan, presets, schedules, and what happens when it goes wrong."""
+"""Training: objectives, practices, the Lightning plan, its runner, and presets."""
 
-from lucidvi.train._free_bits import FreeBits
-from lucidvi.train._importance_weighted import ImportanceWeighted
-from lucidvi.train._objective import ELBO, Objective
-from lucidvi.train._objectives import OBJECTIVES
 from lucidvi.train._presets import PRESETS, Preset, plan_arguments
-from lucidvi.train._semi_amortized import SemiAmortized
+from lucidvi.train.objectives import (
+    ELBO,
+    OBJECTIVES,
+    FreeBits,
+    ImportanceWeighted,
+    Objective,
+    SemiAmortized,
+    Step,
+)
 from lucidvi.train.plan._cyclical import KL_SCHEDULES, Cyclical
 from lucidvi.train.plan._plan import TrainingPlan
 from lucidvi.train.plan._schedules import LR_SCHEDULES, linear_warmup
@@ -43,6 +47,7 @@ __all__ = [
     "Preset",
     "SemiAmortized",
     "StartFromData",
+    "Step",
     "TrainRunner",
     "Training",
     "TrainingPlan",

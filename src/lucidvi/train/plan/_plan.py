@@ -16,8 +16,7 @@ from torch.optim import Optimizer
 from lucidvi.data import Groups, Minibatch
 from lucidvi.kernels import plain_torch, to_dense
 from lucidvi.nn import frozen_batch_norm
-from lucidvi.train._objective import Objective
-from lucidvi.train._objectives import as_objective
+from lucidvi.train.objectives import Objective, as_objective
 from lucidvi.train.plan._cyclical import as_kl_schedule
 from lucidvi.train.plan._faults import check_gradients, locate, locate_in
 from lucidvi.train.plan._optimizers import OPTIMIZERS, optimizer_creator

@@ -12,7 +12,7 @@ from scvi import REGISTRY_KEYS
 from lucidvi.model import SCVI
 from lucidvi.module import VAE
 from lucidvi.train import ELBO, FreeBits
-from lucidvi.train._objectives import as_objective
+from lucidvi.train.objectives._table import as_objective
 
 N_LATENT = 4
 

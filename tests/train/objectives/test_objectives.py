@@ -11,8 +11,9 @@ from torch.distributions import Normal
 
 from lucidvi.module import VAE
 from lucidvi.nn import log_density
-from lucidvi.train import ELBO, ImportanceWeighted, SemiAmortized, _semi_amortized
-from lucidvi.train._objectives import as_objective
+from lucidvi.train import ELBO, ImportanceWeighted, SemiAmortized
+from lucidvi.train.objectives import _semi_amortized
+from lucidvi.train.objectives._table import as_objective
 
 N_COPIES = 20_000
 

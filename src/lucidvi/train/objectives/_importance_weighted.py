@@ -14,7 +14,7 @@ from lucidvi.data import Minibatch
 from lucidvi.errors import DataError
 from lucidvi.module import loss_output
 from lucidvi.nn import log_density, stop_gradient
-from lucidvi.train._objective import Objective, Step
+from lucidvi.train.objectives._objective import Objective, Step
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch.distributions import Distribution, Normal, kl_divergence
 from lucidvi.data import Minibatch
 from lucidvi.errors import DataError
 from lucidvi.module import KL_Z
-from lucidvi.train._objective import Objective, Step
+from lucidvi.train.objectives._objective import Objective, Step
 
 
 @dataclass(frozen=True)

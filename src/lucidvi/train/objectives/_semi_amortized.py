@@ -14,7 +14,7 @@ from lucidvi.data import Minibatch
 from lucidvi.errors import DataError
 from lucidvi.inference import NormalPosterior, PosteriorTarget, step_means
 from lucidvi.nn import FullNormal, StateDistribution, frozen
-from lucidvi.train._objective import ELBO, Objective, Step
+from lucidvi.train.objectives._objective import ELBO, Objective, Step
 
 
 @dataclass(frozen=True)

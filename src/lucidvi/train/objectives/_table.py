@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError
-from lucidvi.train._free_bits import FreeBits
-from lucidvi.train._importance_weighted import ImportanceWeighted
-from lucidvi.train._objective import ELBO, Objective
-from lucidvi.train._semi_amortized import SemiAmortized
+from lucidvi.train.objectives._free_bits import FreeBits
+from lucidvi.train.objectives._importance_weighted import ImportanceWeighted
+from lucidvi.train.objectives._objective import ELBO, Objective
+from lucidvi.train.objectives._semi_amortized import SemiAmortized
 
 #: The values of ``objective``.
 OBJECTIVES: dict[str, type[Objective]] = {
