@@ -40,7 +40,7 @@ def audit(
     warn, 1 for fail, 2 for an error.
     """
     from lucidvi.audit import run
-    from lucidvi.audit._report import check_suffix
+    from lucidvi.files import check_suffix
 
     with errors_end_it():
         for path, suffix in ((html, ".html"), (json, ".json")):

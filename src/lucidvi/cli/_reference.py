@@ -95,7 +95,7 @@ def map_cells(
     written.
     """
     from lucidvi.atlas import Reference
-    from lucidvi.audit._report import check_suffix
+    from lucidvi.files import check_suffix
 
     with errors_end_it():
         check_output(check_suffix(output, ".h5ad"), overwrite, {"query": query}, is_file=True)
@@ -104,7 +104,9 @@ def map_cells(
             if is_x(cells, layer):
                 own_layer = atlas.model.registry["setup_args"].get("layer")
                 cells, layer = with_counts_of(cells, layer, own_layer), None
-            out = atlas.map(cells, batch_key, novelty_rate, layer=layer, gene_key=gene_key)
+            out = atlas.map(
+                cells, batch_key, layer=layer, gene_key=gene_key, novelty_rate=novelty_rate
+            )
             write_cells(out, output)
     console = Console()
     console.print(_summary(out))

@@ -19,7 +19,6 @@ from lucidvi.model.queries._query import query
 from lucidvi.model.queries._requests import bound, gene_positions
 from lucidvi.model.queries._which_posterior import of_either_posterior
 from lucidvi.module import VAE
-from lucidvi.nn import Encoder, StandardNormal
 
 CORRELATIONS = ("spearman", "pearson")
 
@@ -244,8 +243,8 @@ def _check_sampling(arguments: dict[str, Any]) -> None:
 
 def check_importance_weights(module: VAE) -> None:
     """Raise :class:`ModelTypeError` where scvi-tools' importance weights would be wrong."""
-    diagonal = type(module.z_encoder) is Encoder and module.rotation is None
-    if not (isinstance(module.prior, StandardNormal) and diagonal):
+    is_diagonal = module.z_encoder.is_diagonal and module.rotation is None
+    if not (module.prior.is_standard_normal and is_diagonal):
         raise ModelTypeError(
             "Importance weights are those of a standard normal prior and a posterior with a "
             f"diagonal covariance, and the model has a {type(module.prior).__name__} and a "
