@@ -7,7 +7,7 @@ import pytest
 
 from lucidvi.atlas import Calibration, Integration
 from lucidvi.atlas.calibration._calibration import Setting
-from lucidvi.audit import Run, across_runs
+from lucidvi.audit.retraining import Run, across_runs
 from lucidvi.simulate import DesignResult
 
 

@@ -26,7 +26,7 @@ def check_can_be_annotated(query: AnnData) -> None:
     """
     problem = (
         "`query` is a collection of several AnnData, which has no columns of its own."
-        if is_collection(query)
+        if is_collection(query) or not isinstance(query, AnnData)
         else "`query` is a view of cells in a file, to which anndata writes nothing."
         if query.is_view and query.isbacked
         else None

@@ -117,8 +117,8 @@ def errors_name(name: str = "query") -> Iterator[None]:
         texts = (error.problem, error.remedy, *error.code)
         problem, remedy, *code = (re.sub(r"\badata\b", name, text) for text in texts)
         if name != "query":
-            remedy, code = NOT_IN_RAW, []
-        raise type(error)(problem, remedy=remedy, code=code) from error
+            raise type(error)(problem, remedy=NOT_IN_RAW) from error
+        raise type(error)(problem, remedy=remedy, code=code, counts_in=error.counts_in) from error
 
 
 def _check_not_empty(query: AnnData, totals: NDArray[np.floating]) -> None:
