@@ -137,7 +137,7 @@ def simulated_cells(model: Any, held_out: np.ndarray) -> dict[str, dict[str, flo
     def dense(out: AnnData) -> np.ndarray:
         return out.X[:, expressed].toarray().reshape(N_REPLICATES, n, -1)
 
-    fit = audit.run(model, checks=["fit"], progress=False)["fit"]
+    fit = audit.run(model, checks=["fit"])["fit"]
     replicates = dense(simulate.switch_covariates(model, indices=np.tile(held_out, N_REPLICATES)))
     found = {"posterior predictive": look(counts, replicates) | {"coverage": fit.coverage_90}}
     for name, source in (("aggregate", "posterior"), ("prior", "prior")):

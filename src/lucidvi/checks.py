@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -200,6 +201,28 @@ def check_arguments(
             listed = f"{len(accepted)} others, which its documentation lists"
         remedy = (elsewhere or {}).get(name) or did_you_mean(name, accepted, f"it takes {listed}.")
         raise ArgumentError(f"{function} does not take `{name}`.", remedy=remedy)
+
+
+def check_keywords(
+    name: str, function: Callable[..., Any], keywords: Iterable[str], *more: str
+) -> None:
+    """Raise :class:`~lucidvi.errors.ArgumentError` for keywords that a function does not take.
+
+    Parameters
+    ----------
+    name
+        How the function is called in an error.
+    function
+        A function, or the ``__init__`` of a class; one that takes any keyword is not checked.
+    keywords
+        Names of the keywords in the call.
+    *more
+        Further names that are accepted.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    check_arguments(name, keywords, {p.name for p in parameters} - {"self", "cls"} | {*more})
 
 
 def cell_positions(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lucidvi.errors import DataError
-from lucidvi.inference import PosteriorTarget, posterior_of, refine
+from lucidvi.inference import PosteriorTarget, concatenated, posterior_of, refine
 from lucidvi.model import SCVI
 
 
@@ -44,7 +44,7 @@ def test_other_choices_are_named(targets):
 
 
 def test_joined_targets_decode_as_each_does(targets):
-    joined = PosteriorTarget.concatenate(targets)
+    joined = concatenated(targets)
     assert joined.n_cells == 30
     states = [target.q0.sample() for target in targets]
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_joined_targets_decode_as_each_does(targets):
 def test_other_counts_at_the_same_exposure(targets):
     target = targets[0]
     x = torch.ones(target.n_cells, target.width)
-    kept = target.with_counts(x, keep_exposure=True)
+    kept = target.with_counts(x).with_log_exposures(target.log_exposures)
     state = target.q0.mean
     assert torch.equal(kept.exposure(state), target.exposure(state))
     assert torch.equal(kept.q0.mean, target.with_counts(x).q0.mean)

@@ -74,8 +74,8 @@ def drawn(monkeypatch):
     # Several steps of what is small.
     monkeypatch.setattr("scvi.settings.batch_size", 16)
     monkeypatch.setattr("lucidvi.simulate._cells.MOST_CELLS", 16)
-    monkeypatch.setattr("lucidvi.data._blocks.BLOCK", 400)
-    monkeypatch.setattr("lucidvi.data._blocks.CHUNK", 400)
+    monkeypatch.setattr("lucidvi.data.matrices._blocks.BLOCK", 400)
+    monkeypatch.setattr("lucidvi.data.matrices._blocks.CHUNK", 400)
     return bars
 
 

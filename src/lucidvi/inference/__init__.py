@@ -3,6 +3,7 @@
 from lucidvi.inference._ais import Bracket, ais, bracket
 from lucidvi.inference._axes import canonical_axes
 from lucidvi.inference._bounds import elbo, iwae, weighted_draws
+from lucidvi.inference._concatenated import concatenated
 from lucidvi.inference._estimate import Estimate
 from lucidvi.inference._gap import InferenceGap, inference_gap, refined_ais
 from lucidvi.inference._linear_gaussian import LinearGaussianTarget
@@ -31,6 +32,7 @@ __all__ = [
     "bracket",
     "canonical",
     "canonical_axes",
+    "concatenated",
     "elbo",
     "inference_gap",
     "information",

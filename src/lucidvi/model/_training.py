@@ -144,7 +144,7 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             trainer_kwargs.setdefault("enable_progress_bar", False)
         start = time.perf_counter()
         try:
-            with quiet_lightning(), process_put_back():
+            with quiet_lightning(), process_put_back(n_cells):
                 return super().train(
                     max_epochs=None if max_epochs is None else int(max_epochs),
                     accelerator=accelerator,

@@ -154,7 +154,7 @@ def _posteriors(
     """Return the posteriors given the counts and given the changed ones, at equal exposures."""
     x = kernels.to_dense(target.x)
     as_is, other = (
-        target.with_counts(counts, keep_exposure=True)
+        target.with_counts(counts).with_log_exposures(target.log_exposures)
         for counts in (x, x * torch.as_tensor(factors).to(x))
     )
     return posterior_of(as_is, posterior), posterior_of(other, posterior)

@@ -10,13 +10,21 @@ from contextlib import contextmanager
 
 import torch
 
+#: Cells that are trained on in less time than it takes to look for garbage.
+FEW_CELLS = 5_000
+
 
 @contextmanager
-def process_put_back() -> Iterator[None]:
+def process_put_back(n_cells: int | None = None) -> Iterator[None]:
     """Collect no garbage among what is loaded already, and leave the process as it was.
 
     Put back are the collector, what Ctrl-C does (Lightning ignores it from the first on, for good
     if that came early), threads of torch, whether gradients are computed, and cuDNN's choices.
+
+    Parameters
+    ----------
+    n_cells
+        Number of cells of the training; None if it is not known.
     """
     handler = signal.getsignal(signal.SIGINT)
     n_threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
@@ -25,7 +33,9 @@ def process_put_back() -> Iterator[None]:
     # froze stays frozen.
     freeze = gc.get_freeze_count() == 0
     if freeze:
-        gc.collect()
+        # What an earlier training left would stay for as long as this one takes, on a device too.
+        if n_cells is None or n_cells > FEW_CELLS or torch.cuda.is_initialized():
+            gc.collect()
         gc.freeze()
     try:
         yield

@@ -14,7 +14,7 @@ from scipy import sparse
 from torch import Tensor
 
 from lucidvi._random import isolated
-from lucidvi.inference import PosteriorTarget, posterior_of
+from lucidvi.inference import PosteriorTarget, concatenated, posterior_of
 from lucidvi.model import MINIBATCH, Cells
 from lucidvi.simulate._drawing import drawing
 
@@ -29,7 +29,7 @@ class Population:
     ----------
     target
         The cells, for decoding alone, see
-        :meth:`lucidvi.inference.PosteriorTarget.concatenate`.
+        :func:`lucidvi.inference.concatenated`.
     states
         All that is latent in them, shape ``(n_cells, n_state)``.
     """
@@ -45,7 +45,7 @@ class Population:
             for _, target in cells.targets("Drawing states"):
                 states.append(posterior_of(target, posterior).sample())
                 targets.append(target)
-        return cls(PosteriorTarget.concatenate(targets), torch.cat(states))
+        return cls(concatenated(targets), torch.cat(states))
 
     def __len__(self) -> int:
         return len(self.states)
