@@ -147,7 +147,7 @@ class Making:
             setup_takes=tuple(inspect.signature(setup).parameters),
             default_epochs=default_epochs,
             n_epochs=n_epochs,
-            is_linear=hasattr(model.module.decoder, "factor_regressor"),
+            is_linear=hasattr(getattr(model.module, "decoder", None), "factor_regressor"),
             is_lucid=is_lucid,
             can_refine=hasattr(model, "refine_posterior"),
             can_turn=hasattr(model, "canonicalize")
