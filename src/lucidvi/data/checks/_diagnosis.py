@@ -118,7 +118,7 @@ def explain_values(
     if survey.not_finite.n_values:
         return _not_finite(adata, reader, place, survey, is_count_data)
     cause = survey.cause()
-    text, code = remedies(adata, reader, survey.sample, cause)
+    text, code, counts_in = remedies(adata, reader, survey.sample, cause)
     if survey.negative.n_values:
         negative = survey.negative
         problem = f"{place} holds {_values(negative)} negative, {negative.describe(adata)}"
@@ -129,15 +129,16 @@ def explain_values(
             f"{place} does not hold counts: {fractional.n_values:,} of {survey.n_nonzero:,} "
             f"non-zero values ({share:.3g} %) are not integers, {fractional.describe(adata)}"
         )
-    return DataError(f"{problem} {cause.sentence}", remedy=text, code=code)
+    return DataError(f"{problem} {cause.sentence}", remedy=text, code=code, counts_in=counts_in)
 
 
 def explain_no_matrix(adata: AnnData, reader: Reader, place: str) -> DataError:
     """Return the error for an AnnData without a matrix where one is read."""
-    text, code = remedies(adata, reader)
+    text, code, counts_in = remedies(adata, reader)
     if not code:
         text = f'name the layer that holds the counts, e.g. layer="counts"; {text}'
-    return DataError(f"{place} is None; a model reads counts there.", remedy=text, code=code)
+    problem = f"{place} is None; a model reads counts there."
+    return DataError(problem, remedy=text, code=code, counts_in=counts_in)
 
 
 def remedies(
@@ -145,8 +146,8 @@ def remedies(
     reader: Reader,
     values: sparse.csr_matrix | None = None,
     cause: Cause | None = None,
-) -> tuple[str, list[str]]:
-    """Return what to do about values that are not counts, as text and as lines of code.
+) -> tuple[str, list[str], list[str]]:
+    """Return what to do about values that are not counts: text, lines of code, where counts are.
 
     Parameters
     ----------
@@ -176,7 +177,7 @@ def remedies(
     if values is not None and not reader.is_bound:
         code.append(reader.setup(layer=reader.layer, is_count_data=False))
         text.append(f"If the values are meant to be continuous: {code[-1]}.")
-    return " ".join(text), code
+    return " ".join(text), code, [source.name for source in whole]
 
 
 def _not_finite(
@@ -185,13 +186,14 @@ def _not_finite(
     """Return the error for values that are NaN or infinite."""
     fault = survey.not_finite
     problem = f"{place} holds {_values(fault)} NaN or infinite, {fault.describe(adata)}"
-    text, code = [], []
+    text, code, counts_in = [], [], []
     are_counts = not (survey.negative.n_values or survey.fractional.n_values)
     if is_count_data:
         cause = None if are_counts else survey.cause()
         whole, _ = sources(adata, reader, survey.sample, cause)
         text = [f"{source.place} holds counts: {source.code}." for source in whole]
         code = [source.code for source in whole]
+        counts_in = [source.name for source in whole]
         if cause is not None:
             problem += f" The finite values are no counts either. {cause.sentence}"
     if are_counts or not is_count_data:
@@ -201,7 +203,7 @@ def _not_finite(
         text.append("Where they mean no counts, set the values to 0.")
     elif not text:
         text.append("no layer of adata, nor adata.raw, holds counts: load the unprocessed counts.")
-    return DataError(problem, remedy=" ".join(text), code=code)
+    return DataError(problem, remedy=" ".join(text), code=code, counts_in=counts_in)
 
 
 def _dropped(adata: AnnData, place: str, fault: Fault) -> list[str]:

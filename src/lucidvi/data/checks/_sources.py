@@ -40,6 +40,8 @@ class Source:
         Code after which it is read.
     cells
         Its first cells, of the genes of the AnnData, ``(n_cells, n_genes)``.
+    name
+        How an argument ``layer`` names it: a layer, ``"raw"`` or ``"X"``.
     why_not
         Why it does not hold all the counts; empty if it may.
     """
@@ -47,6 +49,7 @@ class Source:
     place: str
     code: str
     cells: sparse.csr_matrix
+    name: str
     why_not: str = ""
 
 
@@ -96,7 +99,7 @@ def _integers(adata: AnnData, reader: Reader) -> Iterator[Source]:
         if name != reader.layer and holds_counts(matrix_of(adata, name)):
             place = place_of(name)
             cells = first_cells(matrix_of(adata, name), place)
-            yield Source(place, reader.reads(name), cells)
+            yield Source(place, reader.reads(name), cells, "X" if name is None else name)
     raw = adata.raw
     if raw is None or not holds_counts(raw.X):
         return
@@ -105,7 +108,7 @@ def _integers(adata: AnnData, reader: Reader) -> Iterator[Source]:
         cells = first_cells(raw.X, "adata.raw.X")
         if adata.var_names.isin(raw.var_names).all() and len(columns) == adata.n_vars:
             cells = cells[:, columns]
-        yield Source("adata.raw", reader.reads_raw(adata), cells)
+        yield Source("adata.raw", reader.reads_raw(adata), cells, "raw")
 
 
 def _sparse_values(adata: AnnData, layer: str | None) -> Iterator[sparse.csr_matrix]:
