@@ -19,6 +19,7 @@ from lucidvi.distributions import CountLikelihood
 from lucidvi.errors import DataError
 from lucidvi.inference._features import feature_masks, select_observed
 from lucidvi.inference._likelihood import log_likelihood, of_genes
+from lucidvi.inference._normal import NormalPosterior
 from lucidvi.inference._scvi import as_generative
 from lucidvi.inference._target import Target
 from lucidvi.module import Exposure, Generative, Modality, Observed
@@ -131,6 +132,10 @@ class PosteriorTarget(Target):
     def representation(self, state: Tensor) -> Tensor:
         """Return ``z`` as the decoder sees it and as models hand it out, of the same shape."""
         return self.module.representation(self.latent(state))
+
+    def latent_posterior(self, posterior: NormalPosterior) -> NormalPosterior:
+        """Return the posteriors of ``z`` alone, of those of states."""
+        return posterior.first(self.n_latent)
 
     @cached_property
     def prior(self) -> Distribution:  # type: ignore[override]
@@ -344,6 +349,15 @@ class PosteriorTarget(Target):
         px = self._decode(z)[chosen.key]
         every = torch.ones(chosen.n_features, dtype=torch.bool, device=z.device)
         return of_genes(px, every, renormalize=False)
+
+    def log_likelihood(self, state: Tensor) -> Tensor:
+        """Log likelihood of all that was measured at one draw of each cell, ``(n_cells,)``."""
+        terms = []
+        for key, observed in self.observed.items():
+            value = self.measured_likelihood(state, key).log_likelihood(self.counts(key))
+            present = observed.present
+            terms.append(value if present is None else torch.where(present, value, 0))
+        return sum(terms[1:], terms[0])
 
     def measured_likelihood(
         self, z: Tensor, modality: str | None = None

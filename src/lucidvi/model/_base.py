@@ -22,6 +22,7 @@ from lucidvi.model._training import TrainingMixin
 from lucidvi.model.posteriors._abundance import AbundanceMixin
 from lucidvi.model.posteriors._canonical import CanonicalMixin
 from lucidvi.model.posteriors._inference import InferenceMixin
+from lucidvi.model.posteriors._latent import LatentMixin
 from lucidvi.model.posteriors._likelihood import LikelihoodMixin
 from lucidvi.model.queries._errors import errors_of_query
 from lucidvi.model.queries._query import QueryMixin
@@ -31,6 +32,7 @@ from lucidvi.model.queries._query import QueryMixin
 class LucidModel(
     SafeFilesMixin,
     QueryMixin,
+    LatentMixin,
     LikelihoodMixin,
     AbundanceMixin,
     DataMixin,

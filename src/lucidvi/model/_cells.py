@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass
 
+from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.checks import cell_positions
 from lucidvi.data import CellLoader, Minibatch
@@ -43,6 +44,8 @@ class Cells:
     model: Any
     adata: AnnData
     positions: NDArray[np.integer]
+
+    __repr__ = brief
 
     @classmethod
     def of(

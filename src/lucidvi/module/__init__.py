@@ -1,15 +1,7 @@
 """The models as modules of torch, and the contract that all of them keep."""
 
-from lucidvi.module._base import (
-    KL_Z,
-    ForwardPass,
-    GenerativeModule,
-    draw,
-    encoded,
-    exposures,
-    latent_exposures,
-    loss_output,
-)
+from lucidvi.module._base import GenerativeModule
+from lucidvi.module._forward import KL_Z, ForwardPass, loss_output
 from lucidvi.module._generative import Exposure, Generative, Modality, Observed
 from lucidvi.module._observed import (
     COVARIATE_KEYS,
@@ -18,6 +10,7 @@ from lucidvi.module._observed import (
     measured_means,
     observe,
 )
+from lucidvi.module._states import draw, encoded, exposures, latent_exposures
 from lucidvi.module._vae import UNTRANSFORMED_Z, VAE
 
 __all__ = [

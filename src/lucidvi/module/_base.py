@@ -5,49 +5,21 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal, kl_divergence
 
-from lucidvi.module._generative import Exposure, Generative, Modality, Observed, Tensors
+from lucidvi.module._forward import ForwardPass, Record, loss_output
+from lucidvi.module._generative import Modality, Observed, Tensors
 from lucidvi.module._observed import covariates, log_likelihood, observe
+from lucidvi.module._states import draw, encoded, exposures, latent_exposures
 from lucidvi.nn import Covariates, StateDistribution, divergence, log_density
 
-#: Tensors and distributions by name.
-Record = dict[str, Any]
-
-#: The terms of a loss that are divergences, as scvi-tools names them.
-KL_Z, KL_EXPOSURES = "kl_divergence_z", "kl_divergence_l"
 #: Values, of samples x cells x features, that are decoded at once.
 PASS_SIZE = 2**24
-
-
-class ForwardPass(NamedTuple):
-    """What came of a minibatch on its way through a module.
-
-    Parameters
-    ----------
-    observed
-        What was observed, by modality.
-    posterior, prior
-        Distributions of the states.
-    z
-        Draws of :math:`z`, ``(..., n_cells, n_latent)``.
-    log_exposures
-        Draws of the latent log exposures, ``(..., n_cells, n_exposures)``; None where none is.
-    likelihoods
-        By modality.
-    """
-
-    observed: Mapping[str, Observed]
-    posterior: StateDistribution
-    prior: StateDistribution
-    z: Tensor
-    log_exposures: Tensor | None
-    likelihoods: Mapping[str, Any]
 
 
 class GenerativeModule(BaseModuleClass, ABC):
@@ -349,70 +321,3 @@ class GenerativeModule(BaseModuleClass, ABC):
             pl = cast(Normal, prior.log_exposures)
             log_weight += (pl.log_prob(log_exposures) - ql.log_prob(log_exposures)).sum(dim=-1)
         return log_weight
-
-
-def draw(distribution: Distribution, n_samples: int = 1) -> Tensor:
-    """Draw, differentiable, shape ``(n_cells, n)`` or ``(n_samples, n_cells, n)``."""
-    if n_samples > 1 or not isinstance(distribution, Normal):
-        return distribution.rsample((n_samples,) if n_samples > 1 else ())
-    noise = torch.randn_like(distribution.loc)
-    return torch.addcmul(distribution.loc, distribution.scale, noise)
-
-
-def encoded(
-    module: Generative, observed: Mapping[str, Observed], s: Covariates
-) -> StateDistribution:
-    """Encode cells, and draw once, as scvi-tools' ``inference`` does.
-
-    Nobody looks at the draw; what is drawn next for a seed is as it would be after ``inference``.
-    """
-    posterior = module.encode(observed, s)
-    device = next(iter(observed.values())).x.device
-    for part in (posterior.latent, posterior.log_exposures):
-        if part is not None:
-            torch.randn(part.batch_shape + part.event_shape, device=device)
-    return posterior
-
-
-def latent_exposures(modalities: Mapping[str, Modality]) -> list[str]:
-    """Modalities whose exposure is part of the state, in its order."""
-    return [key for key, m in modalities.items() if m.exposure is Exposure.LATENT]
-
-
-def exposures(
-    modalities: Mapping[str, Modality],
-    observed: Mapping[str, Observed],
-    log_exposures: Tensor | None,
-) -> dict[str, Tensor]:
-    """Log exposures by modality, ``(..., n_cells, 1)``, without the modalities that have none.
-
-    Parameters
-    ----------
-    modalities, observed
-        See :class:`Generative`.
-    log_exposures
-        Latent ones, ``(..., n_cells, n_exposures)``.
-    """
-    by_key = {key: o.log_exposure for key, o in observed.items() if o.log_exposure is not None}
-    if log_exposures is not None:
-        columns = log_exposures.split(1, dim=-1)
-        by_key |= dict(zip(latent_exposures(modalities), columns, strict=True))
-    return by_key
-
-
-def loss_output(
-    loss: Tensor,
-    log_px_z: Mapping[str, Tensor],
-    kl_z: Tensor,
-    kl_exposures: Tensor,
-    extra_metrics: Record | None = None,
-) -> LossOutput:
-    """Put a loss and its terms, each of shape ``(n_cells,)``, together for the training plan."""
-    parts = list(log_px_z.values())
-    means = {f"reconstruction_loss_{key}": -x.detach().mean() for key, x in log_px_z.items()}
-    return LossOutput(
-        loss=loss,
-        reconstruction_loss=-sum(parts[1:], parts[0]),
-        kl_local={KL_EXPOSURES: kl_exposures, KL_Z: kl_z},
-        extra_metrics=(means if len(means) > 1 else {}) | (extra_metrics or {}),
-    )

@@ -18,8 +18,10 @@ from lucidvi import kernels
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
 from lucidvi.module._architecture import DISPERSIONS, Architecture
-from lucidvi.module._base import ForwardPass, GenerativeModule, Record, draw
+from lucidvi.module._base import GenerativeModule
+from lucidvi.module._forward import ForwardPass, Record
 from lucidvi.module._generative import Exposure, Modality, Observed
+from lucidvi.module._states import draw
 from lucidvi.nn import Covariates, StateDistribution, rotated
 
 #: Among what ``inference`` returns, the latent state before the softmax of a logistic normal.

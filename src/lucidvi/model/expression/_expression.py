@@ -17,6 +17,7 @@ from lucidvi.model._arguments import keywords
 from lucidvi.model.queries._arguments import to_loader
 from lucidvi.model.queries._query import query
 from lucidvi.model.queries._requests import bound, gene_positions
+from lucidvi.model.queries._which_posterior import of_either_posterior
 from lucidvi.module import VAE
 
 CORRELATIONS = ("spearman", "pearson")
@@ -35,6 +36,7 @@ WEIGHTING = keywords(RNASeqMixin.get_importance_weights) - {"adata", "indices", 
 class ExpressionMixin(BaseModelClass):
     """Normalized expression and what is drawn from it."""
 
+    @of_either_posterior
     @query(passes_to=to_importance_weights)
     @wraps(RNASeqMixin.get_normalized_expression, assigned=())
     def get_normalized_expression(self, *args: Any, **kwargs: Any) -> np.ndarray | pd.DataFrame:
@@ -72,6 +74,7 @@ class ExpressionMixin(BaseModelClass):
         chosen = gene_positions(arguments.get("gene_list"), genes)
         return pd.DataFrame(result, columns=genes[chosen])
 
+    @of_either_posterior
     @query(passes_to=to_loader)
     @wraps(RNASeqMixin.posterior_predictive_sample, assigned=())
     def posterior_predictive_sample(self, *args: Any, **kwargs: Any) -> Any:
