@@ -60,6 +60,9 @@ class LucidModel(
     """
 
     _data_loader_cls = CellLoader
+    #: Where the means and variances of stored posteriors are, in ``obsm``.
+    _LATENT_QZM_KEY = "lucidvi_latent_qzm"
+    _LATENT_QZV_KEY = "lucidvi_latent_qzv"
     #: Arguments of the module that are read from the data, which no constructor takes.
     _from_the_data: tuple[str, ...] = ()
     #: Classes of scvi-tools from whose models :meth:`from_scvi_model` makes one of this class.

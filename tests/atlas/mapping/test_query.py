@@ -9,8 +9,8 @@ from scipy import sparse
 
 from lucidvi.atlas.mapping import _place, _query
 from lucidvi.atlas.mapping._counts import ModelCounts
-from lucidvi.atlas.mapping._query import read_query
-from lucidvi.errors import DataError, MissingKeyError
+from lucidvi.atlas.mapping._read_query import read_query
+from lucidvi.errors import DataError, MissingKeyError, ModelTypeError
 from lucidvi.model import SCVI
 
 
@@ -55,7 +55,7 @@ def test_new_batches_in_parts(reference, simulate, monkeypatch):
     cells = cells[cells.obs["batch"].sort_values(kind="stable").index].copy()
     monkeypatch.setattr(_query, "N_SAMPLED", 2)  # parts of 32 cells
     given = read_query(cells, reference.model)
-    learned = given.of(given.sample)
+    learned = given.read(given.sample)
     assert learned.obs["batch"].value_counts().to_dict() == {"lane2": 32, "lane3": 32}
     out = reference.map(cells)
     assert (out.obs["lucidvi_label"].astype(str) == out.obs["cell_type"].astype(str)).mean() > 0.9
@@ -163,7 +163,7 @@ WRONG = {
     "no X": (lambda q: anndata.AnnData(obs=q.obs, var=q.var), DataError, "query.X is None"),
     "no batch": (without_batch, MissingKeyError, "no column 'batch', where the reference's model"),
     "NaN batch": (batch(np.nan), DataError, r"query.obs\[\"batch\"\] is missing .* 1 of 120"),
-    "a path": (str, DataError, "is a builtins.str, not an AnnData"),
+    "a path": (str, ModelTypeError, "query is .*, a path and not the cells in it"),
 }
 
 
