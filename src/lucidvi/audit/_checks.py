@@ -21,6 +21,7 @@ from lucidvi.audit._identifiability import (
 from lucidvi.audit._predictions import predictions
 from lucidvi.audit._priors import inapplicable
 from lucidvi.audit._subject import Subject
+from lucidvi.distributions import candidate_of
 from lucidvi.inference import canonical
 
 
@@ -79,15 +80,10 @@ def check_amortization(subject: Subject) -> Amortization:
 
 def check_fit(subject: Subject) -> Fit:
     """Whether predicted counts look like the data."""
-    module = subject.model.module
-    likelihood = str(getattr(module, "gene_likelihood", ""))
-    if getattr(module, "dispersion", "") == "gene-batch" and likelihood != "poisson":
-        likelihood += " by batch"
-    compared = None if likelihood.startswith("normal") else comparison(subject, likelihood)
     return fit(
         predictions(subject),
-        compared,
-        likelihood,
+        comparison(subject),
+        candidate_of(subject.model.module),
         subject.sample.split,
         n_latent=subject.n_latent,
         n_used=n_used(subject),

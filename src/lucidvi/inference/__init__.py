@@ -6,7 +6,7 @@ from lucidvi.inference._bounds import elbo, iwae, weighted_draws
 from lucidvi.inference._estimate import Estimate
 from lucidvi.inference._gap import InferenceGap, inference_gap, refined_ais
 from lucidvi.inference._linear_gaussian import LinearGaussianTarget
-from lucidvi.inference._metric import canonical, information, information_metric, log_mean
+from lucidvi.inference._metric import canonical, information_metric
 from lucidvi.inference._normal import FAMILIES, NormalPosterior
 from lucidvi.inference._posterior import PosteriorTarget
 from lucidvi.inference._refine import Refined, refine
@@ -31,10 +31,8 @@ __all__ = [
     "canonical_axes",
     "elbo",
     "inference_gap",
-    "information",
     "information_metric",
     "iwae",
-    "log_mean",
     "normal_k",
     "orthogonal_draws",
     "pareto_k_hat",

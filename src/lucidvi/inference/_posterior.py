@@ -13,10 +13,10 @@ from scvi.module.base import BaseModuleClass
 from torch import Tensor
 from torch.distributions import Distribution
 
-from lucidvi import distributions, kernels, module
+from lucidvi import kernels, module
 from lucidvi._brief import brief
 from lucidvi._compat import MODULE_KEYS
-from lucidvi.distributions import CountLikelihood
+from lucidvi.distributions import Likelihood, adopt
 from lucidvi.errors import DataError
 from lucidvi.inference._joined import joined, select_cells
 from lucidvi.inference._likelihood import log_likelihood, of_genes
@@ -217,7 +217,7 @@ class PosteriorTarget(Target):
             value = value + log_density(outputs[MODULE_KEYS.PL_KEY], log_library)
         return value
 
-    def likelihood(self, z: Tensor) -> CountLikelihood | distributions.Normal:
+    def likelihood(self, z: Tensor) -> Likelihood:
         r"""Likelihood :math:`p(x \mid z, s)` of all genes at one draw of each cell.
 
         Parameters
@@ -229,11 +229,9 @@ class PosteriorTarget(Target):
         -------
         A likelihood of LucidVI's, whichever the module, of shape ``(n_cells, n_genes)``.
         """
-        px = self._decode(z)[MODULE_KEYS.PX_KEY]
-        every = torch.ones(self.width, dtype=torch.bool, device=z.device)
-        return of_genes(px, every, renormalize=False)
+        return adopt(self._decode(z)[MODULE_KEYS.PX_KEY])
 
-    def measured_likelihood(self, z: Tensor) -> CountLikelihood | distributions.Normal:
+    def measured_likelihood(self, z: Tensor) -> Likelihood:
         """:meth:`likelihood` of the measured genes, by which :meth:`log_joint` judges."""
         if self.genes is None:
             return self.likelihood(z)

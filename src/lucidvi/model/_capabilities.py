@@ -7,6 +7,7 @@ from typing import Any
 
 import scvi
 
+from lucidvi.distributions import likelihood_of
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.model._scvi import SCVI
 
@@ -15,14 +16,14 @@ MODELS: dict[str, type[SCVI]] = {"SCVI": SCVI}
 
 
 def _has_counts(model: Any) -> bool:
-    return bool(model.module.gene_likelihood != "normal")
+    return likelihood_of(model.module).is_counts
 
 
 #: What a model may have, whether it does, and what to do where it lacks it.
 CAPABILITIES: dict[str, tuple[Callable[[Any], bool], str, str]] = {
     "counts": (
         _has_counts,
-        "has `gene_likelihood='normal'`, which is no distribution of counts",
+        "has `gene_likelihood={0.module.gene_likelihood!r}`, which is no distribution of counts",
         "train one with `gene_likelihood='nb'` on the counts.",
     ),
 }
@@ -60,5 +61,5 @@ def capable(model: Any, *capabilities: str) -> Any:
     for capability in capabilities:
         has, lacks, remedy = CAPABILITIES[capability]
         if not has(model):
-            raise ModelTypeError(f"`model` {lacks}.", remedy=remedy)
+            raise ModelTypeError(f"`model` {lacks.format(model)}.", remedy=remedy)
     return model

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from lucidvi import kernels
 from lucidvi.checks import check_choice
-from lucidvi.distributions import CountLikelihood
+from lucidvi.distributions import Likelihood
 from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.inference import PosteriorTarget
 from lucidvi.model import SCVI, Cells, capable
 from lucidvi.simulate._checks import check_whole, listed, positive
-from lucidvi.simulate._depth import further_counts, thinned
+from lucidvi.simulate._depth import thinned
 from lucidvi.simulate._drawing import POSTERIORS, drawing
 from lucidvi.simulate._output import Output, columns_of_origin
 from lucidvi.simulate._record import recorded
@@ -143,12 +143,12 @@ def resequence(
 
 def _draws(
     target: PosteriorTarget, x: Tensor, more: Tensor, posterior: str, n_samples: int
-) -> Iterator[tuple[Tensor, CountLikelihood]]:
+) -> Iterator[tuple[Tensor, Likelihood]]:
     """Yield states, and the distribution of the further counts given each."""
     q = POSTERIORS[posterior](target)
     for _ in range(n_samples):
         z = q.sample()
-        yield target.representation(z), further_counts(target.likelihood(z), x, more)
+        yield target.representation(z), target.likelihood(z).further(x, more)
 
 
 def _from_layer(model: SCVI, adata: AnnData | None, layer: str | None) -> AnnData | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lucidvi.checks import check_choice
-from lucidvi.distributions import CountLikelihood
+from lucidvi.distributions import Likelihood
 from lucidvi.inference import PosteriorTarget
 from lucidvi.model import SCVI, Cells, capable
 from lucidvi.simulate._checks import check_whole
@@ -101,7 +101,7 @@ def switch(
 
 def _draws(
     own: PosteriorTarget, switched: PosteriorTarget, posterior: str, n_samples: int
-) -> Iterator[tuple[Tensor, CountLikelihood]]:
+) -> Iterator[tuple[Tensor, Likelihood]]:
     """Yield states under the cells' own covariates, and the likelihood under the others."""
     q = POSTERIORS[posterior](own)
     for _ in range(n_samples):

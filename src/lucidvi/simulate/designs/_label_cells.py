@@ -96,9 +96,7 @@ def _placed(
         for _, target in cells.targets("Labelling simulated cells"):
             z = POSTERIORS[posterior](target).sample()
             for depth in depths:
-                px = target.likelihood(z)
-                px.log_mu = px.log_mu + float(np.log(depth))
-                x = px.sample()
+                x = target.likelihood(z).scaled(float(np.log(depth))).sample()
                 again = target.with_exposure(z, target.exposure(z) * depth)[0].with_counts(x)
                 mean = again.representation(POSTERIORS[posterior](again).mean)
                 states[depth].append(mean.cpu().numpy())

@@ -113,5 +113,4 @@ class Population:
             log_library=None if self.log_library is None else self.log_library[chosen],
         )
         px = target.likelihood(self.z[chosen])
-        px.log_mu = px.log_mu + torch.as_tensor(log_factor).to(px.log_mu)
-        return px.sample().cpu()
+        return px.scaled(torch.as_tensor(log_factor).to(px.log_mean)).sample().cpu()
