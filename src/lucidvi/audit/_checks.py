@@ -80,9 +80,10 @@ def check_amortization(subject: Subject) -> Amortization:
 
 def check_fit(subject: Subject) -> Fit:
     """Whether predicted counts look like the data."""
+    compared = comparison(subject)
     return fit(
         predictions(subject),
-        comparison(subject),
+        compared,
         candidate_of(subject.model.module),
         subject.sample.split,
         n_latent=subject.n_latent,
