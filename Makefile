@@ -12,13 +12,19 @@ python:
 
 venv: .venv/.stamp ## install the package and all developer tools into .venv
 
-.venv/.stamp: pyproject.toml constraints.txt | python
+.venv/.package: pyproject.toml constraints.txt | python
+	@echo "Installing LucidVI with all that it needs into .venv: about 500 MB to download, 1.5 GB on disk"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install -qq --upgrade pip
-	.venv/bin/python -m pip install -qq -c constraints.txt --group dev --editable .
+	.venv/bin/python -m pip install -qq --no-compile -c constraints.txt --editable .
 	@touch $@
 
-demo: venv ## train on a small data set and show what comes out
+.venv/.stamp: .venv/.package
+	@echo "Installing the developer tools into .venv, too: about 150 MB to download"
+	.venv/bin/python -m pip install -qq -c constraints.txt --group dev
+	@touch $@
+
+demo: .venv/.package ## train on a small data set and show what comes out
 	.venv/bin/lucidvi demo
 
 test: venv ## run the tests, as many at a time as there are cores

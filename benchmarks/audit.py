@@ -57,7 +57,7 @@ def audited(task: Task, reference: Path | None = None) -> dict[str, Any]:
         model, arguments = real(name, seed, reference) if group == "real" else case(*task)
         from lucidvi import audit
 
-        found = audit.run(model, seed=seed, progress=False, **arguments)
+        found = audit.run(model, seed=seed, **arguments)
         result = {
             "verdicts": {finding.name: finding.verdict for finding in found.values()},
             "reasons": {f.name: [c.name for c in f.problems] for f in found.values()},
@@ -189,7 +189,7 @@ def seconds(repeats: int = 3) -> None:
     taken = []
     for _ in range(repeats):
         start = time.perf_counter()
-        audit.run(model, progress=False)
+        audit.run(model)
         taken.append(time.perf_counter() - start)
     size = f"{adata.n_obs:,} cells x {adata.n_vars:,} genes"
     print(f"audit of {size}: {spread(taken, '.1f')} s, {os.cpu_count()} cores")

@@ -78,7 +78,7 @@ def measure(cure: str, seed: int) -> Result:
         enable_progress_bar=False,
     )
     seconds = time.process_time() - start
-    found = audit.run(model, checks=["collapse"], progress=False)["collapse"]
+    found = audit.run(model, checks=["collapse"])["collapse"]
     torch.manual_seed(0)
     log_px = model.get_marginal_ll(
         indices=model.validation_indices, n_mc_samples=N_DRAWS, return_mean=False

@@ -11,7 +11,6 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -197,7 +196,8 @@ def _simulated_cells(model: SCVI, n_cells: int) -> Iterator[tuple[PosteriorTarge
             REGISTRY_KEYS.LABELS_KEY: none,
         }
         # The exposure that the cell was simulated with, and not the total that came out.
-        yield replace(PosteriorTarget.from_module(model.module, tensors), log_library=library), z
+        target = PosteriorTarget.from_module(model.module, tensors)
+        yield target.with_log_exposures({"rna": library}), z
 
 
 def missing_genes(quick: bool) -> Lines:

@@ -23,9 +23,9 @@ import pandas as pd
 from _integration import DATASETS, LUCID, N_GENES, PCA, SCVI, embedded
 from _measure import cpu_model, mean_sd, page, report, table
 
-from lucidvi.atlas._baselines import principal_components, seeded
-from lucidvi.atlas._integration import score_all
-from lucidvi.atlas._scored import scored_cells
+from lucidvi.atlas.integration._baselines import principal_components, seeded
+from lucidvi.atlas.integration._integration import score_all
+from lucidvi.atlas.integration._scored import scored_cells
 
 SEEDS = (0, 1, 2)
 MAX_CELLS = 10_000

@@ -82,7 +82,7 @@ def by_reference(
     model = train(known.copy(), chosen.batch_key, 0, LUCID, training)
     seconds = time.process_time() - start
     reference = Reference.from_model(model, key)
-    before = [reference.loc.copy(), reference.scale.copy()]
+    before = [reference.data.posteriors.loc.copy(), reference.data.posteriors.scale.copy()]
     times = []
     for _ in range(N_REPEATS):
         start = time.perf_counter()
@@ -99,7 +99,7 @@ def by_reference(
         filled = reference.map(zeros[cells]).obs["lucidvi_label"].astype(str)
         result[f"masked {share}"] = float((masked == truth[cells]).mean())
         result[f"filled {share}"] = float((filled == truth[cells]).mean())
-    after = [reference.loc, reference.scale]
+    after = [reference.data.posteriors.loc, reference.data.posteriors.scale]
     result["unchanged"] = all(map(np.array_equal, before, after))
     return result
 

@@ -31,8 +31,8 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 from lucidvi.atlas import Reference
-from lucidvi.atlas._novelty import p_values
-from lucidvi.atlas._voters import States
+from lucidvi.atlas.labels._novelty import p_values
+from lucidvi.atlas.labels._states import States
 from lucidvi.model import SCVI
 
 FOLDER = CACHE / "novelty"
@@ -114,18 +114,18 @@ def measure(dataset: str, name: str, epochs: int | None) -> dict[str, Any]:
 def distance_auroc(reference: Reference, out: AnnData, new: np.ndarray) -> float:
     """Area under the ROC curve by the distance in latent space alone."""
     states = States(out.obsm["X_lucidvi"], out.obsm["X_lucidvi_scale"])
-    distance = reference.voters.judge(states)[1]
+    distance = reference.data.voters.judge(states)[1]
     known = np.sort(reference.calibration.settings[0].distance)
     return float(roc_auc_score(new, -p_values(distance, known)))
 
 
 def state_auroc(reference: Reference, out: AnnData, new: np.ndarray) -> float:
     """Return the same of a classifier of latent states that is told which cells are new."""
-    z = np.concatenate([reference.loc, out.obsm["X_lucidvi"]])
-    y = np.concatenate([np.zeros(len(reference.loc), bool), new])
+    z = np.concatenate([reference.data.posteriors.loc, out.obsm["X_lucidvi"]])
+    y = np.concatenate([np.zeros(len(reference.data.posteriors.loc), bool), new])
     nearest = KNeighborsClassifier(N_NEIGHBOURS, weights="distance")
     probability = cross_val_predict(nearest, z, y, cv=N_FOLDS, method="predict_proba")[:, 1]
-    return float(roc_auc_score(new, probability[len(reference.loc) :]))
+    return float(roc_auc_score(new, probability[len(reference.data.posteriors.loc) :]))
 
 
 def measured(dataset: str, name: str, epochs: int | None) -> dict[str, Any]:

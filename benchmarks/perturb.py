@@ -24,7 +24,7 @@ CONDITION, CONTROL, BATCH = "perturbation", "non-targeting", "batch"
 #: Mean count from which on a gene is judged, and findings that signs are counted of.
 EXPRESSED_MIN, FINDINGS_MIN = 0.05, 5
 #: Ways to predict, and whether the posteriors are refined.
-WAYS = {"encoder": False, "refined": True}
+WAYS = ("encoder", "refined")
 BASELINE = "regression"
 
 
@@ -87,9 +87,9 @@ def measure(epochs: int | None) -> pd.DataFrame:
         for cells, model in models.items():
             scores = judged(regressed(model.adata, target), real, genes)
             rows.append(facts | {"way": BASELINE, "cells": cells} | scores)
-            for way, refined in WAYS.items():
+            for way in WAYS:
                 out = simulate.perturb(
-                    model, control.copy(), {target: 0.0}, refined=refined, seed=SEED
+                    model, control.copy(), {target: 0.0}, posterior=way, seed=SEED
                 )
                 scores = judged(out.var["lucidvi_effect"].to_numpy(), real, genes)
                 rows.append(facts | {"way": way, "cells": cells} | scores)

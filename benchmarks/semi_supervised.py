@@ -77,7 +77,7 @@ def by_encoder(reference: Any, query: AnnData) -> np.ndarray:
 
     model = Model.load_query_data(query.copy(), reference.model)
     model.is_trained_ = True
-    nearest = reference.neighbours.find(model.get_latent_representation(), 15)
+    nearest = reference.data.neighbours.find(model.get_latent_representation(), 15)
     codes = reference.labels.codes[nearest]
     most = [np.bincount(row).argmax() for row in codes]
     return np.asarray(reference.labels.categories)[most]

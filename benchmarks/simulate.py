@@ -137,13 +137,13 @@ def simulated_cells(model: Any, held_out: np.ndarray) -> dict[str, dict[str, flo
     def dense(out: AnnData) -> np.ndarray:
         return out.X[:, expressed].toarray().reshape(N_REPLICATES, n, -1)
 
-    fit = audit.run(model, checks=["fit"], progress=False)["fit"]
-    replicates = dense(simulate.switch(model, indices=np.tile(held_out, N_REPLICATES)))
+    fit = audit.run(model, checks=["fit"])["fit"]
+    replicates = dense(simulate.switch_covariates(model, indices=np.tile(held_out, N_REPLICATES)))
     found = {"posterior predictive": look(counts, replicates) | {"coverage": fit.coverage_90}}
-    for around in ("aggregate", "prior"):
-        cells = dense(simulate.sample_cells(model, N_REPLICATES * n, around=around))
+    for name, source in (("aggregate", "posterior"), ("prior", "prior")):
+        cells = dense(simulate.sample_cells(model, N_REPLICATES * n, source=source))
         covered = residual_coverage(counts, cells.reshape(-1, counts.shape[1]))
-        found[around] = look(counts, cells) | {"coverage": covered}
+        found[name] = look(counts, cells) | {"coverage": covered}
     return found
 
 
@@ -158,7 +158,7 @@ def resequenced(model: Any, held_out: np.ndarray) -> dict[str, dict[str, float]]
     """Thin held-out cells to a quarter, and predict them back to their depth."""
     from lucidvi import simulate
 
-    thin = simulate.resequence(model, factor=KEPT, indices=held_out)
+    thin = simulate.resequence(model, depth_factor=KEPT, indices=held_out)
     seen = np.asarray(thin.X.sum(axis=1)).ravel() > 0
     thin, held_out = thin[seen].copy(), held_out[seen]
     truth = model.adata.X[held_out].toarray()

@@ -81,7 +81,7 @@ def main() -> None:
         model.train(enable_progress_bar=False, **training)
         start = time.perf_counter()
         n_seeds = 2 if arguments.quick else N_SEEDS
-        found = audit.stability(model, n_seeds=n_seeds, labels_key=labels, progress=False)
+        found = audit.stability(model, n_seeds=n_seeds, labels_key=labels)
         seconds = time.perf_counter() - start
         values = [getattr(found, measure) for measure in MEASURES]
         told = (f"{v.mean():.2f} ({v.min():.2f})" for v in values)

@@ -102,14 +102,8 @@ def make_findings():
     fit, ``names`` what batches, labels and genes are called besides their number, ``shift`` the
     encoder's error and ``scale`` the posteriors' width (1 where the counts determine nothing).
     """
-    from lucidvi.audit import (
-        Predictions,
-        amortization,
-        collapse,
-        confounding,
-        fit,
-        identifiability,
-    )
+    from lucidvi.audit.checks import amortization, collapse, confounding, fit, identifiability
+    from lucidvi.audit.subject import Predictions
 
     def make(
         worth=(40, 20, 5, 0.1), misfit=0.2, names="", n_batches=3, shift=0.8, scale=0.3, n_genes=60
@@ -128,6 +122,7 @@ def make_findings():
         gap = np.full(n, 0.5 * k * shift**2)
         predicted = Predictions(
             gene=np.array([f"g{i}{names}" for i in range(n_genes)]),
+            cell=np.arange(n),
             residuals=residuals,
             zeros_observed=np.linspace(0.98, 0.1, n_genes),
             zeros_predicted=np.linspace(0.98, 0.1, n_genes),
@@ -154,7 +149,7 @@ def make_findings():
                 z,
                 z,
                 np.full_like(z, scale),
-                cell=np.arange(n),
+                names=pd.RangeIndex(n),
                 label=label,
                 batch=batch,
             ),

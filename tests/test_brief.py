@@ -10,9 +10,11 @@ import torch
 from torch.distributions import Normal
 
 import lucidvi
-from lucidvi import atlas, audit, inference, model, simulate
+from lucidvi import atlas, audit, inference, model, results, simulate
 from lucidvi._brief import brief
-from lucidvi.atlas._calibration import Setting
+from lucidvi.atlas.calibration._calibration import Setting
+from lucidvi.audit.retraining import Run
+from lucidvi.audit.subject import CellPriors, Comparison, Predictions
 from lucidvi.inference import Estimate, NormalPosterior
 
 #: Most lines and letters of a line.
@@ -88,10 +90,6 @@ def plan():
 #: Instances, by class.
 RESULTS = {
     atlas.Calibration: lambda: atlas.Calibration(True, tuple(setting() for _ in range(6)), 1.0),
-    audit.CellPriors: lambda: audit.CellPriors.standard_normal(N, K),
-    audit.Comparison: lambda: arrays(audit.Comparison),
-    audit.Predictions: lambda: arrays(audit.Predictions),
-    audit.Run: lambda: audit.Run(np.zeros((N, K)), np.eye(K), K, np.zeros(G)),
     inference.Bracket: lambda: inference.Bracket(estimate(), estimate()),
     inference.Estimate: estimate,
     inference.InferenceGap: lambda: inference.InferenceGap(vector(), vector(), estimate()),
@@ -99,10 +97,24 @@ RESULTS = {
     inference.PosteriorTarget: target,
     inference.Refined: lambda: inference.Refined(normal(), vector(), vector(), vector()),
     model.RefinedPosterior: refined,
+    results.Posteriors: lambda: results.Posteriors.of(normal(), pd.RangeIndex(N).astype(str)),
     simulate.DesignResult: plan,
 }
+#: Instances of what is on the way to a finding.
+BETWEEN = {
+    CellPriors: lambda: CellPriors.standard_normal(N, K),
+    Comparison: lambda: arrays(Comparison),
+    Predictions: lambda: arrays(Predictions),
+    Run: lambda: Run(np.zeros((N, K)), np.eye(K), K, np.zeros(G)),
+}
 #: Those that show themselves otherwise, or are shown by other tests: reports, and numbers alone.
-ELSEWHERE = {atlas.Integration, atlas.Reference, audit.Report}
+ELSEWHERE = {
+    atlas.Integration,
+    atlas.Reference,
+    atlas.ReferenceData,
+    audit.Report,
+    results.Findings,
+}
 
 
 def holds_arrays(cls):
@@ -121,13 +133,13 @@ def test_every_result_that_holds_arrays_is_here():
         )
         if inspect.isclass(value) and dataclasses.is_dataclass(value)
     }
-    findings = {cls for cls in public if issubclass(cls, audit.Finding)}
+    findings = {cls for cls in public if issubclass(cls, results.Finding)}
     assert {cls for cls in public - findings - ELSEWHERE if holds_arrays(cls)} == set(RESULTS)
 
 
-@pytest.mark.parametrize("cls", RESULTS, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", RESULTS | BETWEEN, ids=lambda cls: cls.__name__)
 def test_a_few_lines(cls):
-    text = repr(RESULTS[cls]())
+    text = repr((RESULTS | BETWEEN)[cls]())
     lines = text.splitlines()
     assert text.startswith(f"{cls.__name__}(")
     assert len(lines) <= LINES

@@ -96,9 +96,9 @@ def perturbed(model, adata):
 def switched(model, adata):
     from lucidvi import simulate
 
-    simulate.switch(model, batch="0", indices=range(5))
+    simulate.switch_covariates(model, batch="0", indices=range(5))
     simulate.sample_cells(model, 5)
-    simulate.resequence(model, factor=2, indices=range(5))
+    simulate.resequence(model, depth_factor=2, indices=range(5))
 
 
 def audited(model, adata):

@@ -115,7 +115,7 @@ def test_atlas(tmp_path, monkeypatch):
 
 
 def test_simulate(after_example):
-    left = after_example(SIMULATE.replace("factor=4", "factor=4, indices=range(50)"))
+    left = after_example(SIMULATE.replace("depth_factor=4", "depth_factor=4, indices=range(50)"))
     assert left["cells"].n_obs == 1000
     counted = left["model"].adata.X[:50].sum()
     assert left["deeper"].X.sum() == pytest.approx(4 * counted, rel=0.1)

@@ -23,6 +23,7 @@ _PARTS = (
     "module",
     "nn",
     "pl",
+    "results",
     "simulate",
     "train",
 )

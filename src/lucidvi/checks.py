@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +73,106 @@ def check_choice(name: str, value: object, choices: Iterable[str], others: str =
         )
 
 
+def listed(names: Iterable[object]) -> str:
+    """Return the names that exist, quoted, for a message: at most twenty; ``"none"`` of none."""
+    return first_few(names, SHORT_LIST) or "none"
+
+
+def check_whole(name: str, value: object, *, least: int = 0) -> None:
+    """Raise :class:`DataError` unless an argument is a whole number.
+
+    Parameters
+    ----------
+    name
+        The argument.
+    value
+        Its value.
+    least
+        The smallest value that it can have.
+    """
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_whole or value < least:  # type: ignore[operator]
+        raise DataError(
+            f"`{name}` is {value!r}.", remedy=f"Give a whole number, at least {least}."
+        )
+
+
+def check_share(name: str, value: Any, *, between: bool = False) -> None:
+    """Raise :class:`DataError` unless an argument is a share.
+
+    Parameters
+    ----------
+    name
+        The argument.
+    value
+        Its value.
+    between
+        Whether 0 and 1 themselves are excluded.
+    """
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not (is_number and (0 < value < 1 if between else 0 <= value <= 1)):
+        remedy = "Give a number between 0 and 1." if between else "Give a number from 0 to 1."
+        raise DataError(f"`{name}` is {value!r}.", remedy=remedy)
+
+
+def positive_numbers(name: str, value: Any, n_cells: int) -> NDArray[np.float64]:
+    """Return a positive number for each cell.
+
+    Parameters
+    ----------
+    name
+        The argument.
+    value
+        One number for all cells, or one for each.
+    n_cells
+        How many cells there are.
+
+    Returns
+    -------
+    Shape ``(n_cells,)``.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If a number is not positive or not finite, or there is not one for each cell.
+    """
+    try:
+        numbers = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        numbers = np.array(np.nan)
+    if numbers.shape not in ((), (1,), (n_cells,)):
+        raise DataError(
+            f"`{name}` has the shape {numbers.shape}, but there are {n_cells:,} cells.",
+            remedy=f"Give one number, or an array of shape ({n_cells},).",
+        )
+    bad = ~(np.isfinite(numbers) & (numbers > 0))
+    if bad.any():
+        first = int(np.argmax(bad))
+        place = f" in {bad.sum():,} of {n_cells:,} cells, {first} first" if bad.ndim else ""
+        wrong = numbers[first].item() if bad.ndim else value
+        raise DataError(f"`{name}` is {wrong!r}{place}.", remedy="Give positive, finite numbers.")
+    return np.full(n_cells, numbers)
+
+
+def check_column(obs: pd.DataFrame, argument: str, key: object) -> None:
+    """Raise :class:`MissingKeyError` unless ``obs`` has a column.
+
+    Parameters
+    ----------
+    obs
+        Columns of the cells.
+    argument
+        The argument that names the column.
+    key
+        Name of the column.
+    """
+    if not (isinstance(key, str) and key in obs.columns):
+        raise MissingKeyError(
+            f"`{argument}` is {key!r}, which is no column of `adata.obs`.",
+            remedy=did_you_mean(key, list(obs.columns), f"There are {listed(obs.columns)}."),
+        )
+
+
 def check_arguments(
     function: str,
     names: Iterable[str],
@@ -100,6 +201,28 @@ def check_arguments(
             listed = f"{len(accepted)} others, which its documentation lists"
         remedy = (elsewhere or {}).get(name) or did_you_mean(name, accepted, f"it takes {listed}.")
         raise ArgumentError(f"{function} does not take `{name}`.", remedy=remedy)
+
+
+def check_keywords(
+    name: str, function: Callable[..., Any], keywords: Iterable[str], *more: str
+) -> None:
+    """Raise :class:`~lucidvi.errors.ArgumentError` for keywords that a function does not take.
+
+    Parameters
+    ----------
+    name
+        How the function is called in an error.
+    function
+        A function, or the ``__init__`` of a class; one that takes any keyword is not checked.
+    keywords
+        Names of the keywords in the call.
+    *more
+        Further names that are accepted.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    check_arguments(name, keywords, {p.name for p in parameters} - {"self", "cls"} | {*more})
 
 
 def cell_positions(

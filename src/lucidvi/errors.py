@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import partial
 from itertools import islice
+from typing import Any
 
 #: How NumPy shows one value, such as ``np.str_('A2M')``, ``np.float32(0.5)`` and ``np.True_``.
 NUMPY_VALUE = re.compile(
@@ -29,21 +30,32 @@ class LucidVIError(Exception):
     code
         The lines of code in the remedy, each of which works when it is pasted alone: code that
         mends the data, or arguments to give in place of those that were given.
+    counts_in
+        Where counts are that were not found where they were read, as an argument ``layer`` names
+        it: a layer, ``"raw"`` or ``"X"``.
     """
 
-    def __init__(self, problem: str, *, remedy: str, code: Iterable[str] = ()) -> None:
+    def __init__(
+        self, problem: str, *, remedy: str, code: Iterable[str] = (), counts_in: Iterable[str] = ()
+    ) -> None:
         problem, remedy = plain(problem), plain(remedy)
         super().__init__(problem)
         self.problem = problem
         self.remedy = remedy
         self.code = tuple(plain(line) for line in code)
+        self.counts_in = tuple(counts_in)
 
     def __str__(self) -> str:
         return f"{self.problem}\nRemedy: {self.remedy}"
 
     def __reduce__(self) -> tuple[partial[LucidVIError], tuple[()]]:
         # Exceptions pickle their positional arguments alone; worker processes send them pickled.
-        return partial(type(self), self.problem, remedy=self.remedy, code=self.code), ()
+        told: dict[str, Any] = {
+            "remedy": self.remedy,
+            "code": self.code,
+            "counts_in": self.counts_in,
+        }
+        return partial(type(self), self.problem, **told), ()
 
 
 class DataError(LucidVIError, ValueError):

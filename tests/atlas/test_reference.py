@@ -25,8 +25,8 @@ from lucidvi.model import SCVI
 
 def test_holds_the_models_posteriors_and_labels(model, reference):
     mean, variance = model.get_latent_representation(return_dist=True)
-    np.testing.assert_array_equal(reference.loc, mean)
-    np.testing.assert_allclose(reference.scale**2, variance, rtol=1e-6)
+    np.testing.assert_array_equal(reference.data.posteriors.loc, mean)
+    np.testing.assert_allclose(reference.data.posteriors.scale**2, variance, rtol=1e-6)
     assert (np.asarray(reference.labels) == model.adata.obs["cell_type"].to_numpy()).all()
     assert (np.asarray(reference.batches) == model.adata.obs["batch"].to_numpy()).all()
     assert reference.cells.X is None
@@ -48,8 +48,8 @@ def test_the_users_model_is_left_alone(model, simulate):
 def test_round_trip(reference, query, tmp_path):
     reference.save(tmp_path / "atlas")
     loaded = Reference.load(tmp_path / "atlas")
-    np.testing.assert_array_equal(loaded.loc, reference.loc)
-    np.testing.assert_array_equal(loaded.scale, reference.scale)
+    np.testing.assert_array_equal(loaded.data.posteriors.loc, reference.data.posteriors.loc)
+    np.testing.assert_array_equal(loaded.data.posteriors.scale, reference.data.posteriors.scale)
     assert loaded.cells.obs.equals(reference.cells.obs)
     assert loaded.cells.var.equals(reference.cells.var)
     before, after = reference.map(query), loaded.map(query)
@@ -67,7 +67,7 @@ def test_loads_without_the_data(simulate, tmp_path):
     loc = model.get_latent_representation()
     del adata, model
     loaded = Reference.load(tmp_path / "atlas")
-    np.testing.assert_array_equal(loaded.loc, loc)
+    np.testing.assert_array_equal(loaded.data.posteriors.loc, loc)
     assert loaded.map(simulate(5, seed=3)).n_obs == 5
 
 
@@ -146,7 +146,8 @@ def killed_at(point, save):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_kill_at_any_point_leaves_one_of_the_two(reference, tmp_path):
     """The old reference has 300 cells and the new one 100; files of both would not fit."""
-    new = replace(reference, cells=reference.cells[:100].copy())
+    fewer = replace(reference.data, cells=reference.cells[:100].copy())
+    new = replace(reference, data=fewer)
     reference.save(tmp_path / "old")
     folders = []
     for point in range(99):
@@ -158,7 +159,7 @@ def test_a_kill_at_any_point_leaves_one_of_the_two(reference, tmp_path):
     def n_cells(folder):
         loaded = Reference.load(folder)
         facts = json.loads(newest(folder / "reference.json", "model.pt").read_text())
-        assert loaded.cells.n_obs == facts["n_cells"] == len(loaded.loc)
+        assert loaded.cells.n_obs == facts["n_cells"] == len(loaded.data.posteriors.loc)
         return loaded.cells.n_obs
 
     seen = [n_cells(folder) for folder in folders]
@@ -177,7 +178,9 @@ def test_mapping_leaves_the_files_alone(reference, query, tmp_path):
     loaded.map(query)
     loaded.map(query[:, :30])
     assert contents() == before
-    np.testing.assert_array_equal(Reference.load(tmp_path / "atlas").loc, reference.loc)
+    np.testing.assert_array_equal(
+        Reference.load(tmp_path / "atlas").data.posteriors.loc, reference.data.posteriors.loc
+    )
 
 
 def test_other_folders_are_refused(reference, tmp_path):
@@ -195,7 +198,7 @@ def test_a_model_of_scvi_tools(model, reference, query):
     theirs = model.to_scvi_model()
     assert isinstance(theirs, TheirSCVI)
     of_theirs = Reference.from_model(theirs)
-    np.testing.assert_array_equal(of_theirs.loc, reference.loc)
+    np.testing.assert_array_equal(of_theirs.data.posteriors.loc, reference.data.posteriors.loc)
     found, expected = of_theirs.map(query), reference.map(query)
     np.testing.assert_array_equal(found.obsm["X_lucidvi"], expected.obsm["X_lucidvi"])
 
@@ -242,7 +245,9 @@ def test_a_scanvi(model, query):
     )
     scanvi.train(max_epochs=2)
     reference = Reference.from_model(scanvi)
-    np.testing.assert_allclose(reference.loc, scanvi.get_latent_representation(), rtol=1e-5)
+    np.testing.assert_allclose(
+        reference.data.posteriors.loc, scanvi.get_latent_representation(), rtol=1e-5
+    )
     assert "none" not in reference.labels.categories
     out = reference.map(query)
     right = out.obs["lucidvi_label"].astype(str) == query.obs["cell_type"].astype(str)

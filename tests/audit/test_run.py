@@ -19,7 +19,7 @@ LABEL = {"labels_key": "label"}
 
 
 def run(model, adata=None, **kwargs):
-    report = audit.run(model, adata, progress=False, **kwargs)
+    report = audit.run(model, adata, **kwargs)
     for finding in report.values():
         compile(finding.cure, finding.name, "exec")  # code to paste has to be code
     return report
@@ -49,14 +49,17 @@ def test_report_holds_what_plots_need(report, healthy):
     told = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert set(told["findings"]) == set(NAMES)
     fit = report["fit"]
-    assert fit.gene == tuple(healthy.adata.var_names)
+    assert tuple(fit.genes.index) == tuple(healthy.adata.var_names)
     for name in ("mean_observed", "mean_predicted", "zeros_predicted", "variance_predicted", "ks"):
-        assert getattr(fit, name).shape == (150,)
-    assert fit.n_cells == len(fit.library_observed) == 120
-    cells = report["amortization"]
-    assert set(cells.cell) <= set(healthy.adata.obs_names[healthy.validation_indices])
-    assert len(cells.cell) == len(cells.changed) == len(cells.label) == 120
-    assert {group.by for group in cells.groups} == {"label", "batch"}
+        assert fit.genes[name].shape == (150,)
+    assert fit.n_cells == len(fit.cells["library_observed"]) == 120
+    cells = report["amortization"].cells
+    held_out = set(healthy.adata.obs_names[healthy.validation_indices])
+    assert set(cells.index) <= held_out
+    assert set(fit.cells.index) <= held_out
+    assert len(cells.index) == len(cells["neighbours_changed"]) == len(cells["label"]) == 120
+    assert (healthy.adata.obs["label"][cells.index] == cells["label"]).all()
+    assert {group.by for group in report["amortization"].groups} == {"label", "batch"}
     assert report["collapse"].directions.shape == (10, 10)
     assert report.about["split"] == "known"
     assert report.about["n_held_out"] == 120
@@ -67,14 +70,14 @@ def test_report_holds_what_plots_need(report, healthy):
 def test_observed_numbers_are_those_of_the_held_out_cells(report, healthy):
     x = healthy.adata[np.sort(healthy.validation_indices)].X.toarray()
     fit = report["fit"]
-    np.testing.assert_allclose(fit.mean_observed, x.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(fit.variance_observed, x.var(axis=0), rtol=1e-3)
-    np.testing.assert_allclose(fit.zeros_observed, (x == 0).mean(axis=0))
-    np.testing.assert_allclose(fit.library_observed, x.sum(axis=1))
-    np.testing.assert_allclose(fit.cv_observed, x.std(axis=1) / x.mean(axis=1), rtol=1e-3)
+    np.testing.assert_allclose(fit.genes["mean_observed"], x.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(fit.genes["variance_observed"], x.var(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(fit.genes["zeros_observed"], (x == 0).mean(axis=0))
+    np.testing.assert_allclose(fit.cells["library_observed"], x.sum(axis=1))
+    np.testing.assert_allclose(fit.cells["cv_observed"], x.std(axis=1) / x.mean(axis=1), rtol=1e-3)
     # A replicate of the right model has about the same.
-    np.testing.assert_allclose(fit.mean_predicted.sum(), x.mean(axis=0).sum(), rtol=0.01)
-    assert np.corrcoef(fit.library_predicted, fit.library_observed)[0, 1] > 0.8
+    np.testing.assert_allclose(fit.genes["mean_predicted"].sum(), x.mean(axis=0).sum(), rtol=0.01)
+    assert np.corrcoef(fit.cells["library_predicted"], fit.cells["library_observed"])[0, 1] > 0.8
 
 
 def test_nothing_is_disturbed(healthy):
@@ -250,7 +253,7 @@ def test_the_same_model_of_both_libraries(healthy):
     for name in NAMES:
         assert verdicts(theirs[name]) == verdicts(ours[name]), name
     np.testing.assert_allclose(theirs["collapse"].kl, ours["collapse"].kl, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(theirs["fit"].ks, ours["fit"].ks, atol=0.02)
+    np.testing.assert_allclose(theirs["fit"].genes["ks"], ours["fit"].genes["ks"], atol=0.02)
 
 
 @pytest.mark.parametrize(

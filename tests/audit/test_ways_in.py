@@ -7,8 +7,8 @@ import pytest
 import scvi
 
 from lucidvi import audit
-from lucidvi.audit._sample import MISSING, draw_sample, text
-from lucidvi.audit._stability import two_groups
+from lucidvi.audit.retraining._stability import two_groups
+from lucidvi.audit.subject._sample import MISSING, draw_sample, text
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 
@@ -24,7 +24,7 @@ def trained(adata, cls=SCVI, setup=None, **kwargs):
 
 
 def run(model, adata=None, checks=("confounding",), **kwargs):
-    return audit.run(model, adata, checks=checks, progress=False, **kwargs)
+    return audit.run(model, adata, checks=checks, **kwargs)
 
 
 def verdicts(report):
@@ -96,7 +96,9 @@ def test_counts_are_those_of_the_layer(make_adata):
     adata = make_adata(n_cells=120)
     adata.layers["counts"], adata.X = adata.X, adata.X * 0 + 0.5 * (adata.X > 0)
     fit = run(trained(adata, setup={"layer": "counts"}), checks=["fit"])["fit"]
-    assert np.isin(fit.library_observed, np.ravel(adata.layers["counts"].sum(axis=1))).all()
+    assert np.isin(
+        fit.cells["library_observed"], np.ravel(adata.layers["counts"].sum(axis=1))
+    ).all()
 
 
 def test_a_model_without_cells(make_adata, tmp_path):
@@ -167,7 +169,7 @@ def test_repeated_names_of_cells(make_adata):
         )
     assert sample_of(model, adata[::-1].copy()).split == "unknown"
     report = run(model, checks=CHECKS)
-    assert len(report["amortization"].cell) == 12
+    assert len(report["amortization"].cells) == 12
 
 
 def test_other_cells_of_the_same_names(make_adata):

@@ -9,9 +9,10 @@ import scvi
 from anndata import read_h5ad
 from typer.testing import CliRunner
 
-from lucidvi.audit import Fit, Report, Skipped
+from lucidvi.audit import Report
 from lucidvi.cli import app
 from lucidvi.model import SCVI
+from lucidvi.results import Fit, Skipped
 
 NO_VERDICT = 2
 

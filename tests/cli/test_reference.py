@@ -263,7 +263,7 @@ def test_build_reads_counts_where_they_are(saved, with_raw, tmp_path):
     result = run(*given, tmp_path / "atlas", "--layer", "raw")
     assert result.exit_code == 0, result.output
     built, expected = (Reference.load(path / "atlas") for path in (tmp_path, saved))
-    np.testing.assert_allclose(built.loc, expected.loc, atol=1e-6)
+    np.testing.assert_allclose(built.data.posteriors.loc, expected.data.posteriors.loc, atol=1e-6)
 
 
 def write_as_of_old(cells, path):

@@ -274,7 +274,7 @@ def test_other_models_are_audited_with_it(make_adata):
 
 
 def test_it_is_resequenced(model):
-    cells = simulate.resequence(model, factor=3.0)
+    cells = simulate.resequence(model, depth_factor=3.0)
     before, after = model.adata.X.toarray(), cells.X.toarray()
     assert (after >= before).all()
     assert after.sum() / before.sum() == pytest.approx(3, rel=0.1)

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from lucidvi.atlas import Reference
-from lucidvi.audit._report import write
 from lucidvi.demo import run_demo
 from lucidvi.errors import FileError, UnwritableError
-from lucidvi.files import written_whole
+from lucidvi.files import write_text, written_whole
 from lucidvi.model import SCVI
 
 
@@ -155,14 +154,14 @@ def test_the_home_of_the_user(saved, tmp_path, monkeypatch):
 def test_a_report_never_takes_the_place_of_a_file_above(tmp_path):
     a_file(tmp_path / "file")
     with pytest.raises(FileError, match="cannot be written"):
-        write(tmp_path / "file" / "report.json", ".json", "{}")
+        write_text(tmp_path / "file" / "report.json", ".json", "{}")
     assert (tmp_path / "file").read_text() == "notes"
 
 
 def test_a_report_where_a_folder_is(tmp_path):
     (tmp_path / "report.html").mkdir()
     with pytest.raises(FileError, match="cannot be written"):
-        write(tmp_path / "report.html", ".html", "")
+        write_text(tmp_path / "report.html", ".html", "")
     assert os.listdir(tmp_path / "report.html") == []
 
 

@@ -107,7 +107,7 @@ def test_a_mask_is_a_model_of_the_measured_genes_alone(pair, likelihood):
     z = latent(target)
     x = tensors[REGISTRY_KEYS.X_KEY][:, genes]
     with torch.no_grad():
-        total = target._decode(z)["px"]
+        total = target._decode(z)["rna"]
         scale = total.scale[..., genes]
         mu = x.sum(-1, keepdim=True) * scale / scale.sum(-1, keepdim=True)
         shape = {}

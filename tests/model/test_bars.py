@@ -36,7 +36,7 @@ CALLS = {
     "canonicalize": (lambda m, a: m.canonicalize(), CELLS),
     "from_model": (lambda m, a: Reference.from_model(m, "label"), "Making the reference"),
     "audit": (lambda m, a: audit.run(m, checks=["collapse", "confounding"]), "Auditing"),
-    "resequence": (lambda m, a: simulate.resequence(m, factor=0.5), "Resequencing"),
+    "resequence": (lambda m, a: simulate.resequence(m, depth_factor=0.5), "Resequencing"),
     "setup_anndata": (lambda m, a: SCVI.setup_anndata(a.copy()), "Checking the counts"),
 }
 
@@ -74,8 +74,8 @@ def drawn(monkeypatch):
     # Several steps of what is small.
     monkeypatch.setattr("scvi.settings.batch_size", 16)
     monkeypatch.setattr("lucidvi.simulate._cells.MOST_CELLS", 16)
-    monkeypatch.setattr("lucidvi.data._blocks.BLOCK", 400)
-    monkeypatch.setattr("lucidvi.data._blocks.CHUNK", 400)
+    monkeypatch.setattr("lucidvi.data.matrices._blocks.BLOCK", 400)
+    monkeypatch.setattr("lucidvi.data.matrices._blocks.CHUNK", 400)
     return bars
 
 

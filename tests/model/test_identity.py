@@ -240,12 +240,12 @@ def test_experiments_in_silico(models, known, value):
     """A batch and a covariate by any equal value; two texts have to be the same."""
     if known == "text" and value in ("1.0", "True"):
         with pytest.raises(DataError, match="It knows '0', '1'"):
-            simulate.switch(models(known), batch=value)
+            simulate.switch_covariates(models(known), batch=value)
         return
-    out = simulate.switch(
+    out = simulate.switch_covariates(
         models(known), batch=value, covariates={"site": value}, indices=[0, 1], posterior="encoder"
     )
-    right = simulate.switch(
+    right = simulate.switch_covariates(
         models("int64"), batch=1, covariates={"site": 1}, indices=[0, 1], posterior="encoder"
     )
     assert (out.X != right.X).nnz == 0
@@ -282,7 +282,7 @@ def test_an_unknown_batch_is_one_clear_error(models, cells, expected, asked, tmp
         model.get_elbo,
         model.refine_posterior,
         lambda adata: SCVI.load(str(tmp_path / "model"), adata=adata, accelerator="cpu"),
-        lambda adata: simulate.switch(model, adata),
+        lambda adata: simulate.switch_covariates(model, adata),
     ):
         with pytest.raises(DataError, match="not found in source registry") as raised:
             ask(query.copy())

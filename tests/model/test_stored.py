@@ -108,7 +108,7 @@ USES = {
     "minified": minified,
     "scvi-tools": lambda model, _: model.to_scvi_model().get_latent_representation(),
     "reference": lambda model, _: (
-        lambda reference: np.append(reference.loc.ravel(), reference.depth)
+        lambda reference: np.append(reference.data.posteriors.loc.ravel(), reference.data.depth)
     )(Reference.from_model(model, "label")),
 }
 
@@ -130,14 +130,14 @@ def test_mapping(form, cells, folder):
 def test_stored_posteriors_without_counts(cells, folder):
     """Without X the answers are those with an empty one; a reference has its cells' depth."""
     model = SCVI.load(folder, adata=cells.copy())
-    depth = Reference.from_model(model, "label").depth
+    depth = Reference.from_model(model, "label").data.depth
     want = minified(model, None)
     without = model.adata.copy()
     without.X = None
     other = SCVI.load(folder, adata=cells.copy())
     other.adata = without
     np.testing.assert_allclose(latent_and_expression(other), want, rtol=1e-6)
-    assert Reference.from_model(other, "label").depth == depth
+    assert Reference.from_model(other, "label").data.depth == depth
 
 
 def test_what_anndata_cannot_read_again_is_not_saved(cells, folder, tmp_path):

@@ -146,7 +146,7 @@ WAYS: dict[str, Callable[[SCVI], Any]] = {
     "audit": audit.run,
     "reference": lambda model: Reference.from_model(model, "cell_type"),
     "sample": lambda model: simulate.sample_cells(model, 10),
-    "resequence": lambda model: simulate.resequence(model, factor=2),
+    "resequence": lambda model: simulate.resequence(model, depth_factor=2),
     "correlation": lambda model: model.get_feature_correlation_matrix(),
     "abundance": lambda model: model.differential_abundance(sample_key="site"),
     "minify": minified,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lucidvi import pl
-from lucidvi.audit import GroupGap
+from lucidvi.results import GroupGap
 
 
 def test_points_are_the_errors(findings):

@@ -8,13 +8,13 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lucidvi import audit, pl
-from lucidvi.audit import Criterion, Finding, Skipped
+from lucidvi import pl, results
+from lucidvi.results import Criterion, Finding, Skipped
 
 NAMES = ["collapse", "identifiability", "amortization", "fit", "confounding", "stability"]
 CLASSES = {
     cls.name: cls
-    for cls in map(vars(audit).get, audit.__all__)
+    for cls in map(vars(results).get, results.__all__)
     if isinstance(cls, type) and issubclass(cls, Finding) and hasattr(cls, "name")
 }
 

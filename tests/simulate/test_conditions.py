@@ -126,7 +126,7 @@ def test_genes_are_decoded_under_control(conditional):
 def test_genes_leave_states_and_expected_totals(same):
     model, _ = same
     moved, shifted = (
-        predict_condition(model, cells=HELD_OUT, method=method, noise="new", **ASKED)
+        predict_condition(model, label=HELD_OUT, method=method, noise="new", **ASKED)
         for method in ("genes", "shift")
     )
     shift = shifted.obsm["X_lucidvi"] - moved.obsm["X_lucidvi"]
@@ -161,7 +161,7 @@ def test_baselines_are_means_of_log_expression(same):
 def test_what_comes_out(same):
     model, _ = same
     before = model.adata.copy()
-    out = predict_condition(model, cells=HELD_OUT, **ASKED)
+    out = predict_condition(model, label=HELD_OUT, **ASKED)
     chosen = (before.obs["cell_type"] == HELD_OUT).to_numpy()
     assert list(out.obs_names) == list(before.obs_names[chosen])
     assert set(out.obs["condition"]) == {"stim"}
@@ -171,7 +171,7 @@ def test_what_comes_out(same):
     record = out.uns["lucidvi_simulation"]
     assert record["function"] == "predict_condition"
     assert record["request"] | ASKED == record["request"]
-    assert record["request"]["cells"] == HELD_OUT
+    assert record["request"]["label"] == HELD_OUT
     assert len(record["assumptions"])
     pd.testing.assert_frame_equal(model.adata.obs, before.obs)
     assert (model.adata.X != before.X).nnz == 0
@@ -179,7 +179,7 @@ def test_what_comes_out(same):
 
 def test_the_same_seed_gives_the_same(same):
     first, again, other = (
-        predict_condition(same[0], cells=HELD_OUT, seed=seed, **ASKED).X for seed in (1, 1, 2)
+        predict_condition(same[0], label=HELD_OUT, seed=seed, **ASKED).X for seed in (1, 1, 2)
     )
     assert (first != again).nnz == 0
     assert (first != other).nnz > 0
@@ -188,7 +188,7 @@ def test_the_same_seed_gives_the_same(same):
 def test_cells_may_be_named(same):
     model, _ = same
     names = model.adata.obs_names[(model.adata.obs["cell_type"] == HELD_OUT).to_numpy()][:3]
-    out = predict_condition(model, cells=np.asarray(names), **ASKED)
+    out = predict_condition(model, indices=np.asarray(names), **ASKED)
     assert list(out.obs_names) == list(names)
 
 
@@ -199,8 +199,8 @@ def test_target_cells_of_the_label_are_not_learned_from(same):
         obs=pd.concat([model.adata.obs[truth.obs.columns], truth.obs]),
         var=truth.var,
     )
-    with_truth = predict_condition(model, every, cells=HELD_OUT, **ASKED)
-    without = predict_condition(model, cells=HELD_OUT, **ASKED)
+    with_truth = predict_condition(model, every, label=HELD_OUT, **ASKED)
+    without = predict_condition(model, label=HELD_OUT, **ASKED)
     assert (with_truth.X != without.X).nnz == 0
 
 
@@ -208,7 +208,7 @@ def test_new_noise(same):
     """Means are those that the noise is kept around; counts are not those of the control cell."""
     model, _ = same
     kept, new = (
-        predict_condition(model, cells=HELD_OUT, noise=noise, **ASKED).X.toarray()
+        predict_condition(model, label=HELD_OUT, noise=noise, **ASKED).X.toarray()
         for noise in ("kept", "new")
     )
     control = model.adata[model.adata.obs["cell_type"] == HELD_OUT].X.toarray()
@@ -230,9 +230,15 @@ def test_new_noise(same):
         ({"control": "unstimulated"}, DataError, "`control` is 'unstimulated'.*'ctrl', 'stim'"),
         ({"target": "LPS"}, DataError, "`target` is 'LPS'"),
         ({"target": "ctrl"}, DataError, "both 'ctrl'"),
-        ({"cells": "e"}, DataError, "`cells` is 'e'.*'a', 'b', 'c', 'd'"),
-        ({"cells": []}, DataError, "at least one cell"),
-        ({"cells": ["cell4"]}, DataError, "1 of the 1 `cells` are no control cells: 'cell4'"),
+        ({"label": "e"}, DataError, "`label` is 'e'.*'a', 'b', 'c', 'd'"),
+        ({"label": None, "indices": []}, DataError, "at least one cell"),
+        (
+            {"label": None, "indices": ["cell4"]},
+            DataError,
+            "1 of the 1 `indices` are no control cells: 'cell4'",
+        ),
+        ({"label": None}, DataError, "`label` is None and `indices` is None"),
+        ({"indices": [0]}, DataError, "`label` is 'd' and `indices` is"),
         ({"method": "magic"}, DataError, "`method` is 'magic'"),
         ({"noise": "loud"}, DataError, "`noise` is 'loud'"),
         ({"method": "decoder"}, ModelTypeError, "neither the batch nor a categorical covariate"),
@@ -240,7 +246,7 @@ def test_new_noise(same):
 )
 def test_bad_arguments(same, change, error, message):
     with pytest.raises(error, match=f"(?s){message}"):
-        predict_condition(same[0], **{**ASKED, "cells": HELD_OUT, **change})
+        predict_condition(same[0], **{**ASKED, "label": HELD_OUT, **change})
 
 
 def part(model, keep):
@@ -251,7 +257,7 @@ def part(model, keep):
 def test_label_without_control_cells(same):
     adata = part(same[0], lambda label, condition: (label != "a") | (condition == "stim"))
     with pytest.raises(DataError, match="'a', a label without control cells"):
-        predict_condition(same[0], adata, cells="a", **ASKED)
+        predict_condition(same[0], adata, label="a", **ASKED)
 
 
 def test_no_other_label_to_learn_from(same):
@@ -260,14 +266,14 @@ def test_no_other_label_to_learn_from(same):
 
     adata = part(same[0], kept)
     with pytest.raises(DataError, match="No label in 'cell_type' besides 'd'"):
-        predict_condition(same[0], adata, cells=HELD_OUT, **ASKED)
+        predict_condition(same[0], adata, label=HELD_OUT, **ASKED)
 
 
 def test_missing_label(same):
     adata = same[0].adata.copy()
     adata.obs.loc["cell3", "cell_type"] = np.nan
     with pytest.raises(DataError, match=r"1 cells have no value in 'cell_type'.*'cell3'"):
-        predict_condition(same[0], adata, cells="a", **ASKED)
+        predict_condition(same[0], adata, label="a", **ASKED)
 
 
 def test_one_cell_to_compare_with(same):

@@ -110,8 +110,8 @@ def test_over_cells_is_fishers_test():
     for label, row in table[table["p_value"].notna()].iterrows():
         each = np.stack([numbers[label], total - numbers[label]])
         assert row["p_value"] == pytest.approx(fisher_exact(each).pvalue)
-    assert (table["cells"] == numbers.sum()).all()
-    few = table["cells"] < 10
+    assert (table["n_cells"] == numbers.sum()).all()
+    few = table["n_cells"] < 10
     assert few.any()
     assert table["p_value"].isna().equals(few)
 

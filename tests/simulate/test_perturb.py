@@ -38,20 +38,20 @@ def two_programs():
     return model
 
 
-@pytest.mark.parametrize("refined", [False, True])
-def test_a_factor_of_one_changes_nothing(two_programs, refined):
-    out = perturb(two_programs, genes={"A0": 1.0, "B3": 1}, refined=refined, n_samples=2)
+@pytest.mark.parametrize("posterior", ["encoder", "refined"])
+def test_a_factor_of_one_changes_nothing(two_programs, posterior):
+    out = perturb(two_programs, genes={"A0": 1.0, "B3": 1}, posterior=posterior, n_samples=2)
     assert (out.var[EFFECTS] == 0).all(axis=None)
     assert (out.var["lucidvi_effect_probability"] == 0.5).all()
     assert not out.obs["lucidvi_changed"].any()
     np.testing.assert_array_equal(out.obsm["X_lucidvi"], out.obsm["X_lucidvi_before"])
 
 
-@pytest.mark.parametrize("refined", [False, True])
+@pytest.mark.parametrize("posterior", ["encoder", "refined"])
 @pytest.mark.parametrize(("factor", "sign"), [(0.0, -1), (3.0, 1)])
-def test_genes_of_the_program_follow(two_programs, refined, factor, sign):
+def test_genes_of_the_program_follow(two_programs, posterior, factor, sign):
     cells = np.flatnonzero(two_programs.adata.obs["program"] == 0)
-    out = perturb(two_programs, genes={"A0": factor}, indices=cells, refined=refined)
+    out = perturb(two_programs, genes={"A0": factor}, indices=cells, posterior=posterior)
     effect = sign * out.var["lucidvi_effect"]
     program, others = effect[[f"A{i}" for i in range(1, 10)]], effect[10:]
     assert (program > 0).all()
@@ -89,7 +89,7 @@ def test_an_intervention_on_the_encoders_input(two_programs):
 
 def test_conditioning_on_the_genes_value(two_programs):
     """The same noise in the refined posteriors of the counts before and after."""
-    out = perturb(two_programs, genes={"B0": 3.0}, refined=True, n_samples=2)
+    out = perturb(two_programs, genes={"B0": 3.0}, posterior="refined", n_samples=2)
     noise = []
     for key, adata in (
         ("X_lucidvi_before", two_programs.adata),

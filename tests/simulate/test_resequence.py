@@ -25,7 +25,7 @@ def test_cells_of_the_model_become_deeper_cells_of_the_model(make_known, likelih
     theta = {"theta": THETA} if likelihood != "poisson" else {}
     zi = {"zi": ZI} if likelihood == "zinb" else {}
     model = make_known(MU, likelihood=likelihood, **theta, **zi)
-    out = resequence(model, factor=4, posterior="encoder")
+    out = resequence(model, depth_factor=4, posterior="encoder")
     for gene, (mu, theta, zi) in enumerate(zip(MU, THETA, ZI, strict=True)):
         pmf = distribution(likelihood, 4 * mu, theta, zi)
         found = np.bincount(out.X[:, gene].toarray().ravel().astype(int), minlength=3000)
@@ -40,7 +40,7 @@ def test_cells_of_the_model_become_deeper_cells_of_the_model(make_known, likelih
 
 def test_expected_counts_in_closed_form(make_known):
     model = make_known(MU, THETA, n_cells=50)
-    out = resequence(model, factor=3, n_samples=4)
+    out = resequence(model, depth_factor=3, n_samples=4)
     x = model.adata.X.toarray()[:, :3]
     shape, rate = THETA + x, 1 + np.array(THETA) / MU
     np.testing.assert_allclose(out.layers["expected"][:, :3], x + 2 * shape / rate, rtol=1e-4)
@@ -52,7 +52,7 @@ def test_expected_counts_in_closed_form(make_known):
 def test_depth_that_falls_rises_and_stays(model):
     before = model.adata.X.toarray()
     factor = np.resize([0.3, 1.0, 4.0], model.adata.n_obs)
-    out = resequence(model, factor=factor)
+    out = resequence(model, depth_factor=factor)
     after = out.X.toarray()
     assert (after[factor < 1] <= before[factor < 1]).all()
     assert (after[factor == 1] == before[factor == 1]).all()
@@ -76,19 +76,19 @@ def test_output(model):
     record = out.uns["lucidvi_simulation"]
     assert record["function"] == "resequence"
     assert record["request"]["depth"] == 100
-    assert record["request"]["factor"] == "None"
+    assert record["request"]["depth_factor"] == "None"
 
 
 def test_counts_in_another_layer(model):
     adata = model.adata.copy()
     adata.layers["spliced"], adata.X = adata.X, adata.X * 2
-    out = resequence(model, adata, factor=1.0, layer="spliced")
+    out = resequence(model, adata, depth_factor=1.0, layer="spliced")
     np.testing.assert_array_equal(out.X.toarray(), model.adata.X.toarray())
 
 
 def test_a_model_of_scvi_tools(model):
     theirs = model.to_scvi_model()
-    out, want = resequence(theirs, factor=2.0), resequence(model, factor=2.0)
+    out, want = resequence(theirs, depth_factor=2.0), resequence(model, depth_factor=2.0)
     np.testing.assert_array_equal(out.X.toarray(), want.X.toarray())
 
 
@@ -96,19 +96,19 @@ def test_a_model_of_scvi_tools(model):
     ("arguments", "error", "message"),
     [
         ({}, DataError, "Give exactly one"),
-        ({"depth": 10, "factor": 2}, DataError, "Give exactly one"),
+        ({"depth": 10, "depth_factor": 2}, DataError, "Give exactly one"),
         ({"depth": 0}, DataError, "`depth` is 0"),
         ({"depth": -5.0}, DataError, "`depth` is -5"),
-        ({"factor": np.nan}, DataError, "`factor` is nan"),
-        ({"factor": "two"}, DataError, "`factor` is 'two'"),
+        ({"depth_factor": np.nan}, DataError, "`depth_factor` is nan"),
+        ({"depth_factor": "two"}, DataError, "`depth_factor` is 'two'"),
         ({"depth": [10.0, 20.0]}, DataError, "150 cells"),
-        ({"factor": np.append(np.ones(149), 0)}, DataError, "1 of 150 cells, 149 first"),
-        ({"factor": 2, "layer": "raw"}, MissingKeyError, "no layer"),
-        ({"factor": 2, "posterior": "exact"}, DataError, "'encoder'"),
-        ({"factor": 2, "n_samples": 0}, DataError, "`n_samples` is 0"),
-        ({"factor": 2, "indices": [150]}, DataError, "150 cells"),
-        ({"factor": 2, "indices": []}, DataError, "at least one cell"),
-        ({"factor": 2, "indices": ["cell0", "cellar"]}, DataError, "'cellar'"),
+        ({"depth_factor": np.append(np.ones(149), 0)}, DataError, "1 of 150 cells, 149 first"),
+        ({"depth_factor": 2, "layer": "raw"}, MissingKeyError, "no layer"),
+        ({"depth_factor": 2, "posterior": "exact"}, DataError, "'encoder'"),
+        ({"depth_factor": 2, "n_samples": 0}, DataError, "`n_samples` is 0"),
+        ({"depth_factor": 2, "indices": [150]}, DataError, "150 cells"),
+        ({"depth_factor": 2, "indices": []}, DataError, "at least one cell"),
+        ({"depth_factor": 2, "indices": ["cell0", "cellar"]}, DataError, "'cellar'"),
     ],
 )
 def test_bad_requests(model, arguments, error, message):
@@ -122,4 +122,4 @@ def test_counts_that_are_none(model):
     )
     adata.X[3, 2] = np.nan
     with pytest.raises(DataError, match="NaN"):
-        resequence(model, adata, factor=2.0)
+        resequence(model, adata, depth_factor=2.0)

@@ -14,9 +14,9 @@ def totals(adata):
     return np.asarray(adata.X.sum(axis=1)).ravel()
 
 
-@pytest.mark.parametrize("around", ["prior", "aggregate", [2, 5, 7]])
-def test_counts_are_the_decoders(model, scores, check_standard, around):
-    out = sample_cells(model, 2000, around=around)
+@pytest.mark.parametrize("cells", [{"source": "prior"}, {}, {"indices": [2, 5, 7]}])
+def test_counts_are_the_decoders(model, scores, check_standard, cells):
+    out = sample_cells(model, 2000, **cells)
     assert out.X.format == "csr"
     assert out.X.dtype == np.float32
     assert (out.X.data % 1 == 0).all()
@@ -24,14 +24,14 @@ def test_counts_are_the_decoders(model, scores, check_standard, around):
 
 
 def test_states_of_the_prior(model):
-    z = sample_cells(model, 4000, around="prior").obsm["X_lucidvi"]
+    z = sample_cells(model, 4000, source="prior").obsm["X_lucidvi"]
     for axis in z.T:
         assert stats.kstest(axis, "norm").pvalue > 1e-3
     assert np.abs(np.corrcoef(z.T) - np.eye(3)).max() < 0.07
 
 
 def test_states_of_cells_are_from_their_posteriors(model):
-    out = sample_cells(model, 3000, around=["cell4", "cell9"], posterior="encoder")
+    out = sample_cells(model, 3000, indices=["cell4", "cell9"], posterior="encoder")
     mean, variance = model.get_latent_representation(indices=[4, 9], return_dist=True)
     for i, name in enumerate(["cell4", "cell9"]):
         z = out.obsm["X_lucidvi"][out.obs["lucidvi_origin"] == name]
@@ -60,9 +60,22 @@ def test_batches_and_covariates_say_which_cells_are_followed(model):
     assert (origin["site"] == "b").all()
 
 
+def test_chosen_cells_give_the_prior_covariates_and_exposures(model):
+    """Positions, a slice, names or a mask, in one AnnData or another."""
+    mask = np.arange(150) < 3
+    for choice in ([0, 1, 2], slice(3), model.adata.obs_names[:3], mask):
+        out = sample_cells(model, 30, source="prior", indices=choice)
+        assert "lucidvi_origin" not in out.obs
+        assert out.obs["age"].value_counts().tolist() == [10, 10, 10]
+        assert set(out.obs["age"]) == set(model.adata.obs["age"][:3])
+    some = model.adata[40:60].copy()
+    both = sample_cells(model, 8, adata=some, indices=[0, -1])
+    assert set(both.obs["lucidvi_origin"]) == {"cell40", "cell59"}
+
+
 def test_given_cells_are_decoded_under_a_batch(model, scores, check_standard):
     given = model.adata[model.adata.obs["batch"] == "0"].copy()
-    out = sample_cells(model, 1500, around=given, batch="1")
+    out = sample_cells(model, 1500, adata=given, batch="1")
     assert (out.obs["batch"] == "1").all()
     assert out.obs["lucidvi_origin"].isin(given.obs_names).all()
     check_standard(scores(model, out, out.obs["lucidvi_exposure"]))
@@ -79,7 +92,7 @@ def test_library_sizes_that_are_given(model):
 def test_size_factors_and_inflation(make_known):
     mu, theta, zi = np.array([1.0, 6.0]), np.array([2.0, 4.0]), np.array([0.2, 0.4])
     model = make_known(mu, theta, zi, "zinb", n_cells=100, factor=np.resize([0.5, 2.0], 100))
-    out = sample_cells(model, 6000, around="prior")
+    out = sample_cells(model, 6000, source="prior")
     factor = out.obs["lucidvi_exposure"].to_numpy()
     assert set(np.round(factor, 4)) == {0.5, 2.0}
     for f in (0.5, 2.0):
@@ -101,11 +114,11 @@ def test_a_latent_library(make_adata):
     SCVI.setup_anndata(adata, batch_key="batch")
     model = SCVI(adata, n_hidden=8, n_latent=2, use_observed_lib_size=False)
     model.is_trained_ = True
-    log = np.log(sample_cells(model, 3000, around="prior", batch="1").obs["lucidvi_exposure"])
+    log = np.log(sample_cells(model, 3000, source="prior", batch="1").obs["lucidvi_exposure"])
     mean = model.module.library_log_means[0, 1].item()
     scale = model.module.library_log_vars[0, 1].item() ** 0.5
     assert stats.kstest((log - mean) / scale, "norm").pvalue > 1e-3
-    given = sample_cells(model, 10, around=[0], library_size=33.0)
+    given = sample_cells(model, 10, indices=[0], library_size=33.0)
     np.testing.assert_allclose(given.obs["lucidvi_exposure"], 33, rtol=1e-5)
 
 
@@ -119,11 +132,21 @@ def test_a_seed_decides_and_nothing_global_changes(model):
 
 
 def test_a_record_that_a_file_holds(model, tmp_path):
-    out = sample_cells(model, 5, around=model.adata[:3].copy(), batch={"0": 1}, seed=4)
+    out = sample_cells(model, 5, adata=model.adata[:3].copy(), batch={"0": 1}, seed=4)
     out.write_h5ad(tmp_path / "cells.h5ad")
     request = out.uns["lucidvi_simulation"]["request"]
     assert set(request) == {
-        *("n", "around", "batch", "covariates", "library_size", "posterior", "seed")
+        *(
+            "n_cells",
+            "source",
+            "adata",
+            "indices",
+            "batch",
+            "covariates",
+            "library_size",
+            "posterior",
+            "seed",
+        )
     }
     assert request["seed"] == 4
 
@@ -131,9 +154,9 @@ def test_a_record_that_a_file_holds(model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"n": 0}, DataError, "`n` is 0"),
-        ({"n": 2.5}, DataError, "`n` is 2.5"),
-        ({"around": "posterior"}, DataError, "'aggregate', 'prior'"),
+        ({"n_cells": 0}, DataError, "`n_cells` is 0"),
+        ({"n_cells": 2.5}, DataError, "`n_cells` is 2.5"),
+        ({"source": "aggregate"}, DataError, "'posterior', 'prior'"),
         ({"batch": "lane9"}, DataError, "It knows '0', '1', '2'"),
         ({"batch": {"0": -1}}, DataError, "shares"),
         ({"batch": ["0", "1"]}, DataError, "10 cells"),
@@ -150,7 +173,7 @@ def test_a_record_that_a_file_holds(model, tmp_path):
 )
 def test_bad_requests(model, arguments, error, message):
     with pytest.raises(error, match=message):
-        sample_cells(model, **({"n": 10} | arguments))
+        sample_cells(model, **({"n_cells": 10} | arguments))
 
 
 def test_values_that_no_cell_has(make_adata):
@@ -161,7 +184,7 @@ def test_values_that_no_cell_has(make_adata):
     model.is_trained_ = True
     with pytest.raises(DataError, match="No cell of the data has"):
         sample_cells(model, 10, batch="0", covariates={"site": "b"})
-    assert sample_cells(model, 10, around=[0], batch="0", covariates={"site": "b"}).n_obs == 10
+    assert sample_cells(model, 10, indices=[0], batch="0", covariates={"site": "b"}).n_obs == 10
 
 
 def test_models_that_cannot_be_used(make_adata, tmp_path):

@@ -39,7 +39,8 @@ def minibatch(n=50):
 
 
 def plan_of(module, kl_weight=1.0):
-    return SimpleNamespace(forward=module, loss_kwargs={"kl_weight": kl_weight})
+    loss_kwargs = {"kl_weight": kl_weight}
+    return SimpleNamespace(plain_module=module, forward=module, loss_kwargs=loss_kwargs)
 
 
 def evaluate(module, objective, kl_weight=1.0):

@@ -5,75 +5,73 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anndata
+import pandas as pd
 import scvi
 import torch
-from anndata import AnnData
 
 from lucidvi import __version__
 from lucidvi._compat import SAVE_KEYS
+from lucidvi.atlas._data import CALIBRATION, ReferenceData
+from lucidvi.atlas.calibration._calibration import Calibration
 from lucidvi.errors import FileError, first_few
 from lucidvi.files import check_free, newest, writable, written_whole
-from lucidvi.model import SCVI
-
-if TYPE_CHECKING:
-    from lucidvi.atlas._reference import Reference
+from lucidvi.model import MODELS
 
 #: The layout of the folder; raised when older versions could not read it any more. Older ones are
 #: read without their calibration: 1 has none, and 2 one of another novelty.
 LAYOUT, LAYOUTS = 3, (1, 2, 3)
-#: Where the calibration is, in ``uns`` of the reference cells.
-CALIBRATION = "lucidvi_calibration"
+#: Key of :data:`lucidvi.model.MODELS` of references that do not say it, when there was one.
+ONLY_MODEL = "SCVI"
 CELLS, FACTS, CARD = "cells.h5ad", "reference.json", "README.md"
 #: The main file of a save, see :func:`lucidvi.files.written_whole`.
 MAIN = SAVE_KEYS.MODEL_FNAME
 
 
-def write_folder(reference: Reference, folder: Path, overwrite: bool) -> None:
-    """See :meth:`Reference.save`."""
+def write_folder(model: Any, data: ReferenceData, folder: Path, overwrite: bool) -> None:
+    """Write a reference, see :meth:`lucidvi.atlas.Reference.save`."""
     folder = folder.expanduser()
     check_free(folder, overwrite, "reference")
-    facts = facts_of(reference)
+    facts = facts_of(model, data)
     with writable(folder), written_whole(folder, MAIN, overwrite) as stage:
-        reference.model.save(str(stage), overwrite=True)
-        reference.cells.write_h5ad(
+        model.save(str(stage), overwrite=True)
+        data.cells.write_h5ad(
             stage / CELLS, compression="gzip", convert_strings_to_categoricals=False
         )
         (stage / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         (stage / CARD).write_text(card(facts), encoding="utf-8")
 
 
-def read_folder(folder: Path) -> tuple[SCVI, AnnData, str, tuple[str, ...]]:
-    """Return the model, the cells, and the names of the columns of labels: finest, coarser."""
+def read_folder(folder: Path) -> tuple[Any, ReferenceData]:
+    """Return model and cells of a reference, see :meth:`lucidvi.atlas.Reference.load`."""
     folder = folder.expanduser()
     facts = _read_facts(folder)
-    model = SCVI.load(str(folder), adata=False)
+    model = MODELS[facts.get("model", ONLY_MODEL)].load(str(folder), adata=False)
     cells = anndata.read_h5ad(newest(folder / CELLS, MAIN))
     if facts["layout"] < LAYOUT:
         cells.uns.pop(CALIBRATION, None)
-    return model, cells, facts["labels_key"], tuple(facts.get("coarser_keys", ()))
+    coarser_keys = tuple(facts.get("coarser_keys", ()))
+    batch_key = model.registry["setup_args"].get("batch_key")
+    return model, ReferenceData(cells, facts["labels_key"], coarser_keys, batch_key)
 
 
-def facts_of(reference: Reference) -> dict[str, Any]:
+def facts_of(model: Any, data: ReferenceData) -> dict[str, Any]:
     """Return what the card says of a reference."""
-    batches = reference.batches
-    module: Any = reference.model.module
     return {
         "layout": LAYOUT,
-        "labels_key": reference.labels_key,
-        "coarser_keys": reference.coarser_keys,
-        "n_cells": reference.cells.n_obs,
-        "n_genes": reference.cells.n_vars,
-        "n_latent": reference.loc.shape[1],
-        "likelihood": str(module.gene_likelihood),
-        "labels": {str(k): int(n) for k, n in reference.labels.value_counts().items()},
-        "batches": None
-        if batches is None
-        else {str(k): int(n) for k, n in batches.value_counts().items()},
-        "calibration": _calibration_facts(reference),
-        "bytes_per_cell": round(reference.n_bytes_per_cell, 1),
+        "model": type(model).__name__,
+        "labels_key": data.labels_key,
+        "coarser_keys": data.coarser_keys,
+        "n_cells": data.cells.n_obs,
+        "n_genes": data.cells.n_vars,
+        "n_latent": data.posteriors.loc.shape[1],
+        "likelihood": str(model.module.gene_likelihood),
+        "labels": _n_cells(data.labels),
+        "batches": None if data.batches is None else _n_cells(data.batches),
+        "calibration": _calibration_facts(data.calibration),
+        "bytes_per_cell": round(data.n_bytes_per_cell, 1),
         "versions": {
             "lucidvi": __version__,
             "scvi-tools": scvi.__version__,
@@ -83,9 +81,12 @@ def facts_of(reference: Reference) -> dict[str, Any]:
     }
 
 
-def _calibration_facts(reference: Reference) -> dict[str, Any] | None:
+def _n_cells(categories: pd.Categorical) -> dict[str, int]:
+    return {str(name): int(n) for name, n in categories.value_counts().items()}
+
+
+def _calibration_facts(calibration: Calibration | None) -> dict[str, Any] | None:
     """Return what the card says of the calibration."""
-    calibration = reference.calibration
     if calibration is None:
         return None
     kinds = {"known": False} | ({"new": True} if calibration.new_batches else {})

@@ -4,39 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-import numpy as np
 import pandas as pd
-import scvi
 from anndata import AnnData
-from numpy.typing import NDArray
-from scvi import REGISTRY_KEYS
 
-from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi._progress import Progress
-from lucidvi._random import isolated
-from lucidvi.atlas._calibrate import calibrate
-from lucidvi.atlas._calibration import Calibration
-from lucidvi.atlas._folder import CALIBRATION, read_folder, write_folder
-from lucidvi.atlas._gene_names import id_columns
-from lucidvi.atlas._genes import INFORMATION, gene_weights
-from lucidvi.atlas._hierarchy import check_nested
-from lucidvi.atlas._map import LOC, SCALE, SEED, map_query
-from lucidvi.atlas._neighbours import Neighbours
-from lucidvi.atlas._query import categories
-from lucidvi.atlas._voters import States, Voters
-from lucidvi.data import category_texts, check_obs
-from lucidvi.errors import DataError
-from lucidvi.model import SCVI, capable
-
-#: Attributes of a model that say which of its data it was trained on.
-SPLITS = ("train_indices_", "validation_indices_", "test_indices_")
-#: Where the median count of a cell is, in ``uns`` of the reference cells.
-DEPTH = "lucidvi_depth"
+from lucidvi.atlas._data import ReferenceData
+from lucidvi.atlas._folder import read_folder, write_folder
+from lucidvi.atlas._making import made_of
+from lucidvi.atlas.calibration._calibration import Calibration
+from lucidvi.atlas.mapping._map import map_query
+from lucidvi.atlas.mapping._request import Request
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,15 +28,8 @@ class Reference:
     ----------
     model
         The model, without data.
-    cells
-        The reference cells, without counts: their posteriors in ``obsm["X_lucidvi"]`` (means)
-        and ``obsm["X_lucidvi_scale"]`` (standard deviations), float32, as in the result of
-        :meth:`map`; labels and batch in ``obs``; in ``var`` the share of each gene in the
-        decoded expression and in what counts say about the cell; and in ``uns`` the calibration.
-    labels_key
-        Column of ``cells.obs`` with the labels, the finest.
-    coarser_keys
-        Columns of ``cells.obs`` with coarser labels, from coarse to fine.
+    data
+        Posteriors, labels and calibration of the reference cells.
 
     Examples
     --------
@@ -68,15 +40,13 @@ class Reference:
     >>> out.obs[["lucidvi_call", "lucidvi_confidence", "lucidvi_novelty"]]  # doctest: +SKIP
     """
 
-    model: SCVI
-    cells: AnnData
-    labels_key: str
-    coarser_keys: tuple[str, ...] = ()
+    model: Any
+    data: ReferenceData
 
     @classmethod
     def from_model(
         cls,
-        model: SCVI | scvi.model.SCVI | scvi.model.SCANVI,
+        model: Any,
         labels_key: str | Sequence[str] = "cell_type",
     ) -> Self:
         """Make a reference of a trained model and the cells that it is bound to.
@@ -103,40 +73,7 @@ class Reference:
         lucidvi.errors.MissingKeyError
             If there is no such column.
         """
-        known = capable(model, "counts")
-        if known.adata is None:
-            raise DataError(
-                "`model` has no AnnData, so there are no cells to refer to.",
-                remedy="model = SCVI.load(folder, adata=adata)",
-            )
-        keys = [labels_key] if isinstance(labels_key, str) else list(labels_key)
-        for key in keys:
-            check_obs(known.adata, {"labels_key": key})
-        check_nested(known.adata.obs, keys)
-        batch_key = known.registry["setup_args"].get("batch_key")
-        obs = {key: pd.Categorical(category_texts(known.adata.obs[key])) for key in keys}
-        if batch_key is not None:
-            obs[batch_key] = _batches(known)
-        making = Progress("Making the reference", total=3, slow_steps=True)
-        with making, isolated(SEED):  # loaders and weights that are drawn
-            mean, variance = known.get_latent_representation(return_dist=True)
-            var = id_columns(known.adata.var).join(gene_weights(known))
-            making.advance()
-            without_data = _without_data(known)
-            making.advance()
-            cells = AnnData(
-                obs=pd.DataFrame(obs, index=known.adata.obs_names.astype(str)),
-                var=var,
-                obsm={LOC: np.float32(mean), SCALE: np.sqrt(np.float32(variance))},
-            )
-            cells.uns[DEPTH] = _median_count(known)
-            reference = cls(without_data, cells, keys[-1], tuple(keys[:-1]))
-            information = var[INFORMATION].to_numpy()
-            found = calibrate(known, reference.voters, reference.batches, information)
-            making.advance()
-        if found is not None:
-            cells.uns[CALIBRATION] = found.to_arrays()
-        return reference
+        return cls(*made_of(model, labels_key))
 
     def save(self, dir_path: str | Path, overwrite: bool = False) -> None:
         """Save the reference as a folder of files that hold data only.
@@ -157,7 +94,7 @@ class Reference:
         lucidvi.errors.FileError
             If the folder exists or cannot be written.
         """
-        write_folder(self, Path(dir_path), overwrite)
+        write_folder(self.model, self.data, Path(dir_path), overwrite)
 
     @classmethod
     def load(cls, dir_path: str | Path) -> Self:
@@ -181,11 +118,11 @@ class Reference:
         self,
         query: AnnData,
         batch_key: str | None = None,
-        novelty_rate: float = 0.05,
         *,
-        min_confidence: float = 0.8,
         layer: str | None = None,
         gene_key: str | None = None,
+        novelty_rate: float = 0.05,
+        min_confidence: float = 0.8,
     ) -> AnnData:
         """Map cells onto the reference and give them its labels.
 
@@ -205,11 +142,6 @@ class Reference:
             with. Nothing in it is changed.
         batch_key
             Column of ``query.obs`` with the batches; by default that of the reference.
-        novelty_rate
-            Share of cells of known types that may be called unknown.
-        min_confidence
-            With several levels of labels, the probability from which on a call is finer than the
-            coarsest level.
         layer
             Layer with the counts, or ``"raw"`` for those of ``query.raw``, with its genes; by
             default that of the reference where the query has it, else ``query.X``.
@@ -217,6 +149,11 @@ class Reference:
             Column of ``query.var`` with the names of the genes, such as symbols beside Ensembl
             ids. By default the one that finds most of the model's genes, ``var_names`` among
             equals. Counts of genes that share a name in such a column are added up.
+        novelty_rate
+            Share of cells of known types that may be called unknown.
+        min_confidence
+            With several levels of labels, the probability from which on a call is finer than the
+            coarsest level.
 
         Returns
         -------
@@ -249,99 +186,37 @@ class Reference:
             its batches have so few labels in common that new batches cannot be judged. If it has
             no batches, and most cells are unknown.
         """
-        return map_query(self, query, batch_key, layer, gene_key, novelty_rate, min_confidence)
+        request = Request(batch_key, layer, gene_key, novelty_rate, min_confidence)
+        return map_query(self.model, self.data, query, request)
 
     @property
-    def loc(self) -> NDArray[np.float32]:
-        """Latent means of the reference cells, shape ``(n_cells, n_latent)``."""
-        return self.cells.obsm[LOC]
-
-    @property
-    def scale(self) -> NDArray[np.float32]:
-        """Standard deviations of the reference cells' posteriors, of the same shape."""
-        return self.cells.obsm[SCALE]
-
-    @property
-    def depth(self) -> float:
-        """Median total count of the cells, of the model's genes; infinite if not known."""
-        return float(self.cells.uns.get(DEPTH, np.inf))
+    def cells(self) -> AnnData:
+        """The reference cells, without counts, see :class:`lucidvi.atlas.ReferenceData`."""
+        return self.data.cells
 
     @property
     def labels(self) -> pd.Categorical:
-        """Labels of the reference cells."""
-        return self.cells.obs[self.labels_key].array
+        """Labels of the reference cells, the finest."""
+        return self.data.labels
 
     @property
     def batches(self) -> pd.Categorical | None:
         """Batches of the reference cells, None if the model has none."""
-        key = self.model.registry["setup_args"].get("batch_key")
-        return None if key is None else self.cells.obs[key].array
+        return self.data.batches
 
     @property
-    def levels(self) -> dict[str, pd.Categorical]:
-        """Labels of the reference cells on each level, by column, from coarse to fine."""
-        return {key: self.cells.obs[key].array for key in (*self.coarser_keys, self.labels_key)}
-
-    @cached_property
     def calibration(self) -> Calibration | None:
         """How far labels can be believed; None for a reference of one cell or an old folder."""
-        arrays = self.cells.uns.get(CALIBRATION)
-        return None if arrays is None else Calibration.from_arrays(arrays)
-
-    @cached_property
-    def voters(self) -> Voters:
-        """The reference cells as they vote on others."""
-        n_labels = len(self.labels.categories)
-        return Voters(States(self.loc, self.scale), self.labels.codes, n_labels, self.neighbours)
-
-    @cached_property
-    def neighbours(self) -> Neighbours:
-        """Index of the reference cells, made when it is first asked for."""
-        return Neighbours(self.loc)
+        return self.data.calibration
 
     @property
     def n_bytes_per_cell(self) -> float:
-        """Bytes of a reference cell: posterior, labels and batch (as numbers) and name.
-
-        What Python adds to a name, and pandas to a column, depends on their versions and is left
-        out.
-        """
-        size = self.loc.nbytes + self.scale.nbytes
-        size += sum(self.cells.obs[key].cat.codes.to_numpy().nbytes for key in self.cells.obs)
-        size += sum(len(name.encode()) for name in self.cells.obs_names)
-        return size / self.cells.n_obs
+        """Bytes of a reference cell in memory: posterior, labels, batch and name."""
+        return self.data.n_bytes_per_cell
 
     def __repr__(self) -> str:
         labels = len(self.labels.categories)
         return (
             f"Reference({self.cells.n_obs:,} cells, {self.cells.n_vars:,} genes, "
-            f"{labels} labels in {self.labels_key!r})"
+            f"{labels} labels in {self.data.labels_key!r})"
         )
-
-
-def _median_count(model: Any) -> float:
-    """Median total of a model's cells; infinite for values that are not counts."""
-    if model.registry["setup_args"].get("is_count_data", True) is False:
-        return np.inf
-    if adata_minify_type(model.adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:  # without counts
-        return float(np.median(model.adata.obs[model._OBSERVED_LIB_SIZE_KEY]))
-    x = model.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
-    return float(np.median(np.asarray(x.sum(axis=1)).ravel()))
-
-
-def _batches(model: SCVI) -> pd.Categorical:
-    """Return the batch of each of a model's cells, by the names that the model has for them."""
-    codes = np.ravel(model.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY))
-    return pd.Categorical(category_texts(categories(model, REGISTRY_KEYS.BATCH_KEY))[codes])
-
-
-def _without_data(model: SCVI) -> SCVI:
-    """Return a copy of a model, as it comes out of a file, that is bound to no data."""
-    with TemporaryDirectory() as folder:
-        path = str(Path(folder, "model"))
-        model.save(path)
-        copy = SCVI.load(path, adata=False)
-    for name in SPLITS:
-        if hasattr(copy, name):
-            delattr(copy, name)
-    return copy

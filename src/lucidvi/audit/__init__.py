@@ -1,50 +1,13 @@
-"""Whether a model can be trusted: checks, their findings, and what to do."""
+"""Whether a model can be trusted: checks, their findings, and what to do.
 
-from lucidvi.audit._across_runs import Run, Stability, across_runs
-from lucidvi.audit._alternatives import Comparison
-from lucidvi.audit._amortization import Amortization, GroupGap, amortization
-from lucidvi.audit._collapse import Collapse, collapse
-from lucidvi.audit._confounding import Confounding, confounding
-from lucidvi.audit._cures import Cures
-from lucidvi.audit._finding import Criterion, Finding, Skipped, jsonable, judge
-from lucidvi.audit._fit import Alternative, Fit, fit
-from lucidvi.audit._identifiability import Identifiability, identifiability
-from lucidvi.audit._making import Making
-from lucidvi.audit._predictions import Predictions
-from lucidvi.audit._priors import CellPriors
-from lucidvi.audit._report import Report
+:func:`run` checks a model as it is, :func:`stability` trains it again; what they find is in
+:mod:`lucidvi.results`. The checks themselves, which take arrays, are in
+:mod:`lucidvi.audit.checks`.
+"""
+
+from lucidvi.audit import checks
 from lucidvi.audit._run import run
-from lucidvi.audit._stability import stability
-from lucidvi.inference import information_metric
+from lucidvi.audit.report import Report
+from lucidvi.audit.retraining import stability
 
-__all__ = [
-    "Alternative",
-    "Amortization",
-    "CellPriors",
-    "Collapse",
-    "Comparison",
-    "Confounding",
-    "Criterion",
-    "Cures",
-    "Finding",
-    "Fit",
-    "GroupGap",
-    "Identifiability",
-    "Making",
-    "Predictions",
-    "Report",
-    "Run",
-    "Skipped",
-    "Stability",
-    "across_runs",
-    "amortization",
-    "collapse",
-    "confounding",
-    "fit",
-    "identifiability",
-    "information_metric",
-    "jsonable",
-    "judge",
-    "run",
-    "stability",
-]
+__all__ = ["Report", "checks", "run", "stability"]

@@ -10,6 +10,7 @@ from lucidvi import __version__
 from lucidvi.cli import _reference
 from lucidvi.cli._audit import audit
 from lucidvi.cli._demo import demo
+from lucidvi.cli._train import train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,12 +19,13 @@ app = typer.Typer(
     help="Fast, tight and inspectable variational autoencoders for single-cell omics.",
 )
 app.command()(demo)
+app.command()(train)
 app.command()(audit)
 app.add_typer(_reference.app, name="reference")
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
         typer.echo(f"lucidvi {__version__}")
         raise typer.Exit
 

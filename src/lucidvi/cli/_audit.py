@@ -11,9 +11,6 @@ from rich.console import Console
 from lucidvi.cli._console import at_work, errors_end_it
 from lucidvi.cli._files import load_model, read_cells
 
-#: Models of scvi-tools that LucidVI has no reader of its own for.
-RUN_BY_SCVI = ("LinearSCVI", "SCANVI")
-
 
 def audit(
     model_dir: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
@@ -32,17 +29,18 @@ def audit(
     max_cells: Annotated[int, typer.Option(min=2, help="Most cells to look at.")] = 5000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Read LinearSCVI and SCANVI, which runs their files.")
+        bool, typer.Option("--trust", help="Let scvi-tools read models, which runs their files.")
     ] = False,
 ) -> None:
     """Tell whether a model can be trusted, and what to do if not.
 
-    The model is a folder that SCVI.save of LucidVI or of scvi-tools wrote; nothing in it is run.
-    LinearSCVI and SCANVI are read by scvi-tools, which runs what a file may hold, so only with
-    --trust. Exit code: 0 for ok and warn, 1 for fail, 2 for an error.
+    The model is a folder that `save` of LucidVI or of scvi-tools wrote; nothing in it is run.
+    Models that LucidVI does not read itself, such as those of other classes, are read by
+    scvi-tools, which runs what a file may hold, so only with --trust. Exit code: 0 for ok and
+    warn, 1 for fail, 2 for an error.
     """
     from lucidvi.audit import run
-    from lucidvi.audit._report import check_suffix
+    from lucidvi.files import check_suffix
 
     with errors_end_it():
         for path, suffix in ((html, ".html"), (json, ".json")):
@@ -50,7 +48,9 @@ def audit(
                 check_suffix(path, suffix)  # now, not after minutes
         with at_work():
             cells = read_cells(data)
-            model = load_model(model_dir, cells, RUN_BY_SCVI, trust, "audited", layer)
+            model = load_model(
+                model_dir, cells, "audited", layer, read_by_scvi_tools=True, trust=trust
+            )
             report = run(
                 model, seed=seed, batch_key=batch_key, labels_key=labels_key, max_cells=max_cells
             )

@@ -15,12 +15,8 @@ import typer
 if TYPE_CHECKING:
     from lucidvi.errors import LucidVIError
 
-#: Where a line of code says that the counts are, by what the option is then called.
-PLACES = (
-    (re.compile(r"\.raw\b|layer=\"raw\""), "raw"),
-    (re.compile(r" = \w+\.layers\[\"(?P<name>[^\"]+)\"\]$|layer=\"(?P<layer>[^\"]+)\""), None),
-    (re.compile(r" = \w+\.X$|^(?:reference\.map|SCVI\.setup_anndata)\(\w+\)$"), "X"),
-)
+#: Names that a shell takes as they are.
+PLAIN = re.compile(r"[-.+=@%/:,0-9A-Za-z_]+")
 
 
 @contextmanager
@@ -37,22 +33,10 @@ def errors_end_it() -> Iterator[None]:
 
 def remedy_of(error: LucidVIError) -> str:
     """Return the remedy of an error, in options of a command where counts are elsewhere."""
-    options = [option for option in map(_option, error.code) if option]
-    if not options:
+    if not error.counts_in:
         return error.remedy
-    return f"The counts are elsewhere: {' or '.join(dict.fromkeys(options))}."
-
-
-def _option(code: str) -> str:
-    """Return the option that reads counts where a line of code takes them from."""
-    for pattern, place in PLACES:
-        match = pattern.search(code)
-        if match and "is_count_data" not in code:
-            name = place or match["name"] or match["layer"]
-            return (
-                f"--layer {name if re.fullmatch(r'[-.+=@%/:,0-9A-Za-z_]+', name) else repr(name)}"
-            )
-    return ""
+    names = (name if PLAIN.fullmatch(name) else repr(name) for name in error.counts_in)
+    return f"The counts are elsewhere: {' or '.join(f'--layer {name}' for name in names)}."
 
 
 @contextmanager

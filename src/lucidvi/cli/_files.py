@@ -108,8 +108,8 @@ def check_output(
         raise FileError(
             f"{path} is a folder.", remedy="Give the path of a file to write, -o OUT.h5ad."
         )
-    for name, given in inputs.items():
-        if path.exists() and given.exists() and path.samefile(given):
+    for name, source in inputs.items():
+        if path.exists() and source.exists() and path.samefile(source):
             raise FileError(
                 f"{path} is the {name}, which is not to be replaced.",
                 remedy="Give another path to write to, -o.",
@@ -124,54 +124,50 @@ def check_output(
 def load_model(
     folder: Path,
     adata: AnnData,
-    run_by_scvi: tuple[str, ...],
-    trust: bool,
-    what_for: str,
+    purpose: str,
     layer: str | None = None,
+    *,
+    read_by_scvi_tools: bool = False,
+    trust: bool = False,
 ) -> BaseModelClass:
     """Load a model with these cells; raise if it is another or of other cells.
 
     Parameters
     ----------
     folder
-        That ``save`` wrote.
+        Folder that ``save`` wrote.
     adata
         The cells.
-    run_by_scvi
-        Kinds that are taken besides SCVI and read by scvi-tools, if they are trusted.
-    trust
-        Whether they are.
-    what_for
-        What shall be done with the model, as in "cannot be audited".
+    purpose
+        What shall be done with the model, as in "which cannot be audited".
     layer
         Where the counts are, if not where the model reads them; see :func:`with_counts_of`.
+    read_by_scvi_tools
+        Take models that scvi-tools alone reads, too.
+    trust
+        Whether they are trusted, so that scvi-tools may run what their files hold.
     """
-    import scvi
-
-    from lucidvi.errors import DataError, FileError, LucidVIError, ModelTypeError, first_few
-    from lucidvi.model import SCVI
+    from lucidvi.errors import DataError, FileError, LucidVIError, ModelTypeError
+    from lucidvi.model import LucidModel, class_of_saved
 
     if not folder.is_dir():
         raise FileError(f"There is no folder {folder}.", remedy="Give one that `save` wrote.")
-    registry = SCVI.load_registry(str(folder))
-    name = registry["model_name"]
-    if name in run_by_scvi and not trust:
+    loader: Any = class_of_saved(str(folder), purpose, read_by_scvi_tools=read_by_scvi_tools)
+    if not (trust or issubclass(loader, LucidModel)):
         raise ModelTypeError(
-            f"{folder} holds a {name}, which scvi-tools reads by running what its files hold.",
+            f"{folder} holds a {loader.__name__}, which scvi-tools reads by running what its "
+            "files hold.",
             remedy="Give --trust if you know who made them.",
         )
-    if name not in ("SCVI", *run_by_scvi):
-        raise ModelTypeError(
-            f"{folder} holds a {name}, which cannot be {what_for}.",
-            remedy=f"Give one of {first_few(['SCVI', *run_by_scvi])}.",
-        )
-    loader: Any = SCVI if name == "SCVI" else getattr(scvi.model, name)
+    registry = LucidModel.load_registry(str(folder))
     adata = with_counts_of(adata, layer, registry["setup_args"].get("layer"))
     try:
         return loader.load(str(folder), adata=adata)
     except DataError as error:
         problem = f"The cells do not suit the model: {error.problem}"
-        raise type(error)(problem, remedy=error.remedy, code=error.code) from error
+        raise type(error)(
+            problem, remedy=error.remedy, code=error.code, counts_in=error.counts_in
+        ) from error
     except LucidVIError:
         raise
     except ValueError as error:  # of scvi-tools, such as for batches that the model lacks

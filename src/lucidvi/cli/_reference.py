@@ -31,7 +31,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 
 @app.command()
 def build(
-    model_dir: Annotated[Path, typer.Argument(help="Folder of a saved SCVI.")],
+    model_dir: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
     data: Annotated[Path, typer.Argument(help="The cells it was trained on, as .h5ad.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     labels_key: Annotated[str, typer.Option(help="Column of obs with the labels.")] = "cell_type",
@@ -42,7 +42,7 @@ def build(
 ) -> None:
     """Make a reference of a trained model and its cells.
 
-    The model is a folder that SCVI.save of LucidVI or of scvi-tools wrote; nothing in it is run.
+    The model is a folder that `save` of LucidVI or of scvi-tools wrote; nothing in it is run.
     The reference holds no counts. Exit code: 0, or 2 for an error, with nothing written.
     """
     from lucidvi.atlas import Reference
@@ -51,7 +51,7 @@ def build(
         check_output(output, overwrite, {"folder of the model": model_dir})
         with at_work():
             cells = read_cells(data)
-            model = load_model(model_dir, cells, (), False, "made a reference of", layer)
+            model = load_model(model_dir, cells, "made a reference of", layer)
             reference = Reference.from_model(model, labels_key)
             reference.save(output, overwrite=overwrite)
     console = Console()
@@ -95,16 +95,18 @@ def map_cells(
     written.
     """
     from lucidvi.atlas import Reference
-    from lucidvi.audit._report import check_suffix
+    from lucidvi.files import check_suffix
 
     with errors_end_it():
         check_output(check_suffix(output, ".h5ad"), overwrite, {"query": query}, is_file=True)
         with at_work(), opened_cells(query) as cells:
-            known = Reference.load(reference)
+            atlas = Reference.load(reference)
             if is_x(cells, layer):
-                own_layer = known.model.registry["setup_args"].get("layer")
+                own_layer = atlas.model.registry["setup_args"].get("layer")
                 cells, layer = with_counts_of(cells, layer, own_layer), None
-            out = known.map(cells, batch_key, novelty_rate, layer=layer, gene_key=gene_key)
+            out = atlas.map(
+                cells, batch_key, layer=layer, gene_key=gene_key, novelty_rate=novelty_rate
+            )
             write_cells(out, output)
     console = Console()
     console.print(_summary(out))

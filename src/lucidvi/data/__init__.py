@@ -1,39 +1,39 @@
 """AnnData in: what is checked before a model sees it, and how it is then read."""
 
-from lucidvi.data._adata import check_is_anndata
 from lucidvi.data._cells import Cells, DeviceCells, Minibatch
-from lucidvi.data._collection import (
-    collection_in_memory,
-    complete,
-    is_collection,
-    refuse_collection,
-)
 from lucidvi.data._columns import COLUMN_LISTS, named_columns
-from lucidvi.data._counts import check_counts, counts_or_warn
-from lucidvi.data._equality import category_text, category_texts, plain_category
-from lucidvi.data._fields import MatchedJointObsField, MatchedObsField
-from lucidvi.data._layers import is_raw, layer_names, of_raw
-from lucidvi.data._loaders import CellLoader, CellSplitter, Groups, WatchedLoader
-from lucidvi.data._manager import CheckedAnnDataManager, align_genes, unchanged_on_error
-from lucidvi.data._matching import (
+from lucidvi.data._loader import CellLoader, CellSplitter, Groups, WatchedLoader
+from lucidvi.data._pbmc68k import pbmc68k, recover_counts
+from lucidvi.data._remedies import Reader, call, place_of
+from lucidvi.data._setup import CheckedAnnDataManager, align_genes, unchanged_on_error
+from lucidvi.data._splits import check_sizes
+from lucidvi.data._stratified import stratified
+from lucidvi.data.checks._adata import check_is_anndata
+from lucidvi.data.checks._counts import check_counts, counts_or_warn
+from lucidvi.data.checks._obs import check_layer, check_obs
+from lucidvi.data.covariates._equality import category_text, category_texts, plain_category
+from lucidvi.data.covariates._fields import MatchedJointObsField, MatchedObsField
+from lucidvi.data.covariates._matching import (
     Column,
     category_codes,
     check_columns_of_query,
     in_categories_of,
     matched_codes,
 )
-from lucidvi.data._obs import check_layer, check_obs
-from lucidvi.data._pbmc68k import pbmc68k, recover_counts
-from lucidvi.data._reading import (
+from lucidvi.data.matrices._collection import (
+    collection_in_memory,
+    complete,
+    is_collection,
+    refuse_collection,
+)
+from lucidvi.data.matrices._layers import is_raw, layer_names, of_raw
+from lucidvi.data.matrices._reading import (
     check_can_be_written,
     copy_in_memory,
     has_to_be_read,
     with_tables_in_memory,
 )
-from lucidvi.data._remedies import Reader, call, place_of
-from lucidvi.data._splits import check_sizes
-from lucidvi.data._stored import StoredCounts, in_memory, scvi_reads
-from lucidvi.data._stratified import stratified
+from lucidvi.data.matrices._stored import StoredCounts, in_memory, scvi_reads
 
 __all__ = [
     "COLUMN_LISTS",

@@ -13,8 +13,8 @@ from scvi.data import AnnDataManager
 from torch import Tensor
 
 from lucidvi.data._dataset import OrderedAnnTorchDataset
-from lucidvi.data._repeats import has_repeats
-from lucidvi.data._stored import StoredCounts, in_memory
+from lucidvi.data.matrices._repeats import has_repeats
+from lucidvi.data.matrices._stored import StoredCounts, in_memory
 from lucidvi.kernels import csr
 
 Minibatch = dict[str, Tensor]

@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 from scvi.data import AnnTorchDataset
 
-from lucidvi.data._stored import StoredCounts
+from lucidvi.data.matrices._stored import StoredCounts
 
 
 class OrderedAnnTorchDataset(AnnTorchDataset):

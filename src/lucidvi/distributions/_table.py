@@ -21,13 +21,15 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
 
 
 def likelihood_of(module: Any) -> type[Likelihood]:
-    """Return the family of the counts of a module, LucidVI's or scvi-tools'.
+    """Return the family of a module, LucidVI's or scvi-tools', of several the main modality's.
 
     Raises
     ------
     lucidvi.errors.ModelTypeError
         If it is none of :data:`LIKELIHOODS`.
     """
+    if hasattr(module, "modalities"):
+        return next(iter(module.modalities.values())).likelihood
     name = getattr(module, "gene_likelihood", None)
     if name not in LIKELIHOODS:
         raise ModelTypeError(

@@ -106,7 +106,7 @@ def functions_by_name(value: Any) -> Any:
 def plain_registry(registry: Mapping[str, Any]) -> dict[str, Any]:
     """Return a registry of which categories that are dates or intervals are text.
 
-    A query's dates and intervals equal their text, see :mod:`lucidvi.data._equality`.
+    A query's dates and intervals equal their text, see :mod:`lucidvi.data.covariates._equality`.
 
     Raises
     ------

@@ -3,12 +3,14 @@
 from lucidvi.inference._ais import Bracket, ais, bracket
 from lucidvi.inference._axes import canonical_axes
 from lucidvi.inference._bounds import elbo, iwae, weighted_draws
+from lucidvi.inference._concatenated import concatenated
 from lucidvi.inference._estimate import Estimate
 from lucidvi.inference._gap import InferenceGap, inference_gap, refined_ais
 from lucidvi.inference._linear_gaussian import LinearGaussianTarget
 from lucidvi.inference._metric import canonical, information_metric
 from lucidvi.inference._normal import FAMILIES, NormalPosterior
 from lucidvi.inference._posterior import PosteriorTarget
+from lucidvi.inference._posterior_of import POSTERIORS, posterior_of
 from lucidvi.inference._refine import Refined, refine
 from lucidvi.inference._step_means import step_means
 from lucidvi.inference._tails import normal_k, pareto_k_hat
@@ -17,6 +19,7 @@ from lucidvi.nn import orthogonal_draws
 
 __all__ = [
     "FAMILIES",
+    "POSTERIORS",
     "Bracket",
     "Estimate",
     "InferenceGap",
@@ -29,6 +32,7 @@ __all__ = [
     "bracket",
     "canonical",
     "canonical_axes",
+    "concatenated",
     "elbo",
     "inference_gap",
     "information_metric",
@@ -36,6 +40,7 @@ __all__ = [
     "normal_k",
     "orthogonal_draws",
     "pareto_k_hat",
+    "posterior_of",
     "refine",
     "refined_ais",
     "step_means",

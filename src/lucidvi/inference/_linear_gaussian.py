@@ -14,9 +14,9 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from lucidvi.inference._joined import select_cells
 from lucidvi.inference._normal import NormalPosterior
 from lucidvi.inference._target import Target
+from lucidvi.nn import select_cells
 
 
 class LinearGaussianTarget(Target):

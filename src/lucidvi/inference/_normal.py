@@ -66,6 +66,10 @@ class NormalPosterior:
         """Return the posteriors of some cells, by position or mask."""
         return NormalPosterior(self.loc[cells], self.scale_tril[cells])
 
+    def first(self, n: int) -> NormalPosterior:
+        """Return the posteriors of the first ``n`` numbers of a state, such as ``z`` alone."""
+        return NormalPosterior(self.loc[:, :n], self.scale_tril[:, :n, :n])
+
     def put(self, cells: Tensor, other: NormalPosterior) -> None:
         """Overwrite the posteriors of some cells, in place."""
         self.loc[cells], self.scale_tril[cells] = other.loc, other.scale_tril

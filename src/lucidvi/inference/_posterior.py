@@ -1,4 +1,4 @@
-"""The posterior of a minibatch under any module of the scVI family."""
+"""The posterior of a minibatch under any generative model."""
 
 from __future__ import annotations
 
@@ -8,108 +8,103 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass
 from torch import Tensor
 from torch.distributions import Distribution
 
-from lucidvi import kernels, module
+from lucidvi import module
 from lucidvi._brief import brief
-from lucidvi._compat import MODULE_KEYS
+from lucidvi.checks import check_choice
 from lucidvi.distributions import Likelihood, adopt
 from lucidvi.errors import DataError
-from lucidvi.inference._joined import joined, select_cells
+from lucidvi.inference._features import feature_masks, select_observed
 from lucidvi.inference._likelihood import log_likelihood, of_genes
+from lucidvi.inference._normal import NormalPosterior
+from lucidvi.inference._scvi import as_generative
 from lucidvi.inference._target import Target
-from lucidvi.nn import frozen, log_density
-
-#: Exposure of a cell of which no measured gene has a count: it says nothing of the cell.
-EXPOSURE_MIN = 1e-8
+from lucidvi.module import Exposure, Generative, Modality, Observed
+from lucidvi.nn import Covariates, frozen, log_density, select_cells
 
 
 @dataclass(frozen=True)
 class PosteriorTarget(Target):
     r"""Posterior of the cells of a minibatch, :math:`p(z \mid x, s) \propto p(x, z \mid s)`.
 
-    All that is latent in a cell is one vector: the latent state before the softmax of a logistic
-    normal and, where the library is latent, the log library as its last number.
+    .. math::
+        \log p(x, z \mid s) = \log p(z \mid s) + \sum_m \log p(x_m \mid z, s)
+
+    over the modalities that a cell has, and of each over the features that were measured. All
+    that is latent in a cell is one vector, its state: :math:`z` before the softmax of a logistic
+    normal and, of modalities whose exposure is latent, their log exposures.
 
     Made by :meth:`from_module`. The module is used as it is, so put it into evaluation mode.
     """
 
-    module: BaseModuleClass
-    #: The minibatch besides its counts.
+    #: Keeps the contract :class:`lucidvi.module.Generative`.
+    module: Any
+    #: What was observed, by modality.
+    observed: dict[str, Observed]
+    #: The minibatch besides what was observed, by registry key.
     covariates: dict[str, Tensor]
-    #: Counts of the measured genes, CSR or dense, ``(n_cells, n_measured)``.
-    x: Tensor
-    #: Log exposure, ``(n_cells, 1)``, or None where it is latent.
-    log_library: Tensor | None
     q0: Distribution
-    #: Which genes were measured, a mask of shape ``(n_genes,)``; None for all.
-    genes: Tensor | None = None
 
     __repr__ = brief
 
     @classmethod
     def from_module(
         cls,
-        module: BaseModuleClass,
+        module: BaseModuleClass | Generative,
         tensors: Mapping[str, Tensor | None],
-        genes: Any | None = None,
+        features: Any | Mapping[str, Any] | None = None,
     ) -> PosteriorTarget:
         r"""Make the target of a minibatch.
 
         Parameters
         ----------
         module
-            LucidVI's ``VAE`` or one of scvi-tools: ``VAE``, ``LDVAE``, ``SCANVAE``. Of the last
-            the prior of the latent state is the standard normal that its ``generative`` states,
-            as in scvi-tools' own marginal likelihood.
+            A module of LucidVI's, or one of scvi-tools: ``VAE``, ``LDVAE``, ``SCANVAE``.
         tensors
             A minibatch, as the model's loader gives it.
-        genes
-            Which genes were measured, a boolean mask of shape ``(n_genes,)``; all by default.
-            The counts of the others are not looked at. Where the exposure is the observed total,
-            it and the normalized expression are then those of the measured genes alone; a latent
-            library and a size factor are the whole cell's, so that leaving genes out is exact.
+        features
+            Which features were measured: a boolean mask of shape ``(n_features,)`` of the main
+            modality, or masks by modality; all by default. The values of the others are not
+            looked at. Where the exposure is the observed total, it and the normalized expression
+            are then those of the measured features alone; a latent exposure and a size factor are
+            the whole cell's, so that leaving features out is exact.
 
         Raises
         ------
         lucidvi.errors.DataError
-            If ``genes`` is not such a mask.
+            If ``features`` is not such a mask.
         """
-        given = {
-            key: value.to(module.device) for key, value in tensors.items() if value is not None
+        generative = as_generative(module)
+        minibatch = {
+            key: value.to(generative.device) for key, value in tensors.items() if value is not None
         }
-        x = given[REGISTRY_KEYS.X_KEY]
-        x = x if _is_ours(module) else kernels.to_dense(x)
-        measured = None if genes is None else _mask(genes, x)
-        if measured is not None:
-            x = kernels.to_dense(x) * measured  # to the encoder, what was not measured is zero
-        given[REGISTRY_KEYS.X_KEY] = x
+        masks = feature_masks(features, generative.modalities, generative.device)
+        return cls._of(generative, generative.observe(minibatch, masks), minibatch)
+
+    @classmethod
+    def _of(
+        cls, generative: Any, observed: dict[str, Observed], minibatch: Mapping[str, Tensor]
+    ) -> PosteriorTarget:
+        """Encode what was observed of a minibatch."""
+        data = {key for m in generative.modalities.values() for key in m.fields}
         with torch.no_grad():
-            outputs = module.inference(
-                **module._get_inference_input(given, full_forward_pass=True)
-            )
-        qz, ql = outputs[MODULE_KEYS.QZ_KEY], outputs[MODULE_KEYS.QL_KEY]
-        if ql is None:
-            log_library = outputs[MODULE_KEYS.LIBRARY_KEY]
-            log_library = log_library.clamp(min=torch.tensor(EXPOSURE_MIN).log().item())
-        else:
-            log_library = None
+            posterior = module.encoded(generative, observed, generative.covariates(minibatch))
         return cls(
-            module=module,
-            covariates={k: v for k, v in given.items() if k != REGISTRY_KEYS.X_KEY},
-            x=x if measured is None else x[:, measured],
-            log_library=log_library,
-            q0=joined(qz, ql),
-            genes=measured,
+            module=generative,
+            observed=observed,
+            covariates={key: value for key, value in minibatch.items() if key not in data},
+            q0=posterior.as_vector,
         )
+
+    # -- what is latent ------------------------------------------------------------------------
 
     @property
     def n_state(self) -> int:  # type: ignore[override]
-        """Length of a state: ``z`` and, where it is latent, the log library."""
-        return self.q0.event_shape[0]
+        """Length of a state: ``z``, and log exposures that are latent."""
+        return int(self.module.n_state)
 
     @property
     def n_latent(self) -> int:
@@ -130,17 +125,93 @@ class PosteriorTarget(Target):
         """
         return state[..., : self.n_latent]
 
+    def with_latent(self, state: Tensor, latent: Tensor) -> Tensor:
+        """Return states with other ``z``, of the shape that :meth:`latent` has."""
+        return torch.cat([latent, state[..., self.n_latent :]], dim=-1)
+
     def representation(self, state: Tensor) -> Tensor:
         """Return ``z`` as the decoder sees it and as models hand it out, of the same shape."""
-        return self.module.z_encoder.z_transformation(self.latent(state))
+        return self.module.representation(self.latent(state))
 
-    def exposure(self, state: Tensor) -> Tensor:
-        """Return the exposure of each cell, linear, shape ``(..., n_cells)``."""
-        if self.module.use_size_factor_key:
-            return self.covariates[REGISTRY_KEYS.SIZE_FACTOR_KEY].squeeze(-1)
-        return self._split(state)[1].squeeze(-1).exp()
+    def latent_posterior(self, posterior: NormalPosterior) -> NormalPosterior:
+        """Return the posteriors of ``z`` alone, of those of states."""
+        return posterior.first(self.n_latent)
 
-    def with_exposure(self, state: Tensor, exposure: Tensor) -> tuple[PosteriorTarget, Tensor]:
+    @cached_property
+    def prior(self) -> Distribution:  # type: ignore[override]
+        """Prior of all that is latent."""
+        return self._prior.as_vector
+
+    @property
+    def state_prior(self) -> Distribution:
+        """Prior of ``z`` alone, before the softmax of a logistic normal."""
+        return self._prior.latent
+
+    @cached_property
+    def _prior(self) -> Any:
+        with torch.no_grad():
+            return self.module.prior_of(self.latent(self.q0.mean), self._s)
+
+    # -- what was observed ---------------------------------------------------------------------
+
+    def counts(self, modality: str | None = None) -> Tensor:
+        """Return the values of the measured features of a modality, by default the main one.
+
+        Returns
+        -------
+        CSR or dense, shape ``(n_cells, n_measured)``; all features where other ones were measured
+        in other cells.
+        """
+        return self._measured[self._modality(modality).key]
+
+    @property
+    def x(self) -> Tensor:
+        """Values of the measured features of the main modality; see :meth:`counts`."""
+        return self.counts()
+
+    @cached_property
+    def _measured(self) -> dict[str, Tensor]:
+        return {
+            key: observed.x
+            if observed.features is None or observed.features.ndim > 1
+            else observed.x[:, observed.features]
+            for key, observed in self.observed.items()
+        }
+
+    @property
+    def width(self) -> int:  # type: ignore[override]
+        """Number of features that are decoded."""
+        return sum(modality.n_features for modality in self.module.modalities.values())
+
+    @property
+    def log_exposures(self) -> dict[str, Tensor]:
+        """Log exposures that are not latent, by modality, each of shape ``(n_cells, 1)``."""
+        return module.exposures(self.module.modalities, self.observed, None)
+
+    def exposure(self, state: Tensor, modality: str | None = None) -> Tensor:
+        """Return the exposure of each cell, linear; 1 in a modality that has none.
+
+        Parameters
+        ----------
+        state
+            All that is latent, shape ``(..., n_cells, n_state)``.
+        modality
+            Of which modality, by default the main one.
+
+        Returns
+        -------
+        Shape ``(..., n_cells)``.
+        """
+        log_exposure = self._exposures(state).get(self._modality(modality).key)
+        if log_exposure is None:
+            return torch.ones_like(state[..., 0])
+        return log_exposure.squeeze(-1).exp().expand(state.shape[:-1])
+
+    # -- other targets -------------------------------------------------------------------------
+
+    def with_exposure(
+        self, state: Tensor, exposure: Tensor, modality: str | None = None
+    ) -> tuple[PosteriorTarget, Tensor]:
         """Return a target, and states of its cells, with other exposures.
 
         Parameters
@@ -148,15 +219,36 @@ class PosteriorTarget(Target):
         state
             All that is latent, shape ``(n_cells, n_state)``.
         exposure
-            Linear, shape ``(n_cells,)``: in place of the observed total, of the latent library or
-            of the size factor.
+            Linear, shape ``(n_cells,)``: in place of the observed total, of the latent exposure
+            or of the size factor.
+        modality
+            Of which modality, by default the main one.
         """
-        column = exposure.to(state)[:, None]
-        if self.module.use_size_factor_key:
-            return self.with_covariates({REGISTRY_KEYS.SIZE_FACTOR_KEY: column}), state
-        if self.log_library is None:
-            return self, torch.cat([self.latent(state), column.log()], dim=-1)
-        return replace(self, log_library=column.log()), state
+        key, column = self._modality(modality).key, exposure.to(state)[:, None].log()
+        if key in self.log_exposures:
+            return self.with_log_exposures({key: column}), state
+        latent = module.latent_exposures(self.module.modalities)
+        if key not in latent:
+            raise DataError(
+                f"The modality {key!r} has no exposure.", remedy="choose another `modality`."
+            )
+        state = state.clone()
+        state[:, self.n_latent + latent.index(key)] = column[:, 0]
+        return self, state
+
+    def with_log_exposures(self, log_exposures: Mapping[str, Tensor]) -> PosteriorTarget:
+        """Return the target of the same cells, encoded as they are, with other exposures.
+
+        Parameters
+        ----------
+        log_exposures
+            Log exposures that are not latent, by modality, each of shape ``(n_cells, 1)``.
+        """
+        changes = {
+            key: self.observed[key]._replace(log_exposure=column)
+            for key, column in log_exposures.items()
+        }
+        return replace(self, observed=self.observed | changes)
 
     def with_covariates(self, changes: Mapping[str, Tensor]) -> PosteriorTarget:
         """Return the target of the same cells, encoded as they are, with other covariates.
@@ -168,122 +260,128 @@ class PosteriorTarget(Target):
         """
         return replace(self, covariates=self.covariates | dict(changes))
 
-    def with_counts(self, x: Tensor) -> PosteriorTarget:
+    def with_counts(self, x: Tensor, modality: str | None = None) -> PosteriorTarget:
         """Return the target of cells with the same covariates and other counts, encoded anew.
 
         Parameters
         ----------
         x
             Counts of all features, CSR or dense, ``(n_cells, n_features)``.
+        modality
+            Of which modality, by default the main one.
         """
-        return self.from_module(self.module, self.covariates | {REGISTRY_KEYS.X_KEY: x})
+        minibatch = self.covariates | self._data
+        key = self._modality(modality).key
+        modalities = self.module.modalities
+        minibatch[modalities[key].field] = x
+        minibatch.pop(modalities[key].features_field, None)
+        observed = self.module.observe(minibatch)
+        # Exposures that no counts were changed of are those of the target, whosever they are.
+        kept = {
+            name: observed[name]._replace(log_exposure=self.observed[name].log_exposure)
+            for name, m in modalities.items()
+            if name != key or m.exposure is Exposure.SIZE_FACTOR
+        }
+        return self._of(self.module, observed | kept, minibatch)
 
     @property
-    def width(self) -> int:  # type: ignore[override]
-        """Number of genes that are decoded."""
-        return self.x.shape[1] if self.genes is None else len(self.genes)
-
-    @cached_property
-    def prior(self) -> Distribution:  # type: ignore[override]
-        """Prior of all that is latent."""
-        pl = None if self.log_library is not None else self._priors[MODULE_KEYS.PL_KEY]
-        return joined(self.state_prior, pl)
-
-    @property
-    def state_prior(self) -> Distribution:
-        """Prior of the latent state alone, before the softmax of a logistic normal."""
-        return self._priors[MODULE_KEYS.PZ_KEY]
-
-    @cached_property
-    def _priors(self) -> dict[str, Any]:
-        with torch.no_grad():
-            outputs = self._decode(self.q0.mean)
-        return {key: outputs.get(key) for key in (MODULE_KEYS.PZ_KEY, MODULE_KEYS.PL_KEY)}
-
-    def log_joint(self, z: Tensor) -> Tensor:
-        """See :meth:`Target.log_joint`."""
-        if not _is_ours(self.module) and self.module.batch_representation == "embedding":
-            # scvi-tools joins embeddings of batches with one draw at a time only.
-            return torch.stack([self._log_joint(draw) for draw in z])
-        return self._log_joint(z)
-
-    def _log_joint(self, z: Tensor) -> Tensor:
-        outputs = self._decode(z)
-        px = outputs[MODULE_KEYS.PX_KEY]
-        value = log_likelihood(px, self.x, self.genes, self._renormalize)
-        state, log_library = self._split(z)
-        value = value + log_density(outputs[MODULE_KEYS.PZ_KEY], state)
-        if self.log_library is None:
-            value = value + log_density(outputs[MODULE_KEYS.PL_KEY], log_library)
-        return value
-
-    def likelihood(self, z: Tensor) -> Likelihood:
-        r"""Likelihood :math:`p(x \mid z, s)` of all genes at one draw of each cell.
-
-        Parameters
-        ----------
-        z
-            All that is latent, shape ``(n_cells, n_state)``.
-
-        Returns
-        -------
-        A likelihood of LucidVI's, whichever the module, of shape ``(n_cells, n_genes)``.
-        """
-        return adopt(self._decode(z)[MODULE_KEYS.PX_KEY])
-
-    def measured_likelihood(self, z: Tensor) -> Likelihood:
-        """:meth:`likelihood` of the measured genes, by which :meth:`log_joint` judges."""
-        if self.genes is None:
-            return self.likelihood(z)
-        return of_genes(self._decode(z)[MODULE_KEYS.PX_KEY], self.genes, self._renormalize)
+    def _data(self) -> dict[str, Tensor]:
+        """What was observed, as a minibatch has it."""
+        data: dict[str, Tensor] = {}
+        for key, observed in self.observed.items():
+            fields = self.module.modalities[key].fields
+            values = (observed.x, observed.present, observed.features)
+            data |= {f: v for f, v in zip(fields, values, strict=True) if v is not None}
+        return data
 
     def select(self, cells: Tensor) -> PosteriorTarget:
         """See :meth:`Target.select`."""
         return replace(
             self,
             covariates={key: value[cells] for key, value in self.covariates.items()},
-            x=kernels.select_rows(self.x, cells),
-            log_library=None if self.log_library is None else self.log_library[cells],
+            observed={key: select_observed(value, cells) for key, value in self.observed.items()},
             q0=select_cells(self.q0, cells),
         )
+
+    # -- densities -----------------------------------------------------------------------------
+
+    def log_joint(self, z: Tensor) -> Tensor:
+        """See :meth:`Target.log_joint`."""
+        if not self.module.takes_several_draws:
+            return torch.stack([self._log_joint(draw) for draw in z])
+        return self._log_joint(z)
+
+    def _log_joint(self, state: Tensor) -> Tensor:
+        z = self.latent(state)
+        likelihoods = self.module.decode(z, self._s, self._exposures(state))
+        terms = [self._log_likelihood(key, px) for key, px in likelihoods.items()]
+        prior = self.module.prior_of(z, self._s)
+        value = sum(terms[1:], terms[0]) + log_density(prior.latent, z)
+        if prior.log_exposures is not None:
+            value = value + log_density(prior.log_exposures, state[..., self.n_latent :])
+        return value
+
+    def _log_likelihood(self, key: str, px: Any) -> Tensor:
+        """Log likelihood of a modality, of what was measured of it, ``(..., n_cells)``."""
+        observed, renormalize = self.observed[key], self.module.modalities[key].is_renormalized
+        if observed.features is not None and observed.features.ndim > 1:
+            return module.log_likelihood(px, observed, renormalize)
+        value = log_likelihood(px, self._measured[key], observed.features, renormalize)
+        return value if observed.present is None else torch.where(observed.present, value, 0)
+
+    def likelihood(self, z: Tensor, modality: str | None = None) -> Likelihood:
+        r"""Likelihood :math:`p(x \mid z, s)` of all features at one draw of each cell.
+
+        Parameters
+        ----------
+        z
+            All that is latent, shape ``(n_cells, n_state)``.
+        modality
+            Of which modality, by default the main one.
+
+        Returns
+        -------
+        A likelihood of LucidVI's, whichever the module, of shape ``(n_cells, n_features)``.
+        """
+        return adopt(self._decode(z)[self._modality(modality).key])
+
+    def measured_likelihood(self, z: Tensor, modality: str | None = None) -> Likelihood:
+        """:meth:`likelihood` of the features of :meth:`counts`, by which cells are judged."""
+        chosen = self._modality(modality)
+        features = self.observed[chosen.key].features
+        if features is None:
+            return self.likelihood(z, modality)
+        px = self._decode(z)[chosen.key]
+        if features.ndim > 1:
+            return module.measured_means(px, features) if chosen.is_renormalized else px
+        return of_genes(px, features, chosen.is_renormalized)
 
     def evaluate_with_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`Target.evaluate_with_gradient`; no work goes into the weights' gradients."""
         with frozen(self.module):
             return super().evaluate_with_gradient(z)
 
-    @property
-    def _renormalize(self) -> bool:
-        """Whether the normalized expression of the measured genes sums to one."""
-        return self.log_library is not None and not self.module.use_size_factor_key
+    @cached_property
+    def _s(self) -> Covariates:
+        return self.module.covariates(self.covariates)
 
-    def _split(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Latent state before its softmax, and log library, of shape ``(..., n_cells, 1)``."""
-        if self.log_library is None:
-            return z[..., :-1], z[..., -1:]
-        return z, self.log_library.expand(*z.shape[:-1], 1)
+    def _modality(self, modality: str | None) -> Modality:
+        """Return a modality by name, or the main one."""
+        modalities = self.module.modalities
+        if modality is None:
+            return next(iter(modalities.values()))
+        check_choice("modality", modality, modalities)
+        return modalities[modality]
 
-    def _decode(self, z: Tensor) -> dict[str, Any]:
-        """Return what ``generative`` makes of states ``(..., n_cells, n_state)``."""
-        state, log_library = self._split(z)
-        latent = {
-            MODULE_KEYS.Z_KEY: self.module.z_encoder.z_transformation(state),
-            MODULE_KEYS.LIBRARY_KEY: log_library,
-        }
-        return self.module.generative(**self.module._get_generative_input(self.covariates, latent))
-
-
-def _is_ours(given: BaseModuleClass) -> bool:
-    return isinstance(given, module.VAE)
-
-
-def _mask(genes: Any, x: Tensor) -> Tensor:
-    """Check the mask of the measured genes."""
-    mask = torch.as_tensor(genes, device=x.device)
-    if mask.dtype != torch.bool or mask.shape != x.shape[1:] or not mask.any():
-        raise DataError(
-            f"`genes` has the dtype {mask.dtype}, the shape {tuple(mask.shape)} and "
-            f"{int(mask.count_nonzero())} values that are not zero.",
-            remedy=f"Give a boolean mask of shape ({x.shape[1]},), true for measured genes.",
+    def _exposures(self, state: Tensor) -> dict[str, Tensor]:
+        """Log exposures of states, by modality."""
+        log_exposures = state[..., self.n_latent :]
+        return module.exposures(
+            self.module.modalities,
+            self.observed,
+            log_exposures if log_exposures.shape[-1] else None,
         )
-    return mask
+
+    def _decode(self, state: Tensor) -> dict[str, Any]:
+        """Return the likelihoods of states ``(..., n_cells, n_state)``, by modality."""
+        return self.module.decode(self.latent(state), self._s, self._exposures(state))

@@ -37,7 +37,8 @@ def pareto_k_hat(log_weights: Tensor) -> Tensor:
         return torch.from_numpy(k_hat)
     tail = np.sort(weights, axis=1)[:, -max(5, weights.shape[1] // 10) :]
     precision = torch.finfo(log_weights.dtype).eps
-    constant = np.ptp(tail, axis=1) <= 16 * precision * np.abs(tail[:, -1])
+    # Of a cell of which nothing was measured they are all about zero.
+    constant = np.ptp(tail, axis=1) <= 16 * precision * np.abs(tail[:, -1]).clip(min=1)
     k_hat[constant] = -np.inf
     if not constant.all():
         # It takes log likelihoods that were left out, whose weights are their reciprocals.

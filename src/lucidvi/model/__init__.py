@@ -1,8 +1,23 @@
 """What a user holds: models of AnnData."""
 
-from lucidvi.model._capabilities import CAPABILITIES, MODELS, capable
+from lucidvi.model._base import LucidModel
+from lucidvi.model._capabilities import CAPABILITIES, Capability, capable, has_capability
 from lucidvi.model._cells import MINIBATCH, Cells
-from lucidvi.model._refined import RefinedPosterior
+from lucidvi.model._models import MODELS, READ_BY_SCVI_TOOLS, class_of_saved
 from lucidvi.model._scvi import SCVI
+from lucidvi.model.posteriors._refined import RefinedPosterior
 
-__all__ = ["CAPABILITIES", "MINIBATCH", "MODELS", "SCVI", "Cells", "RefinedPosterior", "capable"]
+__all__ = [
+    "CAPABILITIES",
+    "MINIBATCH",
+    "MODELS",
+    "READ_BY_SCVI_TOOLS",
+    "SCVI",
+    "Capability",
+    "Cells",
+    "LucidModel",
+    "RefinedPosterior",
+    "capable",
+    "class_of_saved",
+    "has_capability",
+]

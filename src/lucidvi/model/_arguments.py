@@ -45,17 +45,6 @@ OTHER_WAYS = {
     "verbose": "`enable_progress_bar=False`, or a level of messages, `scvi.settings.verbosity`.",
     "n_samples": 'plan_kwargs={"objective": lucidvi.train.ImportanceWeighted(n_samples=5)}',
 }
-#: What :class:`SCVI` reads from the data and hands to its module.
-FROM_THE_DATA = (
-    "n_input",
-    "n_batch",
-    "n_labels",
-    "n_continuous_cov",
-    "n_cats_per_cov",
-    "use_size_factor_key",
-    "library_log_means",
-    "library_log_vars",
-)
 #: What ``train`` hands to the splitter itself.
 FROM_TRAIN = (
     "adata_manager",
@@ -199,7 +188,7 @@ def check_training(
             check_arguments(place, arguments, here, remedies(arguments, here, others))
 
 
-def check_constructor(model: Any, arguments: dict[str, Any], setup: Callable[..., Any]) -> None:
+def check_constructor(model: Any, arguments: dict[str, Any]) -> None:
     """Raise for arguments that neither a model nor its module takes.
 
     Parameters
@@ -207,25 +196,40 @@ def check_constructor(model: Any, arguments: dict[str, Any], setup: Callable[...
     model
         The model, of which nothing but its classes is there yet.
     arguments
-        Those that the signature does not name, by name.
-    setup
-        ``setup_anndata``, whose arguments are often meant for the model and vice versa.
+        Those that the signature of the constructor does not name, by name.
 
     Raises
     ------
     lucidvi.errors.ArgumentError
-        Names the argument, and the nearest one or the place that it has.
+        Names the argument, and the nearest one or the place that it has: arguments of
+        ``setup_anndata`` are often meant for the model and vice versa.
     """
-    name = type(model).__name__
+    name, from_the_data = type(model).__name__, set(model._from_the_data)
     of_module = keywords_of(model._module_cls)
-    if of_module is not None:
-        here = (of_module - set(FROM_THE_DATA)) | keywords(type(model).__init__)
-        of_setup = (keywords(setup), f"{name}.setup_anndata(adata, {{0}}={{1}})")
-        others = [of_setup, *places(model).values()]
-        elsewhere = remedies(arguments, here, others)
-        for argument in set(arguments) & set(FROM_THE_DATA):
-            elsewhere[argument] = "leave it out: it follows from the data."
-        check_arguments(f"{name}()", arguments, here, elsewhere)
+    if of_module is None:
+        return
+    here = (of_module - from_the_data) | keywords(type(model).__init__)
+    of_setup = (keywords(type(model).setup_anndata), f"{name}.setup_anndata(adata, {{0}}={{1}})")
+    others = [of_setup, *places(model).values()]
+    elsewhere = remedies(arguments, here, others)
+    for argument in set(arguments) & from_the_data:
+        elsewhere[argument] = "leave it out: it follows from the data."
+    check_arguments(f"{name}()", arguments, here, elsewhere)
+
+
+def check_networks(arguments: dict[str, Any]) -> None:
+    """Raise for arguments of the networks of :class:`lucidvi.module.VAE` that do not exist.
+
+    Parameters
+    ----------
+    arguments
+        Arguments of the module by name.
+
+    Raises
+    ------
+    lucidvi.errors.ArgumentError
+        Names the argument, and the nearest one.
+    """
     layers = keywords_of(scvi.nn.FCLayers) or set()
     as_mapping("prior_kwargs", arguments.get("prior_kwargs"))
     posterior = arguments.get("posterior", "diagonal")

@@ -16,7 +16,7 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.checks import cell_positions
-from lucidvi.data import WatchedLoader
+from lucidvi.data import Minibatch, WatchedLoader
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
 
@@ -136,14 +136,29 @@ class Cells:
         genes
             Which features were measured, see :meth:`PosteriorTarget.from_module`.
         """
+        start = 0
+        for _, target in self.pairs(description, batch_size, genes):
+            yield slice(start, start + target.n_cells), target
+            start += target.n_cells
+
+    def pairs(
+        self,
+        description: str | None = None,
+        batch_size: int | None = None,
+        genes: NDArray[np.bool_] | None = None,
+    ) -> Iterator[tuple[Minibatch, PosteriorTarget]]:
+        """Yield each minibatch of the cells, in their order, with its target.
+
+        Parameters
+        ----------
+        description, batch_size, genes
+            See :meth:`targets`.
+        """
         size = max(1, min(MOST_CELLS, MINIBATCH // self.adata.n_vars))
         loader = self.model._make_data_loader(
             adata=self.adata, indices=self.positions, batch_size=batch_size or size
         )
         if description is not None and isinstance(loader, WatchedLoader):
             loader.description, loader.slow_steps = description, True
-        start = 0
         for minibatch in loader:
-            target = PosteriorTarget.from_module(self.model.module, minibatch, genes)
-            yield slice(start, start + target.n_cells), target
-            start += target.n_cells
+            yield minibatch, PosteriorTarget.from_module(self.model.module, minibatch, genes)

@@ -28,7 +28,7 @@ from lucidvi.files import (
     writable,
     written_whole,
 )
-from lucidvi.model._query_errors import errors_of_query
+from lucidvi.model.queries._errors import errors_of_query
 
 
 class SafeFilesMixin:

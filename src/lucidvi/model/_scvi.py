@@ -2,58 +2,40 @@
 
 from __future__ import annotations
 
-import warnings
-from functools import wraps
-from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
 import scvi
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
-from scvi.model.base import ArchesMixin, EmbeddingMixin, RNASeqMixin, VAEMixin
+from scvi.model.base import EmbeddingMixin, RNASeqMixin
 
 from lucidvi._compat import ADATA_MINIFY_TYPE
-from lucidvi.data import align_genes, check_is_anndata
-from lucidvi.model._arguments import check_constructor
+from lucidvi.model._arguments import check_constructor, check_networks
 from lucidvi.model._bars import BarsMixin
-from lucidvi.model._canonical import CanonicalMixin
-from lucidvi.model._convert import check_is_scvi_model, convert
-from lucidvi.model._data import DataMixin
-from lucidvi.model._differential import DifferentialMixin
+from lucidvi.model._base import LucidModel
 from lucidvi.model._documentation import documented
-from lucidvi.model._expression import ExpressionMixin
-from lucidvi.model._files import SafeFilesMixin
-from lucidvi.model._inference import InferenceMixin
 from lucidvi.model._library import library_prior
-from lucidvi.model._likelihood import LikelihoodMixin
-from lucidvi.model._minified import MinifiedMixin
-from lucidvi.model._queries import QueryMixin
-from lucidvi.model._query import FROZEN_LATENT, latent_can_move
-from lucidvi.model._query_errors import errors_of_query
-from lucidvi.model._registry import RegistryMixin
-from lucidvi.model._training import TrainingMixin
+from lucidvi.model._setup import SetupMixin
+from lucidvi.model.conversion._convert import check_is_scvi_model, convert
+from lucidvi.model.expression._differential import DifferentialMixin
+from lucidvi.model.expression._expression import ExpressionMixin
+from lucidvi.model.expression._parameters import ParametersMixin
+from lucidvi.model.queries._arguments import to_loader
+from lucidvi.model.queries._query import of_scvi_tools
 from lucidvi.module import VAE
 
 
 @documented
 class SCVI(
-    SafeFilesMixin,
-    QueryMixin,
     ExpressionMixin,
     DifferentialMixin,
-    LikelihoodMixin,
-    DataMixin,
-    InferenceMixin,
-    CanonicalMixin,
-    RegistryMixin,
+    ParametersMixin,
+    SetupMixin,
     BarsMixin,
     EmbeddingMixin,
     RNASeqMixin,
-    VAEMixin,
-    ArchesMixin,
-    TrainingMixin,
-    MinifiedMixin,
+    LucidModel,
 ):
     """Single-cell variational inference, as a drop-in replacement of ``scvi.model.SCVI``.
 
@@ -109,6 +91,22 @@ class SCVI(
     _module_cls = VAE
     _LATENT_QZM_KEY = "scvi_latent_qzm"
     _LATENT_QZV_KEY = "scvi_latent_qzv"
+    _from_the_data = (
+        "n_input",
+        "n_batch",
+        "n_labels",
+        "n_continuous_cov",
+        "n_cats_per_cov",
+        "use_size_factor_key",
+        "library_log_means",
+        "library_log_vars",
+    )
+    _scvi_tools_classes = (scvi.model.SCVI, scvi.model.SCANVI)
+
+    get_latent_library_size = of_scvi_tools(
+        RNASeqMixin.get_latent_library_size, needs_counts=True, passes_to=to_loader
+    )
+    get_batch_representation = of_scvi_tools(EmbeddingMixin.get_batch_representation)
 
     def __init__(
         self,
@@ -124,9 +122,9 @@ class SCVI(
         latent_distribution: Literal["normal", "ln"] = "normal",
         **kwargs: Any,
     ) -> None:
-        check_constructor(self, kwargs, type(self).setup_anndata)
+        check_constructor(self, kwargs)
+        check_networks(kwargs)
         super().__init__(adata, registry)
-        self._watch_data(uses_labels=dispersion == "gene-label")
         shown = {
             "n_hidden": n_hidden,
             "n_latent": n_latent,
@@ -136,39 +134,9 @@ class SCVI(
             "gene_likelihood": gene_likelihood,
             "latent_distribution": latent_distribution,
         }
-        self._module_kwargs = {**shown, "use_observed_lib_size": use_observed_lib_size, **kwargs}
-        parameters = ", ".join(f"{name}: {value}" for name, value in shown.items())
-        self._model_summary_string = (
-            f"LucidVI {type(self).__name__} model with the following parameters: \n{parameters}"
-        )
-        if self._module_init_on_train:
-            self.module = None
-            warnings.warn(
-                "Model was initialized without `adata`. The module will be initialized when "
-                "calling `train`. This behavior is experimental and may change in the future.",
-                UserWarning,
-                stacklevel=scvi.settings.warnings_stacklevel,
-            )
-        else:
-            self.module = self._module_cls(**self._module_dimensions(), **self._module_kwargs)
-            self.module.minified_data_type = self.minified_data_type
+        further = {"use_observed_lib_size": use_observed_lib_size, **kwargs}
+        self._make_module(shown, further, uses_labels=dispersion == "gene-label")
         self.init_params_ = self._get_init_params(locals())
-
-    @property
-    def summary_string(self) -> str:
-        """What the model is, whether it is trained, and by which preset.
-
-        Differs from scvi-tools: it says LucidVI, and the preset of the training.
-        """
-        preset = getattr(self, "preset_", None)
-        lines = super().summary_string.splitlines()
-        if preset is not None:
-            is_status = [line.startswith("Training status") for line in lines]
-            lines[is_status.index(True)] += f" (preset: {preset})"
-        return "\n".join(lines)
-
-    def __repr__(self) -> str:
-        return self.summary_string
 
     def _module_dimensions(self) -> dict[str, Any]:
         """Read from the registry what the module has to know of the data."""
@@ -199,48 +167,6 @@ class SCVI(
         # A saved model carries the prior among its weights, which are loaded afterwards. Other
         # models cannot be trained so, which the runner says.
         return np.full((1, n_batch), np.nan), np.full((1, n_batch), np.nan)
-
-    @classmethod
-    @wraps(ArchesMixin.load_query_data.__func__, assigned=())
-    def load_query_data(
-        cls,
-        adata: AnnData | None = None,
-        reference_model: str | SCVI | None = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> SCVI:
-        """Make a model of query cells from a reference model (scArches).
-
-        The query gets weights for its new batches; which of the others may change is said by the
-        arguments.
-
-        Differs from scvi-tools: takes genes by name, warns if nothing that training may change
-        can move the query's latent representation and names what to set, and reads a saved
-        reference safely.
-
-        Parameters
-        ----------
-        adata
-            Query cells with the reference's genes; see :meth:`prepare_query_anndata`. Where they
-            have to be put in order, the model gets a copy.
-        reference_model
-            Trained model, or the folder of a saved one.
-        *args, **kwargs
-            See :meth:`scvi.model.base.ArchesMixin.load_query_data`.
-        """
-        if adata is not None:
-            check_is_anndata(adata)
-        in_place = args[1] if len(args) > 1 else kwargs.get("inplace_subset_query_vars", False)
-        if isinstance(adata, AnnData) and reference_model is not None and not in_place:
-            genes = cls.prepare_query_anndata(
-                adata, reference_model, return_reference_var_names=True
-            )
-            adata = align_genes(adata, genes)
-        with errors_of_query(adata, lambda: registry_of(reference_model)):
-            model = super().load_query_data(adata, reference_model, *args, **kwargs)
-        if model.adata is not None and not latent_can_move(model, model.adata):
-            warnings.warn(FROZEN_LATENT, UserWarning, stacklevel=scvi.settings.warnings_stacklevel)
-        return model
 
     @classmethod
     def from_scvi_model(cls, scvi_model: scvi.model.SCVI | scvi.model.SCANVI) -> SCVI:
@@ -279,10 +205,3 @@ class SCVI(
             normal with a diagonal covariance.
         """
         return convert(self, scvi.model.SCVI)
-
-
-def registry_of(model: Any) -> dict[str, Any]:
-    """Return the registry of a model, or of one in a folder; empty of anything else."""
-    if isinstance(model, str | PathLike):
-        return SCVI.load_registry(str(model))
-    return getattr(model, "registry", {})

@@ -1,6 +1,36 @@
 """The models as modules of torch, and the contract that all of them keep."""
 
+from lucidvi.module._base import GenerativeModule
+from lucidvi.module._forward import KL_Z, ForwardPass, loss_output
 from lucidvi.module._generative import Exposure, Generative, Modality, Observed
+from lucidvi.module._observed import (
+    COVARIATE_KEYS,
+    covariates,
+    log_likelihood,
+    measured_means,
+    observe,
+)
+from lucidvi.module._states import draw, encoded, exposures, latent_exposures
 from lucidvi.module._vae import UNTRANSFORMED_Z, VAE
 
-__all__ = ["UNTRANSFORMED_Z", "VAE", "Exposure", "Generative", "Modality", "Observed"]
+__all__ = [
+    "COVARIATE_KEYS",
+    "KL_Z",
+    "UNTRANSFORMED_Z",
+    "VAE",
+    "Exposure",
+    "ForwardPass",
+    "Generative",
+    "GenerativeModule",
+    "Modality",
+    "Observed",
+    "covariates",
+    "draw",
+    "encoded",
+    "exposures",
+    "latent_exposures",
+    "log_likelihood",
+    "loss_output",
+    "measured_means",
+    "observe",
+]

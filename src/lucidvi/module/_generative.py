@@ -8,9 +8,12 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
-from torch.distributions import Distribution
 
-from lucidvi.nn import Covariates
+from lucidvi.distributions import Likelihood
+from lucidvi.nn import Covariates, StateDistribution
+
+#: Tensors by registry key, as a loader gives them.
+Tensors = Mapping[str, Tensor | None]
 
 
 class Exposure(StrEnum):
@@ -43,13 +46,44 @@ class Modality:
         Where its exposure comes from.
     weight
         Weight of its log likelihood in a training; inference always takes 1.
+    field
+        Under which key of a minibatch its values are; by default ``key``.
     """
 
     key: str
     n_features: int
-    likelihood: type[Any]
+    likelihood: type[Likelihood]
     exposure: Exposure = Exposure.OBSERVED
     weight: float = 1.0
+    field: str = ""
+
+    def __post_init__(self) -> None:
+        """Name the field after the modality, unless it has a name."""
+        object.__setattr__(self, "field", self.field or self.key)
+
+    @property
+    def present_field(self) -> str:
+        """Under which key of a minibatch it is which cells have it; all where there is none."""
+        return f"{self.field}_present"
+
+    @property
+    def features_field(self) -> str:
+        """Under which key it is which features were measured; all where there is none."""
+        return f"{self.field}_features"
+
+    @property
+    def fields(self) -> tuple[str, str, str]:
+        """Its keys of a minibatch: values, which cells have it, which features were measured."""
+        return self.field, self.present_field, self.features_field
+
+    @property
+    def is_renormalized(self) -> bool:
+        """Whether its normalized means are those of the measured features alone.
+
+        So they are where the exposure is the total of what was measured. Any other exposure is
+        that of the whole cell, of which leaving features out changes nothing.
+        """
+        return self.exposure is Exposure.OBSERVED
 
 
 class Observed(NamedTuple):
@@ -58,7 +92,8 @@ class Observed(NamedTuple):
     Parameters
     ----------
     x
-        Values (linear), CSR or dense, shape ``(n_cells, n_features)``.
+        Values (linear), CSR or dense, shape ``(n_cells, n_features)``; zero, for the encoder,
+        where nothing was measured.
     log_exposure
         Log exposure, shape ``(n_cells, 1)``; None where it is latent or there is none.
     present
@@ -87,17 +122,21 @@ class Generative(Protocol):
     over the modalities that a cell has, and of each over the features that were measured.
     """
 
-    #: What is observed, by name.
-    modalities: Mapping[str, Modality]
     #: Length of ``z``.
     n_latent: int
-    #: Length of a state.
-    n_state: int
+    #: Whether several draws of each cell can be decoded at once.
+    takes_several_draws: bool
+
+    @property
+    def modalities(self) -> Mapping[str, Modality]:
+        """What is observed, by name; the first is the main one."""
+
+    @property
+    def n_state(self) -> int:
+        """Length of a state."""
 
     def observe(
-        self,
-        minibatch: Mapping[str, Tensor | None],
-        features: Mapping[str, Tensor] | None = None,
+        self, minibatch: Tensors, features: Mapping[str, Tensor] | None = None
     ) -> dict[str, Observed]:
         """Read what was observed from a minibatch.
 
@@ -109,13 +148,13 @@ class Generative(Protocol):
             Masks of the measured features by modality, each of shape ``(n_features,)``.
         """
 
-    def covariates(self, minibatch: Mapping[str, Tensor | None]) -> Covariates:
+    def covariates(self, minibatch: Tensors) -> Covariates:
         """Read the covariates :math:`s` from a minibatch, by name."""
 
-    def encode(self, observed: Mapping[str, Observed], s: Covariates) -> Distribution:
-        """Return the amortized posterior of the state: events of shape ``(n_state,)``."""
+    def encode(self, observed: Mapping[str, Observed], s: Covariates) -> StateDistribution:
+        """Return the amortized posterior of the state; no random number is drawn."""
 
-    def prior_of(self, z: Tensor, s: Covariates) -> Distribution:
+    def prior_of(self, z: Tensor, s: Covariates) -> StateDistribution:
         """Return the prior of the state given covariates; ``z`` gives shape, type and device."""
 
     def decode(
@@ -130,5 +169,9 @@ class Generative(Protocol):
         s
             Covariates of the cells.
         log_exposures
-            Log exposures by modality, each broadcasting to ``(..., n_cells, 1)``.
+            Log exposures by modality, each broadcasting to ``(..., n_cells, 1)``; without the
+            modalities that have none.
         """
+
+    def representation(self, z: Tensor) -> Tensor:
+        """Return ``z`` as models hand it out: its softmax, for a logistic normal."""

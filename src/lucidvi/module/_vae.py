@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, cast
 
 import torch
 from scvi import REGISTRY_KEYS
-from scvi.module.base import LossOutput, auto_move_data
+from scvi.module.base import BaseMinifiedModeModuleClass, LossOutput, auto_move_data
 from scvi.utils import unsupported_if_adata_minified
 from torch import Tensor
-from torch.distributions import Distribution, Normal, kl_divergence
+from torch.distributions import Distribution, Normal
 
 from lucidvi import kernels
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
 from lucidvi.module._architecture import DISPERSIONS, Architecture
-from lucidvi.nn import log_density, rotated
-
-#: Tensors and distributions by the names of ``REGISTRY_KEYS`` (a minibatch) or ``MODULE_KEYS``.
-Record = dict[str, Any]
+from lucidvi.module._base import GenerativeModule
+from lucidvi.module._forward import ForwardPass, Record
+from lucidvi.module._generative import Exposure, Modality, Observed
+from lucidvi.module._states import draw
+from lucidvi.nn import Covariates, StateDistribution, rotated
 
 #: Among what ``inference`` returns, the latent state before the softmax of a logistic normal.
 UNTRANSFORMED_Z = "untran_z"
-#: Values, of samples x cells x genes, that are decoded at once.
-PASS_SIZE = 2**24
+#: The only modality.
+RNA = "rna"
 
 
-class VAE(Architecture):
+class VAE(GenerativeModule, Architecture):
     r"""Variational autoencoder of counts.
 
     The generative process of a cell with covariates :math:`s` is
@@ -48,7 +50,48 @@ class VAE(Architecture):
     transcriptomics.
     """
 
+    # -- the contract of every model ---------------------------------------------------------
+
+    @cached_property
+    def modalities(self) -> Mapping[str, Modality]:
+        """See :attr:`Generative.modalities`."""
+        exposure = Exposure.OBSERVED if self.use_observed_lib_size else Exposure.LATENT
+        if self.use_size_factor_key:
+            exposure = Exposure.SIZE_FACTOR
+        likelihood = LIKELIHOODS[self.gene_likelihood]
+        field = REGISTRY_KEYS.X_KEY
+        return {RNA: Modality(RNA, self.n_input, likelihood, exposure, field=field)}
+
+    def encode(self, observed: Mapping[str, Observed], s: Covariates) -> StateDistribution:
+        """See :meth:`Generative.encode`."""
+        batch_index = cast(Tensor, s["batch"])
+        shown = self._shown(observed[RNA].x, batch_index, s["continuous"], s["categorical"])
+        ql = None if self.use_observed_lib_size else self._encode_library(*shown)
+        return StateDistribution(self._encode_z(*shown), ql)
+
+    def prior_of(self, z: Tensor, s: Covariates) -> StateDistribution:
+        """See :meth:`Generative.prior_of`."""
+        library_prior = self._library_prior(cast(Tensor, s["batch"]))
+        return StateDistribution(self.prior(z, s, self._encode), library_prior)
+
+    def decode(
+        self, z: Tensor, s: Covariates, log_exposures: Mapping[str, Tensor]
+    ) -> dict[str, Any]:
+        """See :meth:`Generative.decode`."""
+        return {RNA: self._likelihood(self.representation(z), s, log_exposures[RNA])}
+
+    def representation(self, z: Tensor) -> Tensor:
+        """See :meth:`Generative.representation`."""
+        return self.z_encoder.z_transformation(z)
+
+    def kl(self, qz: Distribution, pz: Distribution, z: Tensor) -> Tensor:
+        """See :meth:`GenerativeModule.kl`."""
+        return self.prior.kl(qz, pz, z)
+
     # -- q(z | x, s) -------------------------------------------------------------------------
+
+    # Regular or, of minified data, cached, as scvi-tools decides.
+    inference = BaseMinifiedModeModuleClass.inference
 
     def _get_inference_input(self, tensors: Record, full_forward_pass: bool = False) -> Record:
         """Take from a minibatch what encoding needs: the counts, or the stored posterior."""
@@ -75,16 +118,14 @@ class VAE(Architecture):
         n_samples: int = 1,
     ) -> Record:
         """Encode the counts ``x``, CSR or dense ``(n_cells, n_genes)``, and draw ``z``."""
-        encoder_input = self.encoder_input(x)
-        categories, rest = self._encoder_covariates(batch_index, cont_covs, cat_covs)
-        qz = self.z_encoder(encoder_input, *categories, rest=rest)
-        qz = qz if self.rotation is None else rotated(qz, self.rotation)
-        z = self._draw(qz, n_samples)
+        shown = self._shown(x, batch_index, cont_covs, cat_covs)
+        qz = self._encode_z(*shown)
+        z = draw(qz, n_samples)
         if self.use_observed_lib_size:
             ql, library = None, self._expand(kernels.row_sums(x).log(), n_samples)
         else:
-            ql = self.l_encoder(encoder_input, *categories, rest=rest)
-            library = self._draw(ql, n_samples)
+            ql = self._encode_library(*shown)
+            library = draw(ql, n_samples)
         return {
             MODULE_KEYS.Z_KEY: self.z_encoder.z_transformation(z),
             UNTRANSFORMED_Z: z,
@@ -99,7 +140,7 @@ class VAE(Architecture):
     ) -> Record:
         """Draw ``z`` from a stored posterior: its mean and variance, ``(n_cells, n_latent)``."""
         qz = Normal(qzm, qzv.sqrt(), validate_args=False)
-        z = self._draw(qz, n_samples)
+        z = draw(qz, n_samples)
         return {
             MODULE_KEYS.Z_KEY: self.z_encoder.z_transformation(z),
             UNTRANSFORMED_Z: z,
@@ -108,12 +149,22 @@ class VAE(Architecture):
             MODULE_KEYS.LIBRARY_KEY: self._expand(observed_lib_size.log(), n_samples),
         }
 
-    @staticmethod
-    def _draw(distribution: Distribution, n_samples: int) -> Tensor:
-        if n_samples > 1 or not isinstance(distribution, Normal):
-            return distribution.rsample((n_samples,) if n_samples > 1 else ())
-        noise = torch.randn_like(distribution.loc)
-        return torch.addcmul(distribution.loc, distribution.scale, noise)
+    def _shown(
+        self, x: Tensor, batch_index: Tensor, cont_covs: Tensor | None, cat_covs: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...], list[Tensor]]:
+        """Return what the encoders see: counts, categories, and further columns."""
+        return self.encoder_input(x), *self._encoder_covariates(batch_index, cont_covs, cat_covs)
+
+    def _encode_z(
+        self, encoder_input: Tensor, categories: tuple[Tensor, ...], rest: list[Tensor]
+    ) -> Distribution:
+        qz = self.z_encoder(encoder_input, *categories, rest=rest)
+        return qz if self.rotation is None else rotated(qz, self.rotation)
+
+    def _encode_library(
+        self, encoder_input: Tensor, categories: tuple[Tensor, ...], rest: list[Tensor]
+    ) -> Normal:
+        return self.l_encoder(encoder_input, *categories, rest=rest)
 
     @staticmethod
     def _expand(tensor: Tensor, n_samples: int) -> Tensor:
@@ -174,34 +225,36 @@ class VAE(Architecture):
         """
         if transform_batch is not None:
             batch_index = torch.ones_like(batch_index) * transform_batch
+        s: Covariates = {
+            "batch": batch_index,
+            "labels": y,
+            "categorical": cat_covs,
+            "continuous": cont_covs,
+        }
+        log_exposure = cast(Tensor, size_factor) if self.use_size_factor_key else library
+        return {
+            MODULE_KEYS.PX_KEY: self._likelihood(z, s, log_exposure),
+            MODULE_KEYS.PL_KEY: self._library_prior(batch_index),
+            MODULE_KEYS.PZ_KEY: self.prior(z, s, self._encode),
+        }
+
+    def _likelihood(self, z: Tensor, s: Covariates, log_exposure: Tensor) -> Any:
+        """Decode latent states, after the softmax of a logistic normal."""
+        batch_index, cont_covs = cast(Tensor, s["batch"]), s["continuous"]
         covariates = ([] if cont_covs is None else [cont_covs]) + self._batch_embedding(
             batch_index
         )
         turned_back = z if self.rotation is None else z @ self.rotation.mT
         decoder_input = [turned_back, *(c.expand(*z.shape[:-1], -1) for c in covariates)]
         parameters = self.decoder(
-            torch.cat(decoder_input, dim=-1), *self._categories(batch_index, cat_covs)
+            torch.cat(decoder_input, dim=-1), *self._categories(batch_index, s["categorical"])
         )
         likelihood = LIKELIHOODS[self.gene_likelihood]
-        levels = {MODULE_KEYS.BATCH_INDEX_KEY: batch_index, MODULE_KEYS.Y_KEY: y}
+        levels = {MODULE_KEYS.BATCH_INDEX_KEY: batch_index, MODULE_KEYS.Y_KEY: s["labels"]}
         level = levels.get(DISPERSIONS[self.dispersion])
         of_genes = [name for name in likelihood.names("gene") if name not in parameters]
         parameters |= {name: self._of_genes(name, level) for name in of_genes}
-        parameters["log_library"] = size_factor if self.use_size_factor_key else library
-        return {
-            MODULE_KEYS.PX_KEY: likelihood(**parameters),
-            MODULE_KEYS.PL_KEY: self._library_prior(batch_index),
-            MODULE_KEYS.PZ_KEY: self.prior(
-                z,
-                {
-                    "batch": batch_index,
-                    "labels": y,
-                    "categorical": cat_covs,
-                    "continuous": cont_covs,
-                },
-                self._encode,
-            ),
-        }
+        return likelihood(**parameters, log_library=log_exposure)
 
     def _of_genes(self, name: str, level: Tensor | None) -> Tensor:
         """Parameter of genes, shape ``(n_genes,)``, or ``(n_cells, n_genes)`` by level."""
@@ -219,6 +272,39 @@ class VAE(Architecture):
 
     # -- the loss ----------------------------------------------------------------------------
 
+    def read(
+        self, tensors: Record, inference_outputs: Record, generative_outputs: Record
+    ) -> ForwardPass:
+        """See :meth:`GenerativeModule.read`."""
+        ql = inference_outputs[MODULE_KEYS.QL_KEY]
+        return ForwardPass(
+            {RNA: Observed(tensors[REGISTRY_KEYS.X_KEY], None)},
+            StateDistribution(inference_outputs[MODULE_KEYS.QZ_KEY], ql),
+            StateDistribution(
+                generative_outputs[MODULE_KEYS.PZ_KEY], generative_outputs[MODULE_KEYS.PL_KEY]
+            ),
+            inference_outputs[UNTRANSFORMED_Z],
+            None if ql is None else inference_outputs[MODULE_KEYS.LIBRARY_KEY],
+            {RNA: generative_outputs[MODULE_KEYS.PX_KEY]},
+        )
+
+    def with_draws(
+        self,
+        inference_outputs: Record,
+        posterior: StateDistribution,
+        z: Tensor,
+        log_exposures: Tensor | None,
+    ) -> Record:
+        """See :meth:`GenerativeModule.with_draws`."""
+        library = inference_outputs[MODULE_KEYS.LIBRARY_KEY]
+        return inference_outputs | {
+            MODULE_KEYS.Z_KEY: self.representation(z),
+            UNTRANSFORMED_Z: z,
+            MODULE_KEYS.QZ_KEY: posterior.latent,
+            MODULE_KEYS.QL_KEY: posterior.log_exposures,
+            MODULE_KEYS.LIBRARY_KEY: library if log_exposures is None else log_exposures,
+        }
+
     @unsupported_if_adata_minified
     def loss(
         self,
@@ -227,34 +313,15 @@ class VAE(Architecture):
         generative_outputs: Record,
         kl_weight: Tensor | float = 1.0,
     ) -> LossOutput:
-        r"""Negative ELBO, averaged over the minibatch, with its terms a cell, in nats.
-
-        .. math:: -\log p(x \mid z) + w \, \mathrm{KL}(q_z \| p_z) + \mathrm{KL}(q_\ell \| p_\ell)
-
-        with the weight :math:`w` (``kl_weight``) on the first KL alone, as in scvi-tools.
-        """
-        qz, ql = inference_outputs[MODULE_KEYS.QZ_KEY], inference_outputs[MODULE_KEYS.QL_KEY]
-        x = tensors[REGISTRY_KEYS.X_KEY]
-        reconstruction_loss = -generative_outputs[MODULE_KEYS.PX_KEY].log_likelihood(x)
-        z, pz = inference_outputs[UNTRANSFORMED_Z], generative_outputs[MODULE_KEYS.PZ_KEY]
-        kl_z = self.prior.kl(qz, pz, z)
-        loss = reconstruction_loss + kl_weight * kl_z
-        if ql is None:
-            kl_l = torch.zeros_like(kl_z)
-        else:
-            kl_l = kl_divergence(ql, generative_outputs[MODULE_KEYS.PL_KEY]).sum(dim=-1)
-            loss = loss + kl_l
-        payload = {
-            "z": inference_outputs[MODULE_KEYS.Z_KEY],
-            "batch": tensors[REGISTRY_KEYS.BATCH_KEY],
-            "labels": tensors[REGISTRY_KEYS.LABELS_KEY],
-        }
-        return LossOutput(
-            loss=loss.mean(),
-            reconstruction_loss=reconstruction_loss,
-            kl_local={MODULE_KEYS.KL_L_KEY: kl_l, MODULE_KEYS.KL_Z_KEY: kl_z},
-            extra_metrics=payload if self.extra_payload_autotune else {},
-        )
+        """See :meth:`GenerativeModule.loss`."""
+        losses = super().loss(tensors, inference_outputs, generative_outputs, kl_weight)
+        if self.extra_payload_autotune:
+            losses.extra_metrics = {
+                "z": inference_outputs[MODULE_KEYS.Z_KEY],
+                "batch": tensors[REGISTRY_KEYS.BATCH_KEY],
+                "labels": tensors[REGISTRY_KEYS.LABELS_KEY],
+            }
+        return losses
 
     # -- draws and likelihoods ---------------------------------------------------------------
 
@@ -292,87 +359,3 @@ class VAE(Architecture):
         )
         samples = generative_outputs[MODULE_KEYS.PX_KEY].limited(max_poisson_rate).sample()
         return (samples.permute(1, 2, 0) if n_samples > 1 else samples).cpu()
-
-    @torch.inference_mode()
-    def marginal_ll(
-        self,
-        tensors: Record,
-        n_mc_samples: int,
-        return_mean: bool = False,
-        n_mc_samples_per_pass: int | None = None,
-    ) -> Tensor | float:
-        r"""Importance-weighted estimate of the log likelihood of each cell, in nats.
-
-        .. math::
-            \log \frac{1}{K} \sum_{k=1}^{K} \frac{p(x \mid z_k) p(z_k)}{q(z_k \mid x)},
-            \quad z_k \sim q(z \mid x)
-
-        Parameters
-        ----------
-        tensors, n_mc_samples, n_mc_samples_per_pass
-            See :meth:`log_weights`.
-        return_mean
-            Return the mean over the cells of the minibatch.
-
-        Returns
-        -------
-        On the CPU, shape ``(n_cells,)``, or a float.
-
-        References
-        ----------
-        Burda et al., ICLR (2016), Importance weighted autoencoders.
-        """
-        log_weights = self.log_weights(tensors, n_mc_samples, n_mc_samples_per_pass)
-        log_px = log_weights.logsumexp(dim=0) - math.log(n_mc_samples)
-        return log_px.mean().item() if return_mean else log_px
-
-    @torch.inference_mode()
-    @auto_move_data
-    def log_weights(
-        self, tensors: Record, n_mc_samples: int, n_mc_samples_per_pass: int | None = None
-    ) -> Tensor:
-        r"""Log importance weights :math:`\log p(x, z_k) - \log q(z_k \mid x)`, in nats.
-
-        Parameters
-        ----------
-        tensors
-            A minibatch.
-        n_mc_samples
-            Number of samples :math:`z_k` of each cell.
-        n_mc_samples_per_pass
-            Samples that are decoded at once; by default as many as keep a pass at 16 million
-            values.
-
-        Returns
-        -------
-        On the CPU, shape ``(n_mc_samples, n_cells)``. A latent library is sampled with ``z``.
-        """
-        outputs = self.inference(**self._get_inference_input(tensors, full_forward_pass=True))
-        if n_mc_samples_per_pass is None:
-            n_mc_samples_per_pass = max(1, PASS_SIZE // tensors[REGISTRY_KEYS.X_KEY].numel())
-        passes = torch.arange(n_mc_samples).split(n_mc_samples_per_pass)
-        return torch.cat([self._log_weights(tensors, outputs, len(p)).cpu() for p in passes])
-
-    def _log_weights(
-        self,
-        tensors: Record,
-        inference_outputs: Record,
-        n_samples: int,
-    ) -> Tensor:
-        """Log importance weights of fresh draws, shape ``(n_samples, n_cells)``."""
-        qz, ql = inference_outputs[MODULE_KEYS.QZ_KEY], inference_outputs[MODULE_KEYS.QL_KEY]
-        # Densities are those of the normal variate; a logistic normal's softmax comes after it.
-        z = qz.sample((n_samples,))
-        library = inference_outputs[MODULE_KEYS.LIBRARY_KEY].expand(n_samples, -1, -1)
-        library = library if ql is None else ql.sample((n_samples,))
-        latent = {
-            MODULE_KEYS.Z_KEY: self.z_encoder.z_transformation(z),
-            MODULE_KEYS.LIBRARY_KEY: library,
-        }
-        generative = self.generative(**self._get_generative_input(tensors, latent))
-        log_weight = generative[MODULE_KEYS.PX_KEY].log_likelihood(tensors[REGISTRY_KEYS.X_KEY])
-        log_weight += log_density(generative[MODULE_KEYS.PZ_KEY], z) - log_density(qz, z)
-        if ql is not None:
-            pl = generative[MODULE_KEYS.PL_KEY]
-            log_weight += (pl.log_prob(library) - ql.log_prob(library)).sum(dim=-1)
-        return log_weight

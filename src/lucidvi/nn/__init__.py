@@ -14,6 +14,7 @@ from lucidvi.nn._prior import Covariates, Encode, Prior, Sizes
 from lucidvi.nn._priors import PRIORS, make_prior
 from lucidvi.nn._rotation import RotatedNormal, rotated
 from lucidvi.nn._standard_normal import StandardNormal
+from lucidvi.nn._state import StateDistribution, select_cells
 from lucidvi.nn._stop_gradient import stop_gradient
 from lucidvi.nn._vamp import VampPrior
 
@@ -42,6 +43,7 @@ __all__ = [
     "RotatedNormal",
     "Sizes",
     "StandardNormal",
+    "StateDistribution",
     "VampPrior",
     "divergence",
     "frozen",
@@ -51,5 +53,6 @@ __all__ = [
     "make_prior",
     "orthogonal_draws",
     "rotated",
+    "select_cells",
     "stop_gradient",
 ]

@@ -22,6 +22,8 @@ class Encoder(scvi.nn.Encoder):
     subclasses with a :meth:`posterior` of their own.
     """
 
+    #: Whether the posteriors are normals, and whether their covariances are diagonal.
+    is_normal = is_diagonal = True
     #: What a training does to the means of a minibatch, shape ``(n_cells, n_output)``.
     change_means: Callable[[Tensor], Tensor] | None = None
 

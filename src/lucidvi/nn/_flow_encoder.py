@@ -168,6 +168,8 @@ class FlowEncoder(Encoder):
     flow.
     """
 
+    is_normal = is_diagonal = False
+
     def __init__(
         self,
         n_input: int,

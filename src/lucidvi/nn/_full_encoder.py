@@ -47,6 +47,8 @@ class FullEncoder(Encoder):
     :class:`Encoder`.
     """
 
+    is_diagonal = False
+
     def __init__(self, n_input: int, n_output: int, *, n_hidden: int = 128, **kwargs: Any) -> None:
         super().__init__(n_input, n_output, n_hidden=n_hidden, **kwargs)
         rows, columns = torch.tril_indices(n_output, n_output, offset=-1)

@@ -49,7 +49,9 @@ class Prior(nn.Module, ABC):
 
     An implementation gives :meth:`forward`, :meth:`kl` where it has a closed form that torch does
     not know, :meth:`start_from` where it starts from training cells, and :meth:`align` where it
-    prefers some axes of the latent space to others.
+    prefers some axes of the latent space to others. It says what it is by its class attributes and
+    by the distribution that :meth:`forward` returns (its ``mean`` and ``variance``), so that
+    nobody asks for its class.
 
     Parameters
     ----------
@@ -63,6 +65,8 @@ class Prior(nn.Module, ABC):
     n_aligning_cells = 0
     #: Whether every rotation of the latent space leaves the prior as it is.
     is_rotation_invariant = False
+    #: Whether it is the standard normal, which nothing that is learned can move.
+    is_standard_normal = False
     #: Names of the covariates that it depends on; cells of equal ones share one prior.
     covariates: tuple[str, ...] = ()
 

@@ -14,6 +14,7 @@ class StandardNormal(Prior):
     r"""Prior :math:`z \sim \mathrm{Normal}(0, I)`."""
 
     is_rotation_invariant = True
+    is_standard_normal = True
 
     def forward(self, z: Tensor, covariates: Covariates, encode: Encode) -> Normal:
         """See :meth:`Prior.forward`."""

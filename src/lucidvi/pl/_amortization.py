@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib.axes import Axes
 
 from lucidvi.pl._axes import BLUE, LINES, axes_or_new, criterion, legend, say, shortened
-
-if TYPE_CHECKING:
-    from lucidvi.audit import Amortization
+from lucidvi.results import Amortization
 
 #: Most groups that are shown, those that are encoded worst, and letters of a name.
 N_GROUPS, N_LETTERS = 12, 22

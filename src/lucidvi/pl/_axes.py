@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullFormatter
 
-if TYPE_CHECKING:
-    from lucidvi.audit import Criterion, Finding
+from lucidvi.results import Criterion, Finding
 
 #: Colours that are told apart with any colour vision (Okabe and Ito, 2008), and by lightness.
 BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#767676"
@@ -105,4 +104,4 @@ def shortened(name: str, n_letters: int) -> str:
 
 def criterion(finding: Finding, name: str) -> Criterion:
     """Return the criterion of a finding with this name."""
-    return next(found for found in finding.criteria if found.name == name)
+    return next(criterion for criterion in finding.criteria if criterion.name == name)

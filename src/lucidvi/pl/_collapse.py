@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lucidvi.pl._axes import BLUE, ORANGE, axes_or_new, legend, say
-
-if TYPE_CHECKING:
-    from lucidvi.audit import Collapse
+from lucidvi.results import Collapse
 
 #: Room above the highest point, as a factor.
 ROOM = 1.6

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib.axes import Axes
 
 from lucidvi.pl._axes import BLUE, GREY, LINES, axes_or_new, criterion, legend, say
-
-if TYPE_CHECKING:
-    from lucidvi.audit import Confounding
+from lucidvi.results import Confounding
 
 #: Criteria, from the top, and their names on the axis.
 ROWS = {

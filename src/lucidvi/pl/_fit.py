@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from lucidvi.pl._axes import (
@@ -18,9 +19,7 @@ from lucidvi.pl._axes import (
     say,
     shortened,
 )
-
-if TYPE_CHECKING:
-    from lucidvi.audit import Fit
+from lucidvi.results import Fit
 
 #: Genes that are named, those furthest off, and height of a line of text, as share of the axes'.
 N_NAMED, LINE = 5, 0.075
@@ -49,10 +48,9 @@ def fit(finding: Fit, ax: Axes | None = None) -> Axes:
     ax = axes_or_new(ax)
     if finding.verdict == "skipped":
         return say(ax, finding.title, finding.summary)
-    shown = np.flatnonzero(finding.expressed)
-    off = shown[finding.misfit[shown]]
-    rest = shown[~finding.misfit[shown]]
-    mean, distance = finding.mean_observed, finding.ks
+    shown = finding.genes[finding.genes["expressed"]]
+    off, rest = shown[shown["misfit"]], shown[~shown["misfit"]]
+    mean, distance = shown["mean_observed"], shown["ks"]
     for genes, style, label in (
         (rest, {"color": BLUE, "marker": "."}, "as predicted, or not surely off"),
         (off, {"color": VERMILION, "marker": "x"}, "not as predicted"),
@@ -64,15 +62,16 @@ def fit(finding: Fit, ax: Axes | None = None) -> Axes:
             "rasterized": True,
             **style,
         }
-        ax.plot(mean[genes], distance[genes], label=f"{label}: {count(genes)}", **kwargs)
+        label = f"{label}: {count(genes)}"
+        ax.plot(genes["mean_observed"].to_numpy(), genes["ks"].to_numpy(), label=label, **kwargs)
     colour, dashes = LINES["warn"]
     label = f"off from {finding.ks_min:g}, if surely so (q < 0.05)"
     ax.axhline(finding.ks_min, color=colour, linestyle=dashes, label=label)
-    if mean[shown].min() > 0:
+    if mean.min() > 0:
         ax.set_xscale("log")
-        plain_numbers(ax.xaxis, mean[shown].min(), mean[shown].max())
-    ax.set_ylim(0, ROOM * max(distance[shown].max(), finding.ks_min))
-    _name(ax, finding, off[np.argsort(-distance[off])][:N_NAMED])
+        plain_numbers(ax.xaxis, mean.min(), mean.max())
+    ax.set_ylim(0, ROOM * max(distance.max(), finding.ks_min))
+    _name(ax, off.iloc[np.argsort(-off["ks"].to_numpy())[:N_NAMED]])
     ax.set_xlabel("Mean count of the gene")
     ax.set_ylabel("Distance from prediction (KS)")
     ax.set_title(f"{finding.misfit_genes:.1%} of expressed genes do not fit")
@@ -80,20 +79,20 @@ def fit(finding: Fit, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def count(genes: np.ndarray) -> str:
+def count(genes: pd.DataFrame) -> str:
     """Return how many genes these are, in words."""
     return "1 gene" if len(genes) == 1 else f"{len(genes):,} genes"
 
 
-def _name(ax: Axes, finding: Fit, genes: np.ndarray) -> None:
+def _name(ax: Axes, genes: pd.DataFrame) -> None:
     """Write the names beside the axes, from the top down, each on a line of its own."""
     line = LINE * ax.get_ylim()[1]
     height = np.inf
-    for gene in genes:
-        at = (finding.mean_observed[gene], finding.ks[gene])
-        height = min(at[1], height - line)
+    for name, mean, distance in zip(genes.index, genes["mean_observed"], genes["ks"], strict=True):
+        at = (mean, distance)
+        height = min(distance, height - line)
         ax.annotate(
-            shortened(finding.gene[gene], N_LETTERS),
+            shortened(str(name), N_LETTERS),
             xy=at,
             xytext=(1.03, height),
             textcoords=("axes fraction", "data"),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lucidvi.pl._axes import BLUE, GREY, VERMILION, axes_or_new, legend, plain_numbers, say
-
-if TYPE_CHECKING:
-    from lucidvi.audit import Identifiability
+from lucidvi.results import Identifiability
 
 
 def identifiability(finding: Identifiability, ax: Axes | None = None) -> Axes:

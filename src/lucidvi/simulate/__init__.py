@@ -3,14 +3,14 @@
 from lucidvi.simulate._perturb import perturb
 from lucidvi.simulate._resequence import resequence
 from lucidvi.simulate._sample import sample_cells
-from lucidvi.simulate._switch import switch
+from lucidvi.simulate._switch_covariates import switch_covariates
 from lucidvi.simulate.comparisons._abundance import differential_abundance
 from lucidvi.simulate.comparisons._expression import differential_expression
 from lucidvi.simulate.conditions._compare import compare_conditions
 from lucidvi.simulate.conditions._predict import predict_condition
 from lucidvi.simulate.designs._abundance import design_abundance
+from lucidvi.simulate.designs._design import DesignResult
 from lucidvi.simulate.designs._expression import design
-from lucidvi.simulate.designs._result import DesignResult
 
 __all__ = [
     "DesignResult",
@@ -23,5 +23,5 @@ __all__ = [
     "predict_condition",
     "resequence",
     "sample_cells",
-    "switch",
+    "switch_covariates",
 ]

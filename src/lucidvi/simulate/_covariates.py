@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
+from torch import Tensor
 
+from lucidvi.checks import listed
 from lucidvi.data import category_codes
 from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.inference import PosteriorTarget
-from lucidvi.model import SCVI
-from lucidvi.simulate._checks import listed
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Column:
     Parameters
     ----------
     key
-        Of the tensor in a minibatch.
+        Registry key of the tensor in a minibatch.
     position
         Column of that tensor.
     categories
-        Values, by code; None for numbers.
+        The categories by their codes; None for a column of numbers.
     """
 
     key: str
@@ -45,39 +45,41 @@ class Setting:
     Parameters
     ----------
     columns
-        Where the model reads them, by name in ``obs``.
+        Where the model reads each column, by its name in ``obs``.
     values
-        Codes of categories, or numbers, by name, each of shape ``(n_cells,)``.
+        The new values by the column's name, codes of categories or numbers, each of shape
+        ``(n_cells,)``.
     """
 
     columns: dict[str, Column]
     values: dict[str, NDArray[Any]]
 
     def of(self, target: PosteriorTarget, rows: slice) -> PosteriorTarget:
-        """Return a target of which cells are decoded with the new values.
+        """Return a target whose cells are decoded with the new values.
 
         Parameters
         ----------
         target
-            Some of the cells; their posteriors stay those that they have.
+            Some of the cells; their posteriors stay as they are.
         rows
-            Which ones.
+            Positions of these cells among all.
         """
-        covariates = dict(target.covariates)
+        changes: dict[str, Tensor] = {}
         for name, values in self.values.items():
             column = self.columns[name]
-            tensor = covariates[column.key].clone()
+            if column.key not in changes:
+                changes[column.key] = target.covariates[column.key].clone()
+            tensor = changes[column.key]
             tensor[:, column.position] = torch.as_tensor(values[rows]).to(tensor)
-            covariates[column.key] = tensor
-        return replace(target, covariates=covariates)
+        return target.with_covariates(changes)
 
     def write(self, obs: pd.DataFrame) -> pd.DataFrame:
-        """Return columns of the cells with the new values."""
+        """Return ``obs`` of the cells with the new values."""
         new = {name: self.shown(name) for name in self.values}
         return obs.assign(**{name: pd.Series(v, index=obs.index) for name, v in new.items()})
 
     def shown(self, name: str) -> Any:
-        """Values of a column as ``obs`` has them, shape ``(n_cells,)``."""
+        """Return the new values of a column as ``obs`` has them, shape ``(n_cells,)``."""
         categories = self.columns[name].categories
         if categories is None:
             return self.values[name]
@@ -90,7 +92,7 @@ class Setting:
 
 
 def read_setting(
-    model: SCVI,
+    model: Any,
     batch: Any,
     covariates: Mapping[str, Any] | None,
     n: int,
@@ -101,22 +103,22 @@ def read_setting(
     Parameters
     ----------
     model
-        The model.
+        The model that decodes the cells.
     batch
-        A category, one for each cell, or None for the cells' own; with ``rng`` also a mapping
-        from categories to shares.
+        A category for all cells, or one for each; None keeps the cells' batches. With ``rng`` it
+        may also be a mapping from categories to shares.
     covariates
-        By name of the column, what ``batch`` may be; numbers for a continuous one.
+        What ``batch`` may be, by name of the column; numbers for a continuous one.
     n
         Number of cells.
     rng
-        Mixes the cells of which shares are wanted.
+        Generator that mixes the cells where shares are wanted.
     """
     columns = columns_of(model)
     batch_key = model.registry["setup_args"].get("batch_key")
-    asked = {str(name): value for name, value in (covariates or {}).items()}
+    settings = {str(name): value for name, value in (covariates or {}).items()}
     others = [name for name in columns if name != batch_key]
-    for name in asked:
+    for name in settings:
         if name not in others:
             raise MissingKeyError(
                 f"`covariates` names {name!r}, which is no covariate of the model.",
@@ -128,35 +130,35 @@ def read_setting(
             f"`batch` is {batch!r}, but the model was set up without batches.",
             remedy="batch=None, or a model that was set up with a `batch_key`.",
         )
-    argument = {name: f"covariates[{name!r}]" for name in asked}
+    argument = {name: f"covariates[{name!r}]" for name in settings}
     if batch is not None:
-        asked[batch_key], argument[batch_key] = batch, "batch"
+        settings[batch_key], argument[batch_key] = batch, "batch"
     values = {
         name: _values(argument[name], value, columns[name].categories, n, rng)
-        for name, value in asked.items()
+        for name, value in settings.items()
     }
     return Setting(columns, values)
 
 
-def columns_of(model: SCVI) -> dict[str, Column]:
-    """Columns of ``obs`` that decoding depends on, by name; size factors are no covariate."""
+def columns_of(model: Any) -> dict[str, Column]:
+    """Return the columns of ``obs`` that decoding depends on, by name, but for size factors."""
     fields, arguments = model.registry["field_registries"], model.registry["setup_args"]
-    found = {}
+    columns = {}
     for argument, key in (
         ("batch_key", REGISTRY_KEYS.BATCH_KEY),
         ("labels_key", REGISTRY_KEYS.LABELS_KEY),
     ):
         if arguments.get(argument) is not None:
             categories = fields[key]["state_registry"]["categorical_mapping"]
-            found[arguments[argument]] = Column(key, 0, np.asarray(categories))
+            columns[arguments[argument]] = Column(key, 0, np.asarray(categories))
     state = fields.get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {})
     for i, name in enumerate(state.get("field_keys", [])):
         categories = np.asarray(state["mappings"][name])
-        found[name] = Column(REGISTRY_KEYS.CAT_COVS_KEY, i, categories)
+        columns[name] = Column(REGISTRY_KEYS.CAT_COVS_KEY, i, categories)
     state = fields.get(REGISTRY_KEYS.CONT_COVS_KEY, {}).get("state_registry", {})
     for i, name in enumerate(state.get("columns", [])):
-        found[name] = Column(REGISTRY_KEYS.CONT_COVS_KEY, i, None)
-    return found
+        columns[name] = Column(REGISTRY_KEYS.CONT_COVS_KEY, i, None)
+    return columns
 
 
 def _values(
@@ -170,28 +172,28 @@ def _values(
     shares = isinstance(value, Mapping)
     if shares and (rng is None or categories is None):
         raise DataError(f"`{argument}` is a mapping.", remedy="Give a value, or one a cell.")
-    given = np.asarray(list(value) if shares else value)
-    if not shares and given.shape not in ((), (n,)):
+    values = np.asarray(list(value) if shares else value)
+    if not shares and values.shape not in ((), (n,)):
         raise DataError(
-            f"`{argument}` has the shape {given.shape}, but there are {n:,} cells.",
+            f"`{argument}` has the shape {values.shape}, but there are {n:,} cells.",
             remedy=f"Give one value, or an array of shape ({n},).",
         )
     if categories is None:
-        return np.full(n, _numbers(argument, given))
-    codes = category_codes(list(value) if shares else given, categories, argument)
+        return np.full(n, _numbers(argument, values))
+    codes = category_codes(list(value) if shares else values, categories, argument)
     if shares and rng is not None:
         return rng.permutation(np.repeat(codes, _apportioned(argument, value, n)))
     return np.full(n, codes)
 
 
-def _numbers(argument: str, given: NDArray[Any]) -> NDArray[np.float64]:
+def _numbers(argument: str, values: NDArray[Any]) -> NDArray[np.float64]:
     try:
-        numbers = given.astype(float)
+        numbers = values.astype(float)
     except (TypeError, ValueError):
-        numbers = np.full(given.shape, np.nan)
+        numbers = np.full(values.shape, np.nan)
     if not np.isfinite(numbers).all():
         raise DataError(
-            f"`{argument}` is {given[~np.isfinite(numbers)][:1].tolist()[0]!r}.",
+            f"`{argument}` is {values[~np.isfinite(numbers)][:1].tolist()[0]!r}.",
             remedy="Give finite numbers: the covariate is continuous.",
         )
     return numbers

@@ -1,22 +1,14 @@
-"""Draws from a model, without a trace, and the posteriors that they come from."""
+"""Draws from a model, without a trace."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.distributions import Distribution
 
 from lucidvi._random import isolated
-from lucidvi.inference import PosteriorTarget, refine
-
-#: The values of ``posterior``: the distribution of all that is latent in the cells of a target.
-POSTERIORS: dict[str, Callable[[PosteriorTarget], Distribution]] = {
-    "encoder": lambda target: target.q0,
-    "refined": lambda target: refine(target, "full").posterior.distribution,
-}
 
 
 @contextmanager

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import scvi
 import torch
 from anndata import AnnData
 from numpy.typing import NDArray
+from scvi.model.base import BaseModelClass
 from torch import Tensor
 from torch.distributions import Distribution
 
 from lucidvi import kernels
 from lucidvi._random import isolated
-from lucidvi.checks import name_positions
+from lucidvi.checks import check_choice, check_whole, name_positions
 from lucidvi.errors import DataError, first_few
-from lucidvi.inference import PosteriorTarget
-from lucidvi.model import SCVI, Cells, capable
-from lucidvi.simulate._checks import check_whole
-from lucidvi.simulate._drawing import (
-    POSTERIORS,
-    drawing,
-)
+from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
+from lucidvi.model import Cells
+from lucidvi.simulate._drawing import drawing
+from lucidvi.simulate._models import model_of_counts
 from lucidvi.simulate._output import STATE, Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
-#: Which posterior each kind of perturbation is about, by ``refined``.
-POSTERIOR = {False: "encoder", True: "refined"}
 EFFECT = "lucidvi_effect"
 
 ASSUMPTIONS = (
@@ -46,18 +40,18 @@ ASSUMPTIONS = (
 
 
 def perturb(
-    model: SCVI | scvi.model.SCVI,
+    model: BaseModelClass,
     adata: AnnData | None = None,
     genes: Mapping[str, float] | None = None,
     *,
-    indices: Sequence[Any] | NDArray[Any] | None = None,
-    refined: bool = False,
+    indices: Any | None = None,
+    posterior: Literal["encoder", "refined"] = "encoder",
     n_samples: int = 25,
     seed: int = 0,
 ) -> AnnData:
     r"""Return what the model expects of cells whose counts of some genes are changed.
 
-    The counts :math:`x` become :math:`x'`, multiplied by :math:`f_g` for the genes given: a
+    The counts :math:`x` become :math:`x'`, multiplied by :math:`f_g` for the genes named: a
     knock-out (:math:`f = 0`), a knock-down (below 1) or an over-expression (above 1). With states
     :math:`z \sim q(z \mid x)` and :math:`z' \sim q(z \mid x')`, drawn with the same noise, and the
     decoded means :math:`\mu` (before zero inflation), the effect on each gene is its log fold
@@ -71,22 +65,23 @@ def perturb(
     Parameters
     ----------
     model
-        Trained :class:`lucidvi.model.SCVI`, or a SCVI of scvi-tools.
+        Trained model of counts, of LucidVI or scvi-tools.
     adata
         Cells with counts, by default the model's.
     genes
         Factor by gene, such as ``{"STAT1": 0.0, "ISG15": 2.0}``, all at once.
     indices
-        Which cells: positions, a boolean mask, or names; all by default.
-    refined
-        If False, :math:`q` is the encoder's: an intervention on its input. If True, it is each
-        cell's refined posterior (with a full covariance, see :func:`lucidvi.inference.refine`),
+        Which cells: positions, a boolean mask, a slice, or names; all by default.
+    posterior
+        What :math:`q` is, see :func:`lucidvi.inference.posterior_of`: the ``"encoder"``'s, an
+        intervention on its input; or each cell's ``"refined"`` posterior, with a full covariance,
         which also judges by the likelihood of the changed counts: the model conditioned on the
         genes' values.
     n_samples
-        Draws of the states that effects and their uncertainty are computed from, at least two.
+        Number of draws of the states that effects and their uncertainty are computed from, at
+        least two.
     seed
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
@@ -105,7 +100,7 @@ def perturb(
     ``lucidvi_effect_probability``
         Share of the draws in which it has the sign of the mean; 0.5 where nothing changes.
     ``lucidvi_effect_rank``
-        1 for the gene with the largest effect, up or down; the genes given have no rank, 0.
+        1 for the gene with the largest effect, up or down; the genes named have no rank, 0.
 
     Raises
     ------
@@ -113,20 +108,28 @@ def perturb(
         If a gene is none of the model's, a factor is negative or not finite, no cell has a count
         to change, or something is wrong with the cells.
     lucidvi.errors.ModelTypeError
-        If ``model`` is no SCVI of counts.
+        If ``model`` has no counts.
     """
-    request = {name: value for name, value in locals().items() if name != "model"}
-    known = capable(model, "counts")
-    factors = _factors(known, genes)
-    check_whole("n_samples", n_samples, 2)
-    check_whole("seed", seed, 0)
-    cells = Cells.of(known, adata, indices)
+    request = {
+        "adata": adata,
+        "genes": genes,
+        "indices": indices,
+        "posterior": posterior,
+        "n_samples": n_samples,
+        "seed": seed,
+    }
+    model = model_of_counts(model)
+    check_choice("posterior", posterior, POSTERIORS)
+    factors = _factors(model, genes)
+    check_whole("n_samples", n_samples, least=2)
+    check_whole("seed", seed)
+    cells = Cells.of(model, adata, indices)
     changed = _changed(cells, factors)
     output, before = Output(), []
     sums = np.zeros((n_samples, len(factors)))
-    with drawing(known, seed):
+    with drawing(model, seed):
         for rows, target in cells.targets("Perturbing"):
-            posteriors = _posteriors(target, factors, POSTERIOR[bool(refined)])
+            posteriors = _posteriors(target, factors, posterior)
             affected = torch.as_tensor(changed[rows], device=target.q0.mean.device)
             for i, (old, new) in enumerate(_pairs(*posteriors, n_samples)):
                 same, new = target.with_exposure(new, target.exposure(old))
@@ -136,25 +139,25 @@ def perturb(
                 if i == 0:
                     before.append(np.float32(target.representation(old).cpu().numpy()))
                     output.add([(target.representation(new), px)])
-    out = output.adata(known, columns_of_origin(cells).assign(lucidvi_changed=changed))
+    out = output.adata(model, columns_of_origin(cells).assign(lucidvi_changed=changed))
     out.obsm[f"{STATE}_before"] = np.concatenate(before)
     effects = sums / max(1, changed.sum()) / np.log(2)
-    given = _gene_positions(known, genes or {})
-    for name, column in _summary(effects, given).items():
+    perturbed = _gene_positions(model, genes or {})
+    for name, column in _summary(effects, perturbed).items():
         out.var[name] = column
     return recorded(out, "perturb", request, ASSUMPTIONS)
 
 
 def _posteriors(
-    target: PosteriorTarget, factors: NDArray[np.float32], kind: str
+    target: PosteriorTarget, factors: NDArray[np.float32], posterior: str
 ) -> tuple[Distribution, Distribution]:
     """Return the posteriors given the counts and given the changed ones, at equal exposures."""
     x = kernels.to_dense(target.x)
     as_is, other = (
-        replace(target.with_counts(counts), log_library=target.log_library)
+        target.with_counts(counts).with_log_exposures(target.log_exposures)
         for counts in (x, x * torch.as_tensor(factors).to(x))
     )
-    return POSTERIORS[kind](as_is), POSTERIORS[kind](other)
+    return posterior_of(as_is, posterior), posterior_of(other, posterior)
 
 
 def _gene_positions(model: Any, genes: Iterable[str]) -> NDArray[np.integer]:
@@ -176,11 +179,14 @@ def _pairs(first: Distribution, second: Distribution, n: int) -> Iterator[tuple[
         yield draws[0], draws[1]
 
 
-def _summary(effects: NDArray[np.float64], given: NDArray[np.integer]) -> dict[str, Any]:
-    """Return the columns of ``var`` for effects of shape ``(n_samples, n_genes)``."""
+def _summary(effects: NDArray[np.float64], perturbed: NDArray[np.integer]) -> dict[str, Any]:
+    """Return the columns of ``var`` for effects of shape ``(n_samples, n_genes)``.
+
+    The perturbed genes, by their positions, have no rank.
+    """
     mean = effects.mean(axis=0)
     same_sign = (np.sign(effects) == np.sign(mean)).mean(axis=0)
-    others = np.setdiff1d(np.arange(len(mean)), given)
+    others = np.setdiff1d(np.arange(len(mean)), perturbed)
     rank = np.zeros(len(mean), dtype=int)
     rank[others[np.argsort(-np.abs(mean[others]), kind="stable")]] = 1 + np.arange(len(others))
     return {
@@ -191,7 +197,7 @@ def _summary(effects: NDArray[np.float64], given: NDArray[np.integer]) -> dict[s
     }
 
 
-def _factors(model: SCVI, genes: Mapping[str, float] | None) -> NDArray[np.float32]:
+def _factors(model: Any, genes: Mapping[str, float] | None) -> NDArray[np.float32]:
     """Return the factor of each gene of the model."""
     if not isinstance(genes, Mapping) or not genes:
         raise DataError(

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
-import scvi
 import torch
 from anndata import AnnData
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from scvi.model.base import BaseModelClass
 from torch import Tensor
 
 from lucidvi import kernels
-from lucidvi.checks import check_choice
+from lucidvi.checks import check_choice, check_whole, listed, positive_numbers
 from lucidvi.distributions import Likelihood
 from lucidvi.errors import DataError, MissingKeyError
-from lucidvi.inference import PosteriorTarget
-from lucidvi.model import SCVI, Cells, capable
-from lucidvi.simulate._checks import check_whole, listed, positive
+from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
+from lucidvi.model import Cells
 from lucidvi.simulate._depth import thinned
-from lucidvi.simulate._drawing import POSTERIORS, drawing
+from lucidvi.simulate._drawing import drawing
+from lucidvi.simulate._models import model_of_counts
 from lucidvi.simulate._output import Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
@@ -35,14 +35,14 @@ ASSUMPTIONS = (
 
 
 def resequence(
-    model: SCVI | scvi.model.SCVI,
+    model: BaseModelClass,
     adata: AnnData | None = None,
     depth: float | ArrayLike | None = None,
     *,
-    factor: float | ArrayLike | None = None,
-    indices: Sequence[Any] | NDArray[Any] | None = None,
+    depth_factor: float | ArrayLike | None = None,
+    indices: Any | None = None,
     layer: str | None = None,
-    posterior: Literal["refined", "encoder"] = "refined",
+    posterior: Literal["encoder", "refined"] = "refined",
     n_samples: int = 1,
     seed: int = 0,
 ) -> AnnData:
@@ -69,27 +69,28 @@ def resequence(
     Parameters
     ----------
     model
-        Trained :class:`lucidvi.model.SCVI`, or a SCVI of scvi-tools.
+        Trained model of counts, of LucidVI or scvi-tools.
     adata
         Cells with counts, by default the model's.
     depth
         Total count of the model's genes that a cell has on average afterwards, one number or one
         a cell. It is expected, not exact: both thinning and drawing are random.
-    factor
-        In place of ``depth``, what to multiply each cell's total by.
+    depth_factor
+        Multiple of each cell's total to take in place of ``depth``, one number or one a cell.
     indices
-        Which cells: positions, a boolean mask, or names; all by default.
+        Which cells: positions, a boolean mask, a slice, or names; all by default.
     layer
         Layer with the counts, by default where the model was set up to look.
     posterior
-        Of the latent state where depth rises: ``"refined"`` for each cell, with a full covariance
-        (:func:`lucidvi.inference.refine`), or the ``"encoder"``'s.
+        Posterior of the latent state where depth rises, see
+        :func:`lucidvi.inference.posterior_of`: ``"refined"`` for each cell, with a full
+        covariance, or the ``"encoder"``'s.
     n_samples
-        Draws of the state. Of more than one there are the layers ``"expected"`` (mean of the
-        predicted counts), ``"expected_sd"`` (its standard deviation over the draws) and
+        Number of draws of the state. Of more than one there are the layers ``"expected"`` (mean
+        of the predicted counts), ``"expected_sd"`` (its standard deviation over the draws) and
         ``"count_sd"`` (that of a predicted count), dense float32, of ``n_cells x n_genes`` each.
     seed
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
@@ -101,43 +102,49 @@ def resequence(
     Raises
     ------
     lucidvi.errors.DataError, lucidvi.errors.MissingKeyError
-        If not exactly one of ``depth`` and ``factor`` is given, one is not positive, or something
-        is wrong with the cells.
+        If not exactly one of ``depth`` and ``depth_factor`` is given, one is not positive, or
+        something is wrong with the cells.
     lucidvi.errors.ModelTypeError
-        If ``model`` is no SCVI of counts.
+        If ``model`` has no counts.
 
     References
     ----------
     Gelman et al., Bayesian Data Analysis (2013), 2.6, the Poisson model with a gamma prior.
     """
-    request = {name: value for name, value in locals().items() if name != "model"}
-    known = capable(model, "counts")
+    request = {
+        "adata": adata,
+        "depth": depth,
+        "depth_factor": depth_factor,
+        "indices": indices,
+        "layer": layer,
+        "posterior": posterior,
+        "n_samples": n_samples,
+        "seed": seed,
+    }
+    model = model_of_counts(model, whole=True)
     check_choice("posterior", posterior, POSTERIORS)
-    check_whole("n_samples", n_samples, 1)
-    check_whole("seed", seed, 0)
-    if (depth is None) == (factor is None):
+    check_whole("n_samples", n_samples, least=1)
+    check_whole("seed", seed)
+    if (depth is None) == (depth_factor is None):
         raise DataError(
-            f"`depth` is {depth!r} and `factor` is {factor!r}.", remedy="Give exactly one of them."
+            f"`depth` is {depth!r} and `depth_factor` is {depth_factor!r}.",
+            remedy="Give exactly one of them.",
         )
-    if known.registry["setup_args"].get("is_count_data", True) is False:
-        raise DataError(
-            "`model` was set up with `is_count_data=False`: what are no counts cannot be thinned.",
-            remedy="Train a model of the counts.",
-        )
-    cells = Cells.of(known, _from_layer(known, adata, layer), indices)
-    argument, value = ("depth", depth) if factor is None else ("factor", factor)
-    asked = positive(argument, value, len(cells))
+    cells = Cells.of(model, _from_layer(model, adata, layer), indices)
+    is_factor = depth is None
+    argument, value = ("depth_factor", depth_factor) if is_factor else ("depth", depth)
+    wanted = positive_numbers(argument, value, len(cells))
     output, depths = Output(n_samples), np.empty(len(cells))
-    with drawing(known, seed):
+    with drawing(model, seed):
         for rows, target in cells.targets("Resequencing"):
             x = kernels.to_dense(target.x)
             totals = x.double().sum(dim=1).cpu().numpy()
-            depths[rows] = asked[rows] * totals if depth is None else asked[rows]
+            depths[rows] = wanted[rows] * totals if is_factor else wanted[rows]
             ratio = torch.as_tensor(depths[rows] / totals).to(x)[:, None]
             kept = thinned(x, ratio.clamp(max=1))
             more = (ratio - 1).clamp(min=0)
             output.add(_draws(target, x, more, posterior, n_samples), kept)
-    out = output.adata(known, columns_of_origin(cells).assign(lucidvi_depth=depths))
+    out = output.adata(model, columns_of_origin(cells).assign(lucidvi_depth=depths))
     return recorded(out, "resequence", request, ASSUMPTIONS)
 
 
@@ -145,16 +152,16 @@ def _draws(
     target: PosteriorTarget, x: Tensor, more: Tensor, posterior: str, n_samples: int
 ) -> Iterator[tuple[Tensor, Likelihood]]:
     """Yield states, and the distribution of the further counts given each."""
-    q = POSTERIORS[posterior](target)
+    q = posterior_of(target, posterior)
     for _ in range(n_samples):
         z = q.sample()
         yield target.representation(z), target.likelihood(z).further(x, more)
 
 
-def _from_layer(model: SCVI, adata: AnnData | None, layer: str | None) -> AnnData | None:
+def _from_layer(model: Any, adata: AnnData | None, layer: str | None) -> AnnData | None:
     """Return cells whose counts are in a layer as the model looks for them."""
-    own = model.registry["setup_args"].get("layer")
-    if layer is None or layer == own:
+    registered = model.registry["setup_args"].get("layer")
+    if layer is None or layer == registered:
         return adata
     source = model.adata if adata is None else adata
     layers = [] if source is None else [name for name in source.layers if name is not None]
@@ -165,6 +172,6 @@ def _from_layer(model: SCVI, adata: AnnData | None, layer: str | None) -> AnnDat
         )
     counts = source.layers[layer]
     copy = AnnData(counts, obs=source.obs.copy(), var=source.var.copy())
-    if own is not None:
-        copy.layers[own] = counts
+    if registered is not None:
+        copy.layers[registered] = counts
     return copy

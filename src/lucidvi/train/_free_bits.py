@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from scvi.module.base import LossOutput
 from torch import Tensor
 from torch.distributions import Distribution, Normal, kl_divergence
 
-from lucidvi._compat import MODULE_KEYS
 from lucidvi.data import Minibatch
 from lucidvi.errors import DataError
-from lucidvi.train._objective import Objective
-
-if TYPE_CHECKING:
-    from lucidvi.train._plan import TrainingPlan
+from lucidvi.module import KL_Z
+from lucidvi.train._objective import Objective, Step
 
 
 @dataclass(frozen=True)
@@ -61,15 +58,14 @@ class FreeBits(Objective):
                 remedy='model.train(plan_kwargs={"free_bits": 0.5})',
             )
 
-    def __call__(
-        self, plan: TrainingPlan, minibatch: Minibatch
-    ) -> tuple[dict[str, Any], LossOutput]:
+    def __call__(self, step: Step, minibatch: Minibatch) -> tuple[dict[str, Any], LossOutput]:
         """See :meth:`Objective.__call__`."""
-        inference, generative, losses = plan.forward(minibatch, loss_kwargs=plan.loss_kwargs)
-        qz, pz = inference[MODULE_KEYS.QZ_KEY], generative[MODULE_KEYS.PZ_KEY]
-        kl, floor = grouped_kl(qz, pz, losses.kl_local[MODULE_KEYS.KL_Z_KEY])
+        inference, generative, losses = step.forward(minibatch, loss_kwargs=step.loss_kwargs)
+        passed = step.plain_module.read(minibatch, inference, generative)
+        qz, pz = passed.posterior.latent, passed.prior.latent
+        kl, floor = grouped_kl(qz, pz, losses.kl_local[KL_Z])
         missing = (self.nats * floor - kl).clamp(min=0).sum()
-        losses.loss = losses.loss + plan.loss_kwargs.get("kl_weight", 1.0) * missing
+        losses.loss = losses.loss + step.loss_kwargs.get("kl_weight", 1.0) * missing
         return generative, losses
 
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from scvi import REGISTRY_KEYS
 from scvi.module.base import LossOutput
 from torch import Tensor
 from torch.distributions import Distribution
 
-from lucidvi._compat import MODULE_KEYS
 from lucidvi.data import Minibatch
 from lucidvi.errors import DataError
-from lucidvi.module import UNTRANSFORMED_Z
+from lucidvi.module import loss_output
 from lucidvi.nn import log_density, stop_gradient
-from lucidvi.train._objective import Objective
-
-if TYPE_CHECKING:
-    from lucidvi.train._plan import TrainingPlan
+from lucidvi.train._objective import Objective, Step
 
 
 @dataclass(frozen=True)
@@ -64,37 +59,33 @@ class ImportanceWeighted(Objective):
                 remedy='plan_kwargs={"objective": "elbo"}, or "iwae" for five draws.',
             )
 
-    def __call__(
-        self, plan: TrainingPlan, minibatch: Minibatch
-    ) -> tuple[dict[str, Any], LossOutput]:
+    def __call__(self, step: Step, minibatch: Minibatch) -> tuple[dict[str, Any], LossOutput]:
         """See :meth:`Objective.__call__`."""
-        inference, generative = plan.forward(
+        inference, generative = step.forward(
             minibatch, inference_kwargs={"n_samples": self.n_samples}, compute_loss=False
         )
-        beta = float(plan.loss_kwargs.get("kl_weight", 1.0))
-        log_px_z = generative[MODULE_KEYS.PX_KEY].log_likelihood(minibatch[REGISTRY_KEYS.X_KEY])
-        z, library = inference[UNTRANSFORMED_Z], inference[MODULE_KEYS.LIBRARY_KEY]
-        kl_z = _divergence(inference[MODULE_KEYS.QZ_KEY], generative[MODULE_KEYS.PZ_KEY], z)
-        log_weights, kl_l = log_px_z - beta * kl_z, 0 * kl_z
-        drawn = [(z, beta)]
-        if inference[MODULE_KEYS.QL_KEY] is not None:
-            ql, pl = inference[MODULE_KEYS.QL_KEY], generative[MODULE_KEYS.PL_KEY]
-            kl_l = _divergence(ql, pl, library)
+        beta = float(step.loss_kwargs.get("kl_weight", 1.0))
+        passed = step.plain_module.read(minibatch, inference, generative)
+        q, p = passed.posterior, passed.prior
+        log_px_z = step.plain_module.log_likelihoods(passed)
+        kl_z = _divergence(q.latent, p.latent, passed.z)
+        log_weights, kl_l = step.plain_module.weighted(log_px_z) - beta * kl_z, 0 * kl_z
+        drawn = [(passed.z, beta)]
+        if q.log_exposures is not None:
+            kl_l = _divergence(q.log_exposures, p.log_exposures, passed.log_exposures)
             log_weights = log_weights - kl_l
-            drawn.append((library, 1.0))
+            drawn.append((passed.log_exposures, 1.0))
         shares = log_weights.detach().softmax(dim=0)
         for latent, weight in drawn:
             _scale_gradient(latent, (1 - weight) + weight * shares)
         bound = log_weights.detach().logsumexp(dim=0) - math.log(self.n_samples)
         # The bound's value, with the gradient of the weights' mean.
         surrogate = (shares * log_weights).sum(dim=0)
-        losses = LossOutput(
-            loss=-(surrogate + (bound - surrogate).detach()).mean(),
-            reconstruction_loss=-log_px_z.mean(dim=0),
-            kl_local={
-                MODULE_KEYS.KL_L_KEY: kl_l.mean(dim=0),
-                MODULE_KEYS.KL_Z_KEY: kl_z.mean(dim=0),
-            },
+        losses = loss_output(
+            -(surrogate + (bound - surrogate).detach()).mean(),
+            {key: value.mean(dim=0) for key, value in log_px_z.items()},
+            kl_z.mean(dim=0),
+            kl_l.mean(dim=0),
         )
         return generative, losses
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scvi.module.base import LossOutput
+from torch import Tensor
 from torch.distributions import Distribution, Normal
 
-from lucidvi._compat import MODULE_KEYS
 from lucidvi._random import in_evaluation
 from lucidvi.data import Minibatch
 from lucidvi.errors import DataError
 from lucidvi.inference import NormalPosterior, PosteriorTarget, step_means
-from lucidvi.module import UNTRANSFORMED_Z
-from lucidvi.nn import FullNormal, frozen
-from lucidvi.train._objective import ELBO, Objective
-
-if TYPE_CHECKING:
-    from lucidvi.train._plan import TrainingPlan
+from lucidvi.nn import FullNormal, StateDistribution, frozen
+from lucidvi.train._objective import ELBO, Objective, Step
 
 
 @dataclass(frozen=True)
@@ -58,42 +54,38 @@ class SemiAmortized(Objective):
                 remedy='model.train(plan_kwargs={"refine_steps": 1})',
             )
 
-    def __call__(
-        self, plan: TrainingPlan, minibatch: Minibatch
-    ) -> tuple[dict[str, Any], LossOutput]:
+    def __call__(self, step: Step, minibatch: Minibatch) -> tuple[dict[str, Any], LossOutput]:
         """See :meth:`Objective.__call__`."""
-        if plan.kl_weight < plan.max_kl_weight:
-            return ELBO()(plan, minibatch)
-        module = plan.plain_module
+        if step.kl_weight < step.max_kl_weight:
+            return ELBO()(step, minibatch)
+        module = step.plain_module
         with in_evaluation(module):
             target = PosteriorTarget.from_module(module, dict(minibatch))
             first = NormalPosterior.from_distribution(target.q0)
             refined = step_means(target, first, self.n_steps)
-        with frozen(module, but=(module.z_encoder, module.l_encoder)):
-            inference, _, losses = plan.forward(minibatch, loss_kwargs=plan.loss_kwargs)
-        drawn = {**inference, **_redraw(module, refined, inference)}
+        with frozen(module, but=module.encoders):
+            inference, generative, losses = step.forward(minibatch, loss_kwargs=step.loss_kwargs)
+        amortized = module.read(minibatch, inference, generative).posterior
+        drawn = module.with_draws(inference, *_redraw(refined, amortized))
         generative = module.generative(**module._get_generative_input(minibatch, drawn))
-        learned = module.loss(minibatch, drawn, generative, **plan.loss_kwargs)
+        learned = module.loss(minibatch, drawn, generative, **step.loss_kwargs)
         # The value stays that of the ELBO, to be compared with the validation cells'.
         losses.loss = losses.loss + learned.loss - learned.loss.detach()
         return generative, losses
 
 
-def _redraw(module: Any, refined: NormalPosterior, inference: dict[str, Any]) -> dict[str, Any]:
-    """Refined posteriors and their draws, under the names that ``inference`` gives them."""
-    loc, factor = refined.loc, refined.scale_tril
-    ql, library = None, inference[MODULE_KEYS.LIBRARY_KEY]
-    if inference[MODULE_KEYS.QL_KEY] is not None:
-        ql = Normal(loc[:, -1:], refined.scale[:, -1:], validate_args=False)
-        loc, factor, library = loc[:, :-1], factor[:, :-1, :-1], ql.sample()
-    qz: Distribution = FullNormal(loc, factor)
-    if type(inference[MODULE_KEYS.QZ_KEY]) is Normal:
-        qz = Normal(loc, factor.diagonal(dim1=-2, dim2=-1), validate_args=False)
-    z = qz.sample()
-    return {
-        MODULE_KEYS.QZ_KEY: qz,
-        MODULE_KEYS.QL_KEY: ql,
-        MODULE_KEYS.Z_KEY: module.z_encoder.z_transformation(z),
-        UNTRANSFORMED_Z: z,
-        MODULE_KEYS.LIBRARY_KEY: library,
-    }
+def _redraw(
+    refined: NormalPosterior, amortized: StateDistribution
+) -> tuple[StateDistribution, Tensor, Tensor | None]:
+    """Refined posteriors, of the encoder's kind, and draws of them."""
+    n, of_z = amortized.n_latent, refined.first(amortized.n_latent)
+    of_exposures, log_exposures = None, None
+    if amortized.log_exposures is not None:
+        loc, scale = refined.loc[:, n:], refined.scale[:, n:]
+        of_exposures = Normal(loc, scale, validate_args=False)
+        log_exposures = of_exposures.sample()
+    latent: Distribution = FullNormal(of_z.loc, of_z.scale_tril)
+    if type(amortized.latent) is Normal:
+        scale = of_z.scale_tril.diagonal(dim1=-2, dim2=-1)
+        latent = Normal(of_z.loc, scale, validate_args=False)
+    return StateDistribution(latent, of_exposures), latent.sample(), log_exposures

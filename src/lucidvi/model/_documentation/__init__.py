@@ -39,11 +39,15 @@ def documented(cls: type) -> type:
     ----------
     cls
         Class of models. Methods that are scvi-tools' alone are wrapped and otherwise the same,
-        with ``documents`` for the original.
+        with ``documents`` for the original. Those of a base that was documented stay as they are.
     """
     for name in (*TEXTS, *ADDITIONS):
-        owner = next(base for base in cls.__mro__ if name in vars(base))
+        owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+        if owner is None:
+            continue
         member = vars(owner)[name]
+        if getattr(getattr(member, "__func__", member), "is_documented", False):
+            continue
         if owner.__module__.partition(".")[0] == "scvi":
             member = _passing_on(cls, name, member)
             setattr(cls, name, member)
@@ -51,6 +55,7 @@ def documented(cls: type) -> type:
         names = list(signature(function).parameters)
         function.__doc__ = docstring(name, function.__doc__ or "", names)
         function.__module__ = cls.__module__  # whose text it is
+        function.is_documented = True
     return cls
 
 

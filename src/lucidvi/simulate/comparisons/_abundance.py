@@ -51,7 +51,7 @@ def differential_abundance(
 
     Returns
     -------
-    For each label, in their order: ``cells``, its number in both groups; ``log2_fold_change`` of
+    For each label, in their order: ``n_cells``, its number in both groups; ``log2_fold_change`` of
     the second group over the first (with ``"cells"`` of the odds); ``p_value``; and ``fdr`` after
     Benjamini and Hochberg. Labels with fewer than five cells in a mean sample are not tested and
     have NaN, and so has the rest if fewer than three are left.
@@ -76,6 +76,6 @@ def differential_abundance(
     samples = samples_of(adata, condition_key, groups, donor_key, test)
     counts = indicator(codes, len(labels)).T.tocsr()
     change, p = LABEL_TESTS[test](Comparison(counts, *samples))
-    cells = np.bincount(codes[samples[0] >= 0], minlength=len(labels))
-    table = {"cells": cells, "log2_fold_change": change, "p_value": p, "fdr": adjusted(p)}
+    n_cells = np.bincount(codes[samples[0] >= 0], minlength=len(labels))
+    table = {"n_cells": n_cells, "log2_fold_change": change, "p_value": p, "fdr": adjusted(p)}
     return pd.DataFrame(table, index=pd.Index(labels, name=labels_key))

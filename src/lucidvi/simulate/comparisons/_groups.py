@@ -11,9 +11,9 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from lucidvi.checks import check_column, listed
 from lucidvi.data import category_texts
-from lucidvi.errors import DataError, MissingKeyError, first_few
-from lucidvi.simulate._checks import listed
+from lucidvi.errors import DataError, first_few
 from lucidvi.simulate.comparisons._label_tests import SAME_MIN
 
 #: Fewest replicates of a group.
@@ -67,11 +67,7 @@ def samples_of(
 
 def column_of(adata: AnnData, argument: str, key: str) -> NDArray[Any]:
     """Return a column of ``obs`` as text, None where it is missing, or raise."""
-    if key not in adata.obs:
-        raise MissingKeyError(
-            f"`{argument}` is {key!r}, which is no column of `obs`.",
-            remedy=f"There are {listed(adata.obs.columns)}.",
-        )
+    check_column(adata.obs, argument, key)
     return category_texts(adata.obs[key])
 
 
@@ -121,14 +117,14 @@ def _complete_column(adata: AnnData, argument: str, key: str, what: str) -> NDAr
 
 def _two(condition: NDArray[Any], key: str, groups: Sequence[Any] | None) -> tuple[str, str]:
     there = sorted({value for value in condition if value is not None})
-    asked = there if groups is None else [str(group) for group in groups]
-    strange = [group for group in asked if group not in there]
-    if len(asked) != 2 or strange or asked[0] == asked[1]:
+    names = there if groups is None else [str(group) for group in groups]
+    strange = [group for group in names if group not in there]
+    if len(names) != 2 or strange or names[0] == names[1]:
         raise DataError(
-            f'`groups` is {listed(asked)} of adata.obs["{key}"], which has {listed(there)}.',
+            f'`groups` is {listed(names)} of adata.obs["{key}"], which has {listed(there)}.',
             remedy="Give two of these: the one to compare with, and the other.",
         )
-    return asked[0], asked[1]
+    return names[0], names[1]
 
 
 def _check_replicates(samples: Samples, groups: tuple[str, str], replicates: str) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import scvi
 from anndata import AnnData
 from scipy import sparse
+from scvi.model.base import BaseModelClass
 
-from lucidvi.checks import check_choice
+from lucidvi.checks import check_choice, check_whole
 from lucidvi.errors import DataError
-from lucidvi.model import SCVI, Cells, capable
-from lucidvi.simulate._checks import check_whole
+from lucidvi.model import Cells
+from lucidvi.simulate._models import model_of_counts
 from lucidvi.simulate.conditions._carried_over import NOISE
 from lucidvi.simulate.conditions._compared_cells import Compared, compared, condition_setting
 from lucidvi.simulate.conditions._predict import predicted
@@ -29,7 +29,7 @@ N_CELLS_MIN = 2
 
 
 def compare_conditions(
-    model: SCVI | scvi.model.SCVI,
+    model: BaseModelClass,
     truth: AnnData,
     adata: AnnData | None = None,
     *,
@@ -57,9 +57,9 @@ def compare_conditions(
     truth
         Target cells of the label, which the model was not trained on, with the model's genes.
     label
-        The label.
+        Label of the cells that are predicted and measured.
     methods
-        Which to compare; by default all that the model and the installed packages allow.
+        Methods to compare; by default all that the model and the installed packages allow.
 
     Returns
     -------
@@ -83,51 +83,51 @@ def compare_conditions(
     check_choice("noise", noise, NOISE)
     for method in methods or ():
         check_choice("methods", method, METHODS)
-    check_whole("seed", seed, 0)
-    known = capable(model, "counts")
+    check_whole("seed", seed)
+    model = model_of_counts(model, whole=True)
     rng = np.random.default_rng(seed)
     # First: a model lets go of cells whose genes it had to put in order when it is given others.
     _check_number(truth.n_obs, "cells in `truth`")
-    after = _scored(Cells.of(known, truth), rng)
-    given = compared(known, adata, condition_key, control, target, labels_key, label)
-    _check_number(len(given.asked), f"control cells of {label!r}")
-    measured = Truth(_scored(given.asked, rng), after)
-    found = baselines(given, measured.control)
-    for method in allowed(given) if methods is None else methods:
-        out = predicted(given, method, noise, seed)
-        found[method] = log_expression(out.X[_some(out.n_obs, rng)]).toarray()
-    return scored(measured, found)
+    after = _scored(Cells.of(model, truth), rng)
+    cells = compared(model, adata, condition_key, control, target, labels_key, label=label)
+    _check_number(len(cells.predicted), f"control cells of {label!r}")
+    measured = Truth(_scored(cells.predicted, rng), after)
+    predictions = baselines(cells, measured.control)
+    for method in allowed(cells) if methods is None else methods:
+        out = predicted(cells, method, noise, seed)
+        predictions[method] = log_expression(out.X[_some(out.n_obs, rng)]).toarray()
+    return scored(measured, predictions)
 
 
 def scored(truth: Truth, predictions: Mapping[str, Expression]) -> pd.DataFrame:
     """Return a row for each prediction and a column for each score."""
     rows = {
-        name: {score: compute(truth, cells) for score, compute in SCORES.items()}
-        for name, cells in predictions.items()
+        name: {score: compute(truth, expression) for score, compute in SCORES.items()}
+        for name, expression in predictions.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def baselines(given: Compared, control: Expression) -> dict[str, Expression]:
+def baselines(cells: Compared, control: Expression) -> dict[str, Expression]:
     """Return what the baselines predict.
 
     Parameters
     ----------
-    given
-        The cells.
+    cells
+        The cells of both conditions.
     control
         Log expression of the control cells to predict for.
     """
     shifts = [
-        np.ravel(_log_counts(given.target[label]).mean(axis=0) - _log_counts(cells).mean(axis=0))
-        for label, cells in given.control.items()
+        np.ravel(_log_counts(cells.target[label]).mean(axis=0) - _log_counts(part).mean(axis=0))
+        for label, part in cells.control.items()
     ]
     return {NO_CHANGE: control, MEAN_SHIFT: control + np.mean(shifts, axis=0)}
 
 
-def allowed(given: Compared) -> list[str]:
+def allowed(cells: Compared) -> list[str]:
     """Return the methods that the model and the installed packages allow."""
-    knows = condition_setting(given, required=False, method="") is not None
+    knows = condition_setting(cells, required=False, method="") is not None
     return [
         name
         for name, method in METHODS.items()
@@ -135,8 +135,8 @@ def allowed(given: Compared) -> list[str]:
     ]
 
 
-def _log_counts(cells: Cells, chosen: slice | np.ndarray = slice(None)) -> sparse.csr_matrix:
-    return log_expression(cells.select(chosen).counts)
+def _log_counts(cells: Cells, rows: slice | np.ndarray = slice(None)) -> sparse.csr_matrix:
+    return log_expression(cells.select(rows).counts)
 
 
 def _check_number(n: int, what: str) -> None:

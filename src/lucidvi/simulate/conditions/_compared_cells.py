@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from lucidvi.checks import check_column, listed
 from lucidvi.data import category_text, category_texts
-from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, first_few
+from lucidvi.errors import DataError, ModelTypeError, first_few
 from lucidvi.model import Cells
-from lucidvi.simulate._checks import listed
 from lucidvi.simulate._covariates import Setting, columns_of, read_setting
 
 #: Cells of a label under each condition from which on it is learned from.
@@ -25,7 +26,7 @@ class Compared:
 
     Parameters
     ----------
-    asked
+    predicted
         Control cells that are to be predicted under the target.
     control, target
         Cells of the other labels, by label; both have the same labels.
@@ -35,7 +36,7 @@ class Compared:
         The target.
     """
 
-    asked: Cells
+    predicted: Cells
     control: dict[str, Cells]
     target: dict[str, Cells]
     condition_key: str
@@ -44,7 +45,7 @@ class Compared:
     @property
     def model(self) -> Any:
         """The model that the cells are registered with."""
-        return self.asked.model
+        return self.predicted.model
 
 
 def compared(
@@ -54,17 +55,18 @@ def compared(
     control: str,
     target: str,
     labels_key: str,
-    cells: str | NDArray[Any],
+    label: str | None = None,
+    indices: Any | None = None,
 ) -> Compared:
     """Check the arguments of :func:`predict_condition`, and find the cells."""
-    if model.registry["setup_args"].get("is_count_data", True) is False:
+    if (label is None) == (indices is None):
         raise DataError(
-            "`model` was set up with `is_count_data=False`, so there are no counts to change.",
-            remedy="Train a model of the counts.",
+            f"`label` is {label!r} and `indices` is {indices!r}.",
+            remedy="Give exactly one of them: a label, for its control cells, or control cells.",
         )
     every = Cells.of(model, adata)
     for argument, key in (("condition_key", condition_key), ("labels_key", labels_key)):
-        _check_column(every.adata, argument, key)
+        _check_complete(every.adata.obs, argument, key)
     condition = category_texts(every.adata.obs[condition_key])
     labels = category_texts(every.adata.obs[labels_key])
     control, target = category_text(control), category_text(target)
@@ -78,20 +80,25 @@ def compared(
         raise DataError(
             f"`control` and `target` are both {control!r}.", remedy="Name two conditions."
         )
-    asked = _asked(model, every.adata, labels, condition == control, cells)
+    is_control = condition == control
+    predicted = (
+        _among(Cells.of(model, every.adata, indices), is_control)
+        if label is None
+        else every.select(_of_label(category_text(label), labels, is_control))
+    )
     by_label = {
-        label: tuple(
-            np.flatnonzero((labels == label) & (condition == c)) for c in (control, target)
+        other: tuple(
+            np.flatnonzero((labels == other) & (condition == c)) for c in (control, target)
         )
-        for label in np.setdiff1d(labels, labels[asked.positions])
+        for other in np.setdiff1d(labels, labels[predicted.positions])
     }
     seen = {
-        label: [Cells(model, every.adata, part) for part in parts]
-        for label, parts in by_label.items()
+        other: [every.select(part) for part in parts]
+        for other, parts in by_label.items()
         if min(map(len, parts)) >= N_CELLS_MIN
     }
     if not seen:
-        others = first_few(np.unique(labels[asked.positions]))
+        others = first_few(np.unique(labels[predicted.positions]))
         raise DataError(
             f"No label in {labels_key!r} besides {others} has "
             f"{N_CELLS_MIN} cells under {control!r} and under {target!r}, so there is no response "
@@ -99,34 +106,34 @@ def compared(
             remedy="Pass an `adata` with other labels under both conditions.",
         )
     return Compared(
-        asked,
-        {label: parts[0] for label, parts in seen.items()},
-        {label: parts[1] for label, parts in seen.items()},
+        predicted,
+        {other: parts[0] for other, parts in seen.items()},
+        {other: parts[1] for other, parts in seen.items()},
         condition_key,
         target,
     )
 
 
-def condition_setting(given: Compared, required: bool, method: str) -> Setting | None:
+def condition_setting(cells: Compared, required: bool, method: str) -> Setting | None:
     """Return what decodes the cells under the target; None if the model knows no condition.
 
     Parameters
     ----------
-    given
-        The cells.
+    cells
+        The cells of both conditions.
     required
-        Whether to raise if it does not.
+        Whether a model that knows no condition is an error.
     method
-        Which says so.
+        The method that requires it, for the error.
     """
-    key, batch_key = given.condition_key, given.model.registry["setup_args"].get("batch_key")
-    labels_key = given.model.registry["setup_args"].get("labels_key")
-    known = columns_of(given.model)
-    if key in known and known[key].categories is not None and key != labels_key:
-        n = len(given.asked)
-        if key == batch_key:
-            return read_setting(given.model, given.target_name, None, n)
-        return read_setting(given.model, None, {key: given.target_name}, n)
+    arguments, key = cells.model.registry["setup_args"], cells.condition_key
+    columns = columns_of(cells.model)
+    is_category = key in columns and columns[key].categories is not None
+    if is_category and key != arguments.get("labels_key"):
+        n = len(cells.predicted)
+        if key == arguments.get("batch_key"):
+            return read_setting(cells.model, cells.target_name, None, n)
+        return read_setting(cells.model, None, {key: cells.target_name}, n)
     if required:
         raise ModelTypeError(
             f"`method` is {method!r}, but {key!r} is neither the batch nor a categorical "
@@ -137,49 +144,43 @@ def condition_setting(given: Compared, required: bool, method: str) -> Setting |
     return None
 
 
-def _check_column(adata: AnnData, argument: str, key: str) -> None:
+def _check_complete(obs: pd.DataFrame, argument: str, key: str) -> None:
     """Raise unless a column exists and has a value for every cell."""
-    if key not in adata.obs:
-        raise MissingKeyError(
-            f"`{argument}` is {key!r}, which is no column of `adata.obs`.",
-            remedy=f"There are {listed(adata.obs.columns)}.",
-        )
-    missing = adata.obs[key].isna()
+    check_column(obs, argument, key)
+    missing = obs[key].isna()
     if missing.any():
         raise DataError(
             f"{missing.sum():,} cells have no value in {key!r} (`{argument}`): "
-            f"{first_few(adata.obs_names[missing])}.",
+            f"{first_few(obs.index[missing])}.",
             remedy="Leave these cells out of `adata`.",
         )
 
 
-def _asked(
-    model: Any,
-    adata: AnnData,
-    labels: NDArray[Any],
-    is_control: NDArray[np.bool_],
-    cells: str | NDArray[Any],
-) -> Cells:
-    """Return the control cells of a label, or those that were named."""
-    if not isinstance(cells, str):
-        asked = Cells.of(model, adata, cells)
-        others = ~is_control[asked.positions]
-        if others.any():
-            raise DataError(
-                f"{others.sum():,} of the {len(others):,} `cells` are no control cells: "
-                f"{first_few(adata.obs_names[asked.positions[others]])}.",
-                remedy="Leave them out, or give a label.",
-            )
-        return asked
-    if not (labels == cells).any():
+def _among(cells: Cells, is_control: NDArray[np.bool_]) -> Cells:
+    """Return the chosen cells, or raise if some are no control cells."""
+    others = ~is_control[cells.positions]
+    if others.any():
         raise DataError(
-            f"`cells` is {cells!r}, which is no label.",
+            f"{others.sum():,} of the {len(others):,} `indices` are no control cells: "
+            f"{first_few(cells.names[others])}.",
+            remedy="Leave them out, or give a label.",
+        )
+    return cells
+
+
+def _of_label(
+    label: str, labels: NDArray[Any], is_control: NDArray[np.bool_]
+) -> NDArray[np.integer]:
+    """Return the positions of the control cells of a label, or raise if there are none."""
+    if not (labels == label).any():
+        raise DataError(
+            f"`label` is {label!r}, which is no label.",
             remedy=f"There are {listed(np.unique(labels))}.",
         )
-    chosen = np.flatnonzero((labels == cells) & is_control)
-    if len(chosen) == 0:
+    positions = np.flatnonzero((labels == label) & is_control)
+    if len(positions) == 0:
         raise DataError(
-            f"`cells` is {cells!r}, a label without control cells to start from.",
+            f"`label` is {label!r}, a label without control cells to start from.",
             remedy="Pass an `adata` with control cells of the label.",
         )
-    return Cells(model, adata, chosen)
+    return positions

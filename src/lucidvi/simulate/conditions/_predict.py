@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-import scvi
 import torch
 from anndata import AnnData
 from anndata.utils import make_index_unique
 from numpy.typing import NDArray
 from scipy import sparse
+from scvi.model.base import BaseModelClass
 
 from lucidvi import kernels
-from lucidvi.checks import check_choice
-from lucidvi.model import SCVI, Cells, capable
-from lucidvi.simulate._checks import check_whole
+from lucidvi.checks import check_choice, check_whole
+from lucidvi.model import Cells
 from lucidvi.simulate._drawing import drawing
-from lucidvi.simulate._output import STATE
+from lucidvi.simulate._models import model_of_counts
+from lucidvi.simulate._output import STATE, columns_of_origin
 from lucidvi.simulate._record import recorded
 from lucidvi.simulate.conditions._carried_over import NOISE
 from lucidvi.simulate.conditions._compared_cells import Compared, compared, condition_setting
@@ -33,14 +33,15 @@ ASSUMPTIONS = (
 
 
 def predict_condition(
-    model: SCVI | scvi.model.SCVI,
+    model: BaseModelClass,
     adata: AnnData | None = None,
     *,
     condition_key: str,
     control: str,
     target: str,
     labels_key: str,
-    cells: str | NDArray[Any],
+    label: str | None = None,
+    indices: Any | None = None,
     method: Literal["shift", "nearest", "transport", "genes", "decoder"] = "nearest",
     noise: Literal["kept", "new"] = "kept",
     seed: int = 0,
@@ -85,26 +86,29 @@ def predict_condition(
     Parameters
     ----------
     model
-        A trained SCVI of counts, of LucidVI or scvi-tools. It and the data are not changed.
+        Trained model of counts, of LucidVI or scvi-tools. It and the data are not changed.
     adata
         Cells of both conditions, to learn from, and those to predict for; by default the model's.
     condition_key
         Column of ``obs`` with the conditions.
     control, target
-        Two of its values.
+        Two of that column's values.
     labels_key
         Column of ``obs`` with the cell types.
-    cells
-        A label, for its control cells, or control cells by mask, positions or names. Target cells
-        of their labels, if there are any, are not learned from.
+    label
+        Label whose control cells to predict for. Its target cells, if there are any, are not
+        learned from.
+    indices
+        Control cells to predict for, in place of ``label``: positions, a boolean mask, a slice, or
+        names. Target cells of their labels are not learned from.
     method
-        See above.
+        How the response is learned, see above.
     noise
         ``"kept"`` changes each count as far as its expectation changes, so that what makes it
         differ from the expectation is that of the control cell; ``"new"`` draws it from the
         decoded likelihood.
     seed
-        Of everything that is drawn.
+        Seed of everything that is drawn.
 
     Returns
     -------
@@ -129,34 +133,48 @@ def predict_condition(
     Lotfollahi, Wolf and Theis, Nature Methods 16 (2019), scGen predicts single-cell perturbation
     responses.
     """
-    request = {name: value for name, value in locals().items() if name != "model"}
+    request = {
+        "adata": adata,
+        "condition_key": condition_key,
+        "control": control,
+        "target": target,
+        "labels_key": labels_key,
+        "label": label,
+        "indices": indices,
+        "method": method,
+        "noise": noise,
+        "seed": seed,
+    }
     check_choice("method", method, METHODS)
     check_choice("noise", noise, NOISE)
-    check_whole("seed", seed, 0)
-    model = capable(model, "counts")
-    given = compared(model, adata, condition_key, control, target, labels_key, cells)
-    out = predicted(given, method, noise, seed)
+    check_whole("seed", seed)
+    model = model_of_counts(model, whole=True)
+    cells = compared(
+        model, adata, condition_key, control, target, labels_key, label=label, indices=indices
+    )
+    out = predicted(cells, method, noise, seed)
     return recorded(out, "predict_condition", request, ASSUMPTIONS)
 
 
-def predicted(given: Compared, method: str, noise: str, seed: int) -> AnnData:
+def predicted(cells: Compared, method: str, noise: str, seed: int) -> AnnData:
     """Predict the target cells of checked arguments, see :func:`predict_condition`."""
     chosen = METHODS[method]
     setting = None
     if chosen.gene_weights is None:
-        setting = condition_setting(given, required=chosen.needs_covariate, method=method)
+        setting = condition_setting(cells, required=chosen.needs_covariate, method=method)
     counts, states = [], []
-    with drawing(given.model, seed):
-        z = latent_means(given.asked)
-        control = {label: latent_means(cells) for label, cells in given.control.items()}
-        target = {label: latent_means(cells) for label, cells in given.target.items()}
+    with drawing(cells.model, seed):
+        z = latent_means(cells.predicted)
+        control = {label: latent_means(part) for label, part in cells.control.items()}
+        target = {label: latent_means(part) for label, part in cells.target.items()}
         seen = Seen(control, target, seed)
         shift = torch.as_tensor(chosen.shift(z, seen))
-        genes = chosen.gene_weights and gene_shift(given, chosen.gene_weights(z, seen))
-        for rows, before in given.asked.targets("Predicting"):
+        genes = chosen.gene_weights and gene_shift(cells, chosen.gene_weights(z, seen))
+        for rows, before in cells.predicted.targets("Predicting"):
             state = before.q0.sample()
-            moved = state.clone()
-            moved[:, : shift.shape[1]] += shift[rows].to(state)
+            # What is latent besides `z` stays as it is.
+            n_others = before.n_state - before.n_latent
+            moved = state + torch.nn.functional.pad(shift[rows].to(state), (0, n_others))
             after = before if setting is None else setting.of(before, rows)
             x = kernels.to_dense(before.x)
             expected = after.likelihood(moved)
@@ -165,26 +183,25 @@ def predicted(given: Compared, method: str, noise: str, seed: int) -> AnnData:
             drawn = NOISE[noise](x, before.likelihood(state), expected)
             counts.append(sparse.csr_matrix(drawn.cpu().numpy()))
             states.append(before.representation(moved).cpu().numpy())
-    obs = given.asked.obs
-    obs[given.condition_key] = given.target_name
-    obs.index = make_index_unique(obs.index.astype(str))  # a cell may be asked for several times
-    var = given.model.adata.var.copy()
+    obs = columns_of_origin(cells.predicted)
+    obs[cells.condition_key] = cells.target_name
+    obs.index = make_index_unique(obs.index.astype(str))  # a cell may be there several times
+    var = cells.model.adata.var.copy()
     out = AnnData(sparse.vstack(counts, format="csr"), obs=obs, var=var)
     out.obsm[STATE] = np.concatenate(states)
     return out
 
 
-def gene_shift(given: Compared, weights: NDArray[np.floating]) -> GeneShift:
+def gene_shift(cells: Compared, weights: NDArray[np.floating]) -> GeneShift:
     """Return the shift of log means that labels of these weights have, see :class:`GeneShift`."""
     sums = [
-        np.stack([np.ravel(cells.counts.sum(axis=0)) for cells in labels.values()])
-        for labels in (given.control, given.target)
+        np.stack([np.ravel(part.counts.sum(axis=0)) for part in by_label.values()])
+        for by_label in (cells.control, cells.target)
     ]
     return GeneShift(weights, shrunk_log_ratios(*sums))
 
 
 def latent_means(cells: Cells) -> NDArray[np.float32]:
     """Means of the encoder's posteriors, before any softmax, ``(n_cells, n_latent)``."""
-    n_latent = cells.model.module.n_latent
-    means = [target.q0.mean[:, :n_latent] for _, target in cells.targets("Encoding")]
+    means = [target.latent(target.q0.mean) for _, target in cells.targets("Encoding")]
     return torch.cat(means).cpu().numpy()

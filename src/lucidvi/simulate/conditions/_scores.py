@@ -69,8 +69,8 @@ class Truth:
         for x in (self.target, self.control):
             moments += [x.mean(axis=0, dtype=float), x.std(axis=0, ddof=1, dtype=float), len(x)]
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = stats.ttest_ind_from_stats(*moments, equal_var=False).statistic
-        return np.where(np.isfinite(found), found, 0.0)
+            statistic = stats.ttest_ind_from_stats(*moments, equal_var=False).statistic
+        return np.where(np.isfinite(statistic), statistic, 0.0)
 
     @cached_property
     def top(self) -> NDArray[np.integer]:
@@ -98,8 +98,8 @@ class Truth:
         that adds a constant to genes without counts has no error to divide by.
         """
         change = predicted.mean(axis=0) - self.control.mean(axis=0)
-        found = np.intersect1d(self.top, _largest(change))
-        return float((change[found] * self.statistic[found] > 0).sum() / len(self.top))
+        both = np.intersect1d(self.top, _largest(change))
+        return float((change[both] * self.statistic[both] > 0).sum() / len(self.top))
 
 
 def _largest(values: NDArray) -> NDArray[np.integer]:

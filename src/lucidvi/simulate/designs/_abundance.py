@@ -13,17 +13,13 @@ import scvi
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 
-from lucidvi.checks import check_choice
+from lucidvi.checks import check_choice, listed
 from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.model import SCVI, capable
-from lucidvi.simulate._checks import listed
 from lucidvi.simulate.comparisons._groups import label_codes
 from lucidvi.simulate.comparisons._label_tests import LABEL_TESTS
 from lucidvi.simulate.designs._abundance_plan import AbundancePlan
-from lucidvi.simulate.designs._label_cells import called_labels
-from lucidvi.simulate.designs._label_donors import label_centres, label_spread
-from lucidvi.simulate.designs._repeats import Kept, run_repeats
-from lucidvi.simulate.designs._result import (
+from lucidvi.simulate.designs._design import (
     SIZE,
     DesignResult,
     check_planned,
@@ -33,6 +29,9 @@ from lucidvi.simulate.designs._result import (
     planned_cells,
     table_of,
 )
+from lucidvi.simulate.designs._label_cells import called_labels
+from lucidvi.simulate.designs._label_donors import label_centres, label_spread
+from lucidvi.simulate.designs._repeats import Kept, run_repeats
 
 #: What is assumed.
 ASSUMPTIONS = (

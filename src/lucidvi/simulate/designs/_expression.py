@@ -16,11 +16,7 @@ from lucidvi.checks import check_choice
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI, capable
 from lucidvi.simulate.comparisons._comparison import TESTS, row_blocks
-from lucidvi.simulate.designs._expression_plan import Plan
-from lucidvi.simulate.designs._gene_donors import EXPRESSED_MIN, donor_spread
-from lucidvi.simulate.designs._population import Population
-from lucidvi.simulate.designs._repeats import Kept, run_repeats
-from lucidvi.simulate.designs._result import (
+from lucidvi.simulate.designs._design import (
     DesignResult,
     check_planned,
     donor_codes,
@@ -29,6 +25,10 @@ from lucidvi.simulate.designs._result import (
     planned_cells,
     table_of,
 )
+from lucidvi.simulate.designs._expression_plan import Plan
+from lucidvi.simulate.designs._gene_donors import EXPRESSED_MIN, donor_spread
+from lucidvi.simulate.designs._population import Population
+from lucidvi.simulate.designs._repeats import Kept, run_repeats
 
 #: What is assumed.
 ASSUMPTIONS = (

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from lucidvi.errors import DataError
+from lucidvi.inference import posterior_of
 from lucidvi.model import Cells
-from lucidvi.simulate._drawing import POSTERIORS, drawing
+from lucidvi.simulate._drawing import drawing
 
 #: Nearest cells that vote on a label.
 N_NEIGHBOURS = 15
@@ -37,7 +38,7 @@ def called_labels(
     depths
         Library sizes, as multiples of the data's.
     posterior
-        Key of :data:`lucidvi.simulate._cells.POSTERIORS`: of states that counts are drawn from,
+        See :func:`lucidvi.inference.posterior_of`: of states that counts are drawn from,
         and of those that the counts are then placed by.
     seed
         Of cells and draws.
@@ -80,7 +81,7 @@ def called_labels(
 def _states(cells: Cells, posterior: str, seed: int) -> NDArray[np.float64]:
     with drawing(cells.model, seed):
         means = [
-            target.representation(POSTERIORS[posterior](target).mean).cpu().numpy()
+            target.representation(posterior_of(target, posterior).mean).cpu().numpy()
             for _, target in cells.targets("Placing cells")
         ]
     return np.concatenate(means)
@@ -94,11 +95,11 @@ def _placed(
     empty: dict[float, list[NDArray[np.bool_]]] = {depth: [] for depth in depths}
     with drawing(cells.model, seed):
         for _, target in cells.targets("Labelling simulated cells"):
-            z = POSTERIORS[posterior](target).sample()
+            z = posterior_of(target, posterior).sample()
             for depth in depths:
                 x = target.likelihood(z).scaled(float(np.log(depth))).sample()
                 again = target.with_exposure(z, target.exposure(z) * depth)[0].with_counts(x)
-                mean = again.representation(POSTERIORS[posterior](again).mean)
+                mean = again.representation(posterior_of(again, posterior).mean)
                 states[depth].append(mean.cpu().numpy())
                 empty[depth].append((torch.sum(x, dim=-1) == 0).cpu().numpy())
     return (

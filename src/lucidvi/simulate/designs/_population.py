@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from scipy import sparse
 from torch import Tensor
 
 from lucidvi._random import isolated
-from lucidvi.inference import PosteriorTarget
+from lucidvi.inference import PosteriorTarget, concatenated, posterior_of
 from lucidvi.model import MINIBATCH, Cells
-from lucidvi.simulate._drawing import POSTERIORS, drawing
+from lucidvi.simulate._drawing import drawing
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,20 +28,14 @@ class Population:
     Parameters
     ----------
     target
-        Decodes states; its cells are not looked at.
-    z
-        All that is latent, shape ``(n_cells, n_latent)``.
-    covariates, log_library
-        Of the cells, see :class:`lucidvi.inference.PosteriorTarget`.
-    n_genes
-        Number of genes.
+        The cells, for decoding alone, see
+        :func:`lucidvi.inference.concatenated`.
+    states
+        All that is latent in them, shape ``(n_cells, n_state)``.
     """
 
     target: PosteriorTarget
-    z: Tensor
-    covariates: dict[str, Tensor]
-    log_library: Tensor | None
-    n_genes: int
+    states: Tensor
 
     @classmethod
     def of(cls, model: Any, cells: Cells, posterior: str, seed: int) -> Population:
@@ -49,21 +43,12 @@ class Population:
         targets, states = [], []
         with drawing(model, seed):
             for _, target in cells.targets("Drawing states"):
-                states.append(POSTERIORS[posterior](target).sample())
+                states.append(posterior_of(target, posterior).sample())
                 targets.append(target)
-        first = targets[0]
-        covariates = {
-            key: torch.cat([target.covariates[key] for target in targets])
-            for key in first.covariates
-        }
-        libraries = [target.log_library for target in targets if target.log_library is not None]
-        log_library = torch.cat(libraries) if libraries else None
-        n_genes = cells.adata.n_vars
-        first = replace(first, x=first.x.new_zeros(()).expand(1, n_genes), covariates={})
-        return cls(first, torch.cat(states), covariates, log_library, n_genes)
+        return cls(concatenated(targets), torch.cat(states))
 
     def __len__(self) -> int:
-        return len(self.z)
+        return len(self.states)
 
     def draw(
         self, cells: NDArray[np.integer], log_factor: NDArray[np.float64], seed: int
@@ -93,24 +78,22 @@ class Population:
 
     def digest(self) -> str:
         """Tell whether two populations are the same."""
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
+        exposure = self.target.exposure(self.states)
         weights = self.target.module.state_dict()
-        tensors = [self.z, self.log_library, *self.covariates.values(), *weights.values()]
-        for tensor in tensors:
-            if tensor is not None:
-                found.update(tensor.detach().cpu().numpy().tobytes())
-        return found.hexdigest()
+        for tensor in (
+            *(self.states, exposure),
+            *self.target.covariates.values(),
+            *weights.values(),
+        ):
+            digest.update(tensor.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def _split(self, cells: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
-        size = max(1, MINIBATCH // self.n_genes)
+        size = max(1, MINIBATCH // self.target.width)
         return (cells[start : start + size] for start in range(0, len(cells), size))
 
     def _counts(self, cells: NDArray[np.integer], log_factor: NDArray[np.float64]) -> Tensor:
-        chosen = torch.as_tensor(cells, device=self.z.device)
-        target = replace(
-            self.target,
-            covariates={key: value[chosen] for key, value in self.covariates.items()},
-            log_library=None if self.log_library is None else self.log_library[chosen],
-        )
-        px = target.likelihood(self.z[chosen])
+        chosen = torch.as_tensor(cells, device=self.states.device)
+        px = self.target.select(chosen).likelihood(self.states[chosen])
         return px.scaled(torch.as_tensor(log_factor).to(px.log_mean)).sample().cpu()

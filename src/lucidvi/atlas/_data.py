@@ -1,0 +1,101 @@
+"""What a reference knows of its cells: their posteriors, labels and calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from lucidvi.atlas.calibration._calibration import Calibration
+from lucidvi.atlas.labels._neighbours import Neighbours
+from lucidvi.atlas.labels._states import States
+from lucidvi.atlas.labels._voters import Voters
+
+#: Where latent means and standard deviations are, in ``obsm`` of references and of queries.
+LOC, SCALE = "X_lucidvi", "X_lucidvi_scale"
+#: Where the median count of a cell and the calibration are, in ``uns`` of the reference cells.
+DEPTH, CALIBRATION = "lucidvi_depth", "lucidvi_calibration"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReferenceData:
+    """Cells of a reference, without counts.
+
+    Parameters
+    ----------
+    cells
+        Posteriors in ``obsm["X_lucidvi"]`` (means) and ``obsm["X_lucidvi_scale"]`` (standard
+        deviations), float32; labels and batch in ``obs``; in ``var`` the share of each gene in
+        the decoded expression and in what counts say about the cell; and in ``uns`` the
+        calibration.
+    labels_key
+        Column of ``cells.obs`` with the labels, the finest.
+    coarser_keys
+        Columns of ``cells.obs`` with coarser labels, from coarse to fine.
+    batch_key
+        Column of ``cells.obs`` with the batches; None if the model has none.
+    """
+
+    cells: AnnData
+    labels_key: str
+    coarser_keys: tuple[str, ...] = ()
+    batch_key: str | None = None
+
+    @property
+    def posteriors(self) -> States:
+        """Posteriors of the cells."""
+        return States(self.cells.obsm[LOC], self.cells.obsm[SCALE])
+
+    @property
+    def depth(self) -> float:
+        """Median total count of a cell, of the model's genes; infinite if it is not known."""
+        return float(self.cells.uns.get(DEPTH, np.inf))
+
+    @property
+    def labels(self) -> pd.Categorical:
+        """Labels of the cells, on the finest level."""
+        return self.cells.obs[self.labels_key].array
+
+    @property
+    def levels(self) -> dict[str, pd.Categorical]:
+        """Labels of the cells on each level, by column, from coarse to fine."""
+        return {key: self.cells.obs[key].array for key in (*self.coarser_keys, self.labels_key)}
+
+    @property
+    def batches(self) -> pd.Categorical | None:
+        """Batches of the cells, None if the model has none."""
+        return None if self.batch_key is None else self.cells.obs[self.batch_key].array
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """How far labels can be believed; None for a reference of one cell or an old folder."""
+        arrays = self.cells.uns.get(CALIBRATION)
+        return None if arrays is None else Calibration.from_arrays(arrays)
+
+    @cached_property
+    def voters(self) -> Voters:
+        """The cells as they vote on others."""
+        n_labels = len(self.labels.categories)
+        return Voters(self.posteriors, self.labels.codes, n_labels, self.neighbours)
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """Index of the cells, made when it is first asked for."""
+        return Neighbours(self.posteriors.loc)
+
+    @property
+    def n_bytes_per_cell(self) -> float:
+        """Bytes of a cell: posterior, labels and batch (as numbers) and name.
+
+        What Python adds to a name, and pandas to a column, depends on their versions and is left
+        out.
+        """
+        arrays: list[NDArray] = [self.posteriors.loc, self.posteriors.scale]
+        arrays += [self.cells.obs[key].cat.codes.to_numpy() for key in self.cells.obs]
+        size = sum(array.nbytes for array in arrays)
+        size += sum(len(name.encode()) for name in self.cells.obs_names)
+        return size / self.cells.n_obs

@@ -1,0 +1,103 @@
+"""Making a reference of a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scvi import REGISTRY_KEYS
+
+from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi._progress import Progress
+from lucidvi._random import isolated
+from lucidvi.atlas._data import CALIBRATION, DEPTH, LOC, SCALE, ReferenceData
+from lucidvi.atlas.labels._hierarchy import check_nested
+from lucidvi.atlas.mapping._calibrate import calibrate
+from lucidvi.atlas.mapping._gene_names import id_columns
+from lucidvi.atlas.mapping._genes import INFORMATION, gene_weights
+from lucidvi.atlas.mapping._query import categories
+from lucidvi.data import category_texts, check_obs
+from lucidvi.errors import DataError
+from lucidvi.model import capable
+
+#: Attributes of a model that say which of its data it was trained on.
+SPLITS = ("train_indices_", "validation_indices_", "test_indices_")
+SEED = 0
+
+
+def made_of(model: Any, labels_key: str | Sequence[str]) -> tuple[Any, ReferenceData]:
+    """Return a copy of a model without data, and what a reference keeps of its cells.
+
+    Parameters
+    ----------
+    model, labels_key
+        See :meth:`lucidvi.atlas.Reference.from_model`.
+    """
+    model = capable(model, "counts")
+    if model.adata is None:
+        raise DataError(
+            "`model` has no AnnData, so there are no cells to refer to.",
+            remedy=f"model = {type(model).__name__}.load(folder, adata=adata)",
+        )
+    keys = [labels_key] if isinstance(labels_key, str) else list(labels_key)
+    for key in keys:
+        check_obs(model.adata, {"labels_key": key})
+    check_nested(model.adata.obs, keys)
+    making = Progress("Making the reference", total=3, slow_steps=True)
+    with making, isolated(SEED):  # loaders and weights that are drawn
+        mean, variance = model.get_latent_representation(return_dist=True)
+        var = id_columns(model.adata.var).join(gene_weights(model))
+        making.advance()
+        without_data = _without_data(model)
+        making.advance()
+        cells = AnnData(
+            obs=_obs(model, keys),
+            var=var,
+            obsm={LOC: np.float32(mean), SCALE: np.sqrt(np.float32(variance))},
+        )
+        cells.uns[DEPTH] = _median_count(model)
+        batch_key = model.registry["setup_args"].get("batch_key")
+        data = ReferenceData(cells, keys[-1], tuple(keys[:-1]), batch_key)
+        calibration = calibrate(model, data.voters, data.batches, var[INFORMATION].to_numpy())
+        making.advance()
+    if calibration is not None:
+        cells.uns[CALIBRATION] = calibration.to_arrays()
+    return without_data, data
+
+
+def _obs(model: Any, keys: Sequence[str]) -> pd.DataFrame:
+    """Return labels and batches of a model's cells, as texts."""
+    columns = {key: pd.Categorical(category_texts(model.adata.obs[key])) for key in keys}
+    batch_key = model.registry["setup_args"].get("batch_key")
+    if batch_key is not None:
+        codes = np.ravel(model.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY))
+        names = category_texts(categories(model, REGISTRY_KEYS.BATCH_KEY))
+        columns[batch_key] = pd.Categorical(names[codes])
+    return pd.DataFrame(columns, index=model.adata.obs_names.astype(str))
+
+
+def _median_count(model: Any) -> float:
+    """Return the median total of a model's cells; infinite for values that are not counts."""
+    if model.registry["setup_args"].get("is_count_data", True) is False:
+        return np.inf
+    if adata_minify_type(model.adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:  # without counts
+        return float(np.median(model.adata.obs[model._OBSERVED_LIB_SIZE_KEY]))
+    x = model.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+    return float(np.median(np.asarray(x.sum(axis=1)).ravel()))
+
+
+def _without_data(model: Any) -> Any:
+    """Return a copy of a model, as it comes out of a file, that is bound to no data."""
+    with TemporaryDirectory() as folder:
+        path = str(Path(folder, "model"))
+        model.save(path)
+        copy = type(model).load(path, adata=False)
+    for name in SPLITS:
+        if hasattr(copy, name):
+            delattr(copy, name)
+    return copy

@@ -1,0 +1,1 @@
+"""What votes and distances are worth, measured where the labels are known."""

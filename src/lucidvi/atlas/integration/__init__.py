@@ -1,0 +1,1 @@
+"""Scores of a latent space, beside those of other methods."""

@@ -1,0 +1,133 @@
+"""Mapping: a query in, latent states, labels and how far to believe them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from lucidvi._progress import Progress, track
+from lucidvi._random import isolated
+from lucidvi.atlas._data import LOC, SCALE, ReferenceData
+from lucidvi.atlas.mapping._batches import NewBatch, model_of_query
+from lucidvi.atlas.mapping._calls import calls
+from lucidvi.atlas.mapping._genes import EXPRESSION, INFORMATION
+from lucidvi.atlas.mapping._place import Placed, blocks, place
+from lucidvi.atlas.mapping._query import (
+    Query,
+    check_is_adata,
+    nothing_is_trained,
+    read_query,
+)
+from lucidvi.atlas.mapping._request import Request
+from lucidvi.data import category_text, with_tables_in_memory
+
+#: Where in ``uns`` of a query it is said what was measured of it and what was learned.
+SUMMARY = "lucidvi"
+SEED = 0
+
+
+def map_query(model: Any, data: ReferenceData, query: AnnData, request: Request) -> AnnData:
+    """Map a query, see :meth:`lucidvi.atlas.Reference.map`.
+
+    Parameters
+    ----------
+    model, data
+        Model and cells of the reference.
+    query
+        The cells.
+    request
+        How they are to be mapped.
+    """
+    request.check(data.calibration)
+    check_is_adata(query)
+    with Progress("Mapping", total=4, slow_steps=True) as progress:
+        return _mapped(model, data, query, request, progress)
+
+
+def _mapped(
+    model: Any, data: ReferenceData, query: AnnData, request: Request, progress: Progress
+) -> AnnData:
+    table = with_tables_in_memory(query)
+    cells = read_query(
+        table, model, request.batch_key, request.layer, request.gene_key, data.cells.var
+    )
+    summary = _summary(data, cells)
+    progress.advance()
+    cells = cells.thinned_to(data.depth * summary["share_of_expression"])
+    with isolated(SEED):  # loaders and weights that are drawn
+        decoding, batches = model_of_query(model, cells)
+        progress.advance()
+        placed = _placed(data, decoding, cells, batches)
+        decoding.deregister_manager(decoding.adata)  # scvi-tools would hold the cells on and on
+    progress.advance()
+    progress.now("labels")
+    mapped = AnnData(obs=table.obs.copy(), var=table.var.copy())
+    mapped.obsm[LOC], mapped.obsm[SCALE] = placed.states.loc, placed.states.scale
+    columns = calls(data, placed, summary["share_of_information"], cells.group >= 0, request)
+    for name, column in columns.items():
+        mapped.obs[name] = column
+    progress.advance()
+    mapped.uns[SUMMARY] = summary | {
+        "new_batches_as": np.array(
+            [category_text(batch.known) for batch in batches], dtype=object
+        ),
+        "novelty_rate": request.novelty_rate,
+    }
+    return mapped
+
+
+def _placed(data: ReferenceData, model: Any, query: Query, batches: Sequence[NewBatch]) -> Placed:
+    """Place the cells, with one progress bar for all of them."""
+    placed = Placed.empty(len(query.obs), model.module.n_latent)
+    sizes = [
+        n for part in query.parts for n in np.unique(query.group[part], return_counts=True)[1]
+    ]
+    n_blocks = sum(len(blocks(n)) for n in sizes)
+    done = _blocks_placed(data, model, query, batches)
+    for positions, block in track(done, "Placing cells", n_blocks):
+        placed.put(positions, block)
+    return placed
+
+
+def _blocks_placed(
+    data: ReferenceData, model: Any, query: Query, batches: Sequence[NewBatch]
+) -> Iterator[tuple[NDArray[np.integer], Placed]]:
+    """Yield positions of cells, and the cells; one part of them is in memory."""
+    calibration = data.calibration
+    genes = None if query.genes.all() else query.genes
+    as_known = query.known_as([batch.known for batch in batches])
+    for positions in query.parts:
+        part = as_known.of(positions)
+        with nothing_is_trained():
+            manager = model.adata_manager.transfer_fields(part)
+        model.register_manager(manager)
+        model._register_manager_for_instance(manager)
+        group = query.group[positions]
+        for i in np.unique(group):
+            rows = np.flatnonzero(group == i)
+            batch = batches[i] if i >= 0 else None
+            n_pool = calibration.n_cells if batch is None and calibration is not None else None
+            for here, placed in place(model, part, rows, genes, n_pool, batch):
+                yield positions[here], placed
+        model.deregister_manager(part)  # scvi-tools would hold the cells as long as it runs
+        del part, manager  # before the next one is read
+
+
+def _summary(data: ReferenceData, query: Query) -> dict[str, Any]:
+    """Return which of the model's genes were there, and which batches were learned."""
+    weights = data.cells.var
+    return {
+        "n_genes": len(query.genes),
+        "n_genes_measured": int(query.genes.sum()),
+        "share_of_genes": float(query.genes.mean()),
+        "share_of_expression": float(weights[EXPRESSION].to_numpy()[query.genes].sum()),
+        "share_of_information": float(weights[INFORMATION].to_numpy()[query.genes].sum()),
+        "genes_matched_by": query.measured.matched_by,
+        "n_genes_summed": query.measured.n_summed,
+        "n_genes_ambiguous": query.measured.n_ambiguous,
+        "new_batches": np.array(query.new_batches, dtype=object),
+    }

@@ -1,0 +1,1 @@
+"""Count matrices wherever they are: in memory, in files, in dask arrays, in collections."""

@@ -1,0 +1,235 @@
+"""Rows, in any order, of counts in files, in dask arrays, or of types that scipy cannot index."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from anndata.abc import CSCDataset, CSRDataset
+from scipy import sparse
+
+from lucidvi._compat import ArrayFakerSparse
+from lucidvi.data.matrices._collection import CollectionLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+#: Values, zeros included, read at once from a file.
+CHUNK = 2**25
+#: Kinds of types that scipy computes with.
+NUMBERS = "buifc"
+#: Names of a sparse matrix's arrays in a file.
+ARRAYS = ("indptr", "indices", "data")
+#: Floating-point types that numba, scipy or torch cannot read, by size in bytes, and the types in
+#: which their values are read instead.
+WIDENED = {2: np.float32, 12: np.float64, 16: np.float64}
+
+
+def is_stored(matrix: Any) -> bool:
+    """Return whether a matrix is in a file, a dask array or a collection's: it has to be read."""
+    on_disk = isinstance(matrix, CSRDataset | CSCDataset | h5py.Dataset | CollectionLayer)
+    return on_disk or is_dask(matrix) or is_zarr(matrix)
+
+
+def is_in_memory(matrix: Any) -> bool:
+    """Return whether a matrix can be read as it is: it is there, and not stored."""
+    is_array = isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
+    return is_array and not isinstance(matrix, ArrayFakerSparse)
+
+
+def is_sparse(matrix: Any) -> bool:
+    """Return whether a matrix is a sparse one, in memory or in a file."""
+    return sparse.issparse(matrix) or isinstance(matrix, CSRDataset | CSCDataset)
+
+
+def is_dask(matrix: Any) -> bool:
+    """Return whether a matrix is a dask array, without importing dask."""
+    dask_array = sys.modules.get("dask.array")  # imported by whoever made such an array
+    return dask_array is not None and isinstance(matrix, dask_array.Array)
+
+
+def is_zarr(matrix: Any) -> bool:
+    """Return whether a matrix is a dense array of zarr, without importing zarr."""
+    zarr = sys.modules.get("zarr")
+    return zarr is not None and isinstance(matrix, zarr.Array)
+
+
+def readable_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type in which values are read: native byte order, no half or long double."""
+    if dtype.kind == "f" and dtype.itemsize in WIDENED:
+        return np.dtype(WIDENED[dtype.itemsize])
+    return dtype.newbyteorder("=")
+
+
+def is_readable(matrix: Any) -> bool:
+    """Return whether a matrix is in memory and of a type that needs no conversion."""
+    if isinstance(matrix, np.ndarray):
+        return matrix.dtype == readable_dtype(matrix.dtype)
+    is_native = sparse.issparse(matrix) and matrix.dtype == readable_dtype(matrix.dtype)
+    return is_native and matrix.dtype.kind in NUMBERS
+
+
+def scvi_reads(matrix: Any) -> bool:
+    """Return whether scvi-tools reads a matrix as it is."""
+    if isinstance(matrix, CSRDataset | CSCDataset | h5py.Dataset):
+        return matrix.dtype == readable_dtype(matrix.dtype)
+    return is_readable(matrix) and not isinstance(matrix, sparse.sparray)
+
+
+class Compressed:
+    """The three arrays of a sparse matrix, in memory or in a file, and rows of them.
+
+    Rows are cells of CSR, and genes of CSC.
+
+    Parameters
+    ----------
+    matrix
+        A CSR or CSC matrix of scipy, or a ``CSRDataset`` or ``CSCDataset`` of anndata.
+    """
+
+    def __init__(self, matrix: Any) -> None:
+        if sparse.issparse(matrix):
+            self.by_cell = matrix.format == "csr"
+            indptr, self.indices, self.data = matrix.indptr, matrix.indices, matrix.data
+        else:
+            self.by_cell = isinstance(matrix, CSRDataset)
+            indptr, self.indices, self.data = (matrix.group[name] for name in ARRAYS)
+        self.indptr = np.asarray(indptr[:]).astype(np.int64, copy=False)
+        self.n_rows, self.n_columns = matrix.shape if self.by_cell else matrix.shape[::-1]
+
+    def take(self, rows: NDArray[np.integer]) -> sparse.csr_matrix:
+        """Return rows, given by their positions in ascending order, of a readable type."""
+        starts, stops = self.indptr[rows], self.indptr[rows + 1]
+        apart = np.flatnonzero(starts[1:] != stops[:-1])  # what lies together is read at once
+        runs = list(zip(starts[[0, *(apart + 1)]], stops[[*apart, -1]], strict=True))
+        indptr = np.concatenate([[0], np.cumsum(stops - starts)])
+        arrays = (_runs(self.data, runs), _runs(self.indices, runs), indptr)
+        return sparse.csr_matrix(arrays, shape=(len(rows), self.n_columns))
+
+
+def _runs(values: Any, runs: list[tuple[int, int]]) -> NDArray[Any]:
+    parts = [np.asarray(values[start:stop]) for start, stop in runs]
+    return np.concatenate(parts).astype(readable_dtype(values.dtype), copy=False)
+
+
+class StoredCounts:
+    """A matrix, ``(n_cells, n_genes)``, of which rows are read when they are asked for.
+
+    Indexed by rows (positions in any order, repeated or negative ones, a mask, a slice), it gives
+    them as an array or a ``csr_array``, in native byte order and without half precision. What is
+    stored gene by gene (CSC) has no rows to read, so all of it is read the first time.
+
+    Parameters
+    ----------
+    matrix
+        A numpy array or sparse matrix, one in a file, a layer of a collection, or a dask array.
+    """
+
+    def __init__(self, matrix: Any) -> None:
+        self.shape: tuple[int, int] = tuple(matrix.shape)
+        self.dtype = readable_dtype(np.dtype(matrix.dtype))
+        if is_dask(matrix) and matrix.dtype != self.dtype:
+            matrix = matrix.map_blocks(readable, dtype=self.dtype)
+        self.matrix = matrix
+
+    def __len__(self) -> int:
+        """Return the number of cells."""
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> NDArray[Any] | sparse.csr_array:
+        """Return some of the rows, in memory."""
+        rows = np.atleast_1d(np.arange(len(self))[rows])
+        if len(rows) == 0:
+            return np.zeros((0, self.shape[1]), dtype=self.dtype)
+        if (np.diff(rows) > 0).all():
+            taken = self._ascending(rows)
+        else:
+            distinct, back = np.unique(rows, return_inverse=True)
+            taken = self._ascending(distinct)[back]
+        # An array, since scipy's matrices are multiplied by what numpy's arrays are scaled by.
+        return sparse.csr_array(taken, copy=False) if sparse.issparse(taken) else taken
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the values are in memory, if not in a form that can be used as it is."""
+        return not is_stored(self.matrix)
+
+    def sum(self, axis: int) -> NDArray[np.floating]:
+        """Return the sums of the cells (``axis=1``) or genes (``axis=0``), read part by part."""
+        parts = self._parts(np.arange(len(self)))
+        sums = [np.ravel(part.sum(axis=axis, dtype=float)) for part in parts]
+        return np.sum(sums, axis=0) if axis == 0 else np.concatenate(sums)
+
+    def take(
+        self, cells: NDArray[np.integer], genes: NDArray[np.integer]
+    ) -> NDArray[Any] | sparse.csr_array:
+        """Return some cells and genes, in this order; of a file, read part by part."""
+        if self._compressed is not None and not self._compressed.by_cell:
+            distinct, back = np.unique(genes, return_inverse=True)
+            return sparse.csr_array(self._compressed.take(distinct)[back].T)[cells]
+        if is_dask(self.matrix):
+            return readable(self.matrix[:, genes][cells].compute())
+        parts = [part[:, genes] for part in self._parts(cells)]
+        return sparse.vstack(parts, "csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
+
+    def _parts(self, cells: NDArray[np.integer]) -> Iterator[NDArray[Any] | sparse.csr_array]:
+        step = max(1, CHUNK // max(1, self.shape[1]))
+        for first in range(0, max(1, len(cells)), step):
+            yield self[cells[first : first + step]]
+
+    def _ascending(self, rows: NDArray[np.integer]) -> NDArray[Any] | sparse.csr_matrix:
+        """Return rows in ascending order, each once."""
+        if self._compressed is None:
+            return readable(_read(self.matrix, rows))
+        return self._compressed.take(rows) if self._compressed.by_cell else self._by_cell[rows]
+
+    @cached_property
+    def _compressed(self) -> Compressed | None:
+        return Compressed(self.matrix) if is_sparse(self.matrix) else None
+
+    @cached_property
+    def _by_cell(self) -> sparse.csr_matrix:
+        """All of a matrix that is stored gene by gene."""
+        assert self._compressed is not None
+        if not self.is_in_memory:
+            logger.info(
+                "Counts are stored gene by gene (CSC), where no cell can be read alone: all of "
+                "them are read into memory."
+            )
+        return sparse.csr_matrix(self._compressed.take(np.arange(self.shape[1])).T)
+
+
+def readable(rows: Any) -> NDArray[Any] | sparse.csr_matrix:
+    """Return rows that are in memory as an array or ``csr_matrix`` of a readable type."""
+    dtype = readable_dtype(rows.dtype)
+    if not sparse.issparse(rows):
+        return np.asarray(rows).astype(dtype, copy=False)
+    rows = rows if rows.dtype == dtype else rows.astype(dtype)
+    return sparse.csr_matrix(rows, copy=False)
+
+
+def in_memory(matrix: Any) -> NDArray[Any] | sparse.csr_matrix:
+    """Return a whole matrix as an array or ``csr_matrix`` in memory, of a readable type."""
+    if is_readable(matrix):
+        return sparse.csr_matrix(matrix, copy=False) if sparse.issparse(matrix) else matrix
+    whole = (matrix if isinstance(matrix, StoredCounts) else StoredCounts(matrix))[:]
+    return sparse.csr_matrix(whole, copy=False) if sparse.issparse(whole) else whole
+
+
+def _read(matrix: Any, rows: NDArray[np.integer]) -> Any:
+    """Read ascending rows of an array, in memory or in a file, or of a dask array."""
+    together = rows[-1] - rows[0] == len(rows) - 1
+    wanted: Any = slice(int(rows[0]), int(rows[-1]) + 1) if together else rows
+    if is_dask(matrix):
+        return matrix[wanted].compute()
+    if is_zarr(matrix):
+        return matrix.oindex[wanted]
+    return matrix[wanted]

@@ -1,0 +1,48 @@
+"""Text files that a user names: of one suffix, written whole or not at all."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from lucidvi.errors import FileError
+from lucidvi.files._atomic import written_whole
+
+
+def write_text(path: str | PathLike[str], suffix: str, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Parameters
+    ----------
+    path
+        File to write; an existing one is replaced.
+    suffix
+        What its name has to end in, such as ``".json"``.
+    text
+        What it holds, written as UTF-8.
+
+    Raises
+    ------
+    lucidvi.errors.FileError
+        If it is named otherwise or cannot be written.
+    """
+    path = check_suffix(path, suffix)
+    try:
+        with written_whole(path.parent, path.name) as folder:
+            (folder / path.name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FileError(
+            f"`path` is {str(path)!r}, which cannot be written: {error.strerror}.",
+            remedy="Name a file in a folder that you may write to.",
+        ) from error
+
+
+def check_suffix(path: str | PathLike[str], suffix: str) -> Path:
+    """Return the path of a file to write; raise :class:`FileError` for another suffix."""
+    path = Path(path).expanduser()
+    if path.suffix != suffix:
+        raise FileError(
+            f"`path` is {str(path)!r}, which does not end in {suffix}.",
+            remedy=f"Name it {str(path.with_suffix(suffix)) if path.name else suffix!r}.",
+        )
+    return path

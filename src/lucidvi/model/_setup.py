@@ -1,0 +1,95 @@
+"""Registering counts, batches, labels and covariates of an AnnData."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anndata import AnnData
+from scvi import REGISTRY_KEYS
+from scvi.data.fields import LayerField, NumericalJointObsField, NumericalObsField
+from scvi.model.base import BaseMinifiedModeModelClass
+from scvi.utils import setup_anndata_dsp
+
+from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi.data import (
+    CheckedAnnDataManager,
+    MatchedJointObsField,
+    MatchedObsField,
+    check_is_anndata,
+    complete,
+    counts_or_warn,
+)
+
+
+class SetupMixin(BaseMinifiedModeModelClass):
+    """The ``setup_anndata`` of scvi-tools' SCVI."""
+
+    @classmethod
+    @setup_anndata_dsp.dedent
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
+        continuous_covariate_keys: list[str] | None = None,
+        *,
+        is_count_data: bool | None = True,
+        **kwargs: Any,
+    ) -> None:
+        """%(summary)s.
+
+        Differs from scvi-tools: every value of the counts and of the columns named is looked at
+        first, a failed setup leaves ``adata`` as it was, and any sparse format is read.
+
+        Parameters
+        ----------
+        %(param_adata)s
+        %(param_layer)s
+        %(param_batch_key)s
+        %(param_labels_key)s
+        %(param_size_factor_key)s
+        %(param_cat_cov_keys)s
+        %(param_cont_cov_keys)s
+        is_count_data
+            Insist on counts: non-negative integers, and at least one in every cell. With
+            ``False`` the values only have to be finite (``gene_likelihood="normal"``, or
+            estimated counts that are not integers). ``None`` takes what there is, and warns if
+            it is not counts, as scvi-tools does; its models are loaded so.
+
+        Raises
+        ------
+        lucidvi.errors.DataError
+            If values are not counts, a cell is empty, a column has missing values, or names of
+            genes are duplicated. It names the place and the remedy.
+        lucidvi.errors.MissingKeyError
+            If the layer or a column does not exist.
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        check_is_anndata(adata)
+        complete(adata)
+        minify_type = adata_minify_type(adata)
+        if is_count_data is None:
+            has_counts = minify_type != ADATA_MINIFY_TYPE.LATENT_POSTERIOR
+            is_count_data = counts_or_warn(adata, layer) if has_counts else True
+            setup_method_args["setup_args"]["is_count_data"] = is_count_data
+        if is_count_data:
+            # Left out, so that scvi-tools can replay the arguments of a saved model.
+            del setup_method_args["setup_args"]["is_count_data"]
+        fields = [
+            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False),
+            MatchedObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+            MatchedObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
+            NumericalObsField(REGISTRY_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
+            MatchedJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+            NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+        ]
+        if minify_type is not None:
+            fields += cls._get_fields_for_adata_minification(minify_type)
+        manager = CheckedAnnDataManager(
+            fields=fields, setup_method_args=setup_method_args, is_count_data=is_count_data
+        )
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)

@@ -1,0 +1,1 @@
+"""Models of LucidVI from those of scvi-tools, and back."""

@@ -1,0 +1,1 @@
+"""Expression of genes, and what differs between groups of cells."""
