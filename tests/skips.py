@@ -1,4 +1,4 @@
-"""A test that is skipped for a reason that nobody expects fails the run: no test is lost unseen."""
+"""A test that is skipped for a reason that nobody expects fails the run; none is lost unseen."""
 
 import pytest
 
