@@ -18,11 +18,15 @@ from lucidvi.atlas.calibration._reliability import (
     reliability,
 )
 from lucidvi.atlas.labels._neighbours import Neighbours
-from lucidvi.atlas.labels._states import States
 from lucidvi.atlas.labels._voters import Voters
 from lucidvi.atlas.mapping._calibrate import by_other_batches, calibration_cells, n_others
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
+from lucidvi.results import Posteriors
+
+
+def posteriors(loc, scale):
+    return Posteriors(loc=loc, scale=scale, names=pd.RangeIndex(len(loc)).astype(str))
 
 
 def simulated_votes(n_cells, smoothing, power, seed):
@@ -126,7 +130,7 @@ def test_batches_vote_on_each_other():
     codes = np.array([0] * 20 + [1] * 20 + [0] * 20 + [2] * 20)
     batches = pd.Categorical(np.repeat(["one", "two"], 40))
     loc = np.random.default_rng(0).normal(size=(80, 2)).astype(np.float32)
-    voters = Voters(States(loc, np.ones_like(loc)), codes, 3, Neighbours(loc))
+    voters = Voters(posteriors(loc, np.ones_like(loc)), codes, 3, Neighbours(loc))
     elsewhere = n_others(voters, batches)
     np.testing.assert_array_equal(elsewhere, np.repeat([20, 0, 20, 0], 20))
     every_other = np.arange(0, 80, 2)
@@ -138,7 +142,7 @@ def test_batches_vote_on_each_other():
     for group in groups:
         np.testing.assert_array_equal(group.truth, codes[group.indices])
         other = loc[40:] if group.batch == "one" else loc[:40]
-        np.testing.assert_array_equal(group.voters.states.loc, other)
+        np.testing.assert_array_equal(group.voters.posteriors.loc, other)
 
 
 def test_no_cell_votes_on_itself():
@@ -175,7 +179,7 @@ def test_a_folder_without_calibration_is_read(reference, query, tmp_path):
     assert out.obs["lucidvi_novelty"].isna().all()
     assert (out.obs["lucidvi_call"].astype(str) == out.obs["lucidvi_label"].astype(str)).all()
     shares, _ = loaded.data.voters.judge(
-        States(out.obsm["X_lucidvi"], out.obsm["X_lucidvi_scale"])
+        posteriors(out.obsm["X_lucidvi"], out.obsm["X_lucidvi_scale"])
     )
     np.testing.assert_array_equal(out.obs["lucidvi_confidence"], shares.max(axis=1))
 

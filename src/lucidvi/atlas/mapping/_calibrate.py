@@ -186,12 +186,12 @@ def _judged(
     cells: Cells, group: Group, batch: NewBatch | None, genes: NDArray[np.bool_]
 ) -> Judged:
     """Treat a group as a query."""
-    placed = Placed.empty(len(group.indices), cells.model.module.n_latent)
+    placed = Placed.empty(cells.names[group.indices], cells.model.module.n_latent)
     measured = None if genes.all() else genes
     n_pool = len(group.indices) if batch is None else None
     for rows, block in place(cells.select(group.indices), measured, n_pool, batch):
         placed.put(rows, block)
-    shares, distance = group.voters.judge(placed.states, group.exclude)
+    shares, distance = group.voters.judge(placed.posteriors, group.exclude)
     return Judged(shares, distance, placed.agreement, group.truth)
 
 

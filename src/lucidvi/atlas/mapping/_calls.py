@@ -76,7 +76,7 @@ def _judged(
     data: ReferenceData, placed: Placed, information: float, new_batch: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return probabilities of the labels, and p-values of being new."""
-    shares, distance = data.voters.judge(placed.states)
+    shares, distance = data.voters.judge(placed.posteriors)
     novelty = np.full(len(distance), np.nan)
     calibration = data.calibration
     for is_new in (False, True):
