@@ -10,10 +10,9 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from lucidvi.atlas.calibration._calibration import Calibration
 from lucidvi.atlas.labels._neighbours import Neighbours
 from lucidvi.atlas.labels._voters import Voters
-from lucidvi.results import Posteriors
+from lucidvi.results import Calibration, Posteriors
 
 #: Where latent means and standard deviations are, in ``obsm`` of references and of queries.
 LOC, SCALE = "X_lucidvi", "X_lucidvi_scale"

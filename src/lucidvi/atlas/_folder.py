@@ -15,11 +15,11 @@ import torch
 from lucidvi import __version__
 from lucidvi._compat import SAVE_KEYS
 from lucidvi.atlas._data import CALIBRATION, ReferenceData
-from lucidvi.atlas.calibration._calibration import Calibration
 from lucidvi.atlas.mapping._setup import Setup
 from lucidvi.errors import FileError, first_few
 from lucidvi.files import check_free, newest, writable, written_whole
 from lucidvi.model import class_of_saved
+from lucidvi.results import Calibration
 
 #: The layout of the folder; raised when older versions could not read it any more. Older ones are
 #: read without their calibration: 1 has none, and 2 one of another novelty.

@@ -9,20 +9,15 @@ import pytest
 import scvi
 
 from lucidvi.atlas import Reference
-from lucidvi.atlas.calibration._calibration import Calibration, Setting
-from lucidvi.atlas.calibration._reliability import (
-    cross_fitted,
-    expected_calibration_error,
-    fit,
-    probabilities,
-    reliability,
-)
+from lucidvi.atlas.calibration._calibrated import calibrated_p_values, calibrated_probabilities
+from lucidvi.atlas.calibration._probabilities import cross_fitted, fit, probabilities
 from lucidvi.atlas.labels._neighbours import Neighbours
 from lucidvi.atlas.labels._voters import Voters
 from lucidvi.atlas.mapping._calibrate import by_other_batches, calibration_cells, n_others
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
-from lucidvi.results import Posteriors
+from lucidvi.results import Calibration, Posteriors, Setting
+from lucidvi.results._reliability import expected_calibration_error, reliability
 
 
 def posteriors(loc, scale):
@@ -104,7 +99,9 @@ def test_between_two_shares_of_information_lies_the_line_between_them():
         0.35: (of[1.0] + of[0.5]) / 2,
         0.01: of[0.5],
     }.items():
-        np.testing.assert_allclose(found.probabilities(votes, information, False), expected)
+        np.testing.assert_allclose(
+            calibrated_probabilities(found, votes, information, False), expected
+        )
 
 
 def test_new_batches_have_numbers_of_their_own():
@@ -112,9 +109,9 @@ def test_new_batches_have_numbers_of_their_own():
     own = (setting(1.0, 1.0, True, (5.0, 6.0)), setting(0.5, 1.0, True, (5.0, 6.0)))
     found = Calibration(True, shared + own)
     cell = np.exp([4.0]), np.array([np.nan]), 1.0
-    assert found.p_values(*cell, False) == pytest.approx(1 / 3)
-    assert found.p_values(*cell, True) == 1
-    assert Calibration(True, shared).p_values(*cell, True) == pytest.approx(1 / 3)
+    assert calibrated_p_values(found, *cell, False) == pytest.approx(1 / 3)
+    assert calibrated_p_values(found, *cell, True) == 1
+    assert calibrated_p_values(Calibration(True, shared), *cell, True) == pytest.approx(1 / 3)
 
 
 def test_calibrated_on_cells_that_the_model_did_not_see(model, reference):

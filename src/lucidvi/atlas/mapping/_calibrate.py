@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
 from lucidvi._progress import track
-from lucidvi.atlas.calibration._calibration import Calibration, Setting
-from lucidvi.atlas.calibration._reliability import cross_fitted, fit
+from lucidvi.atlas.calibration._probabilities import cross_fitted, fit
 from lucidvi.atlas.labels._voters import Voters
 from lucidvi.atlas.labels._votes import N_NEIGHBOURS
 from lucidvi.atlas.mapping._batches import NewBatch, learn_batch
@@ -21,6 +20,7 @@ from lucidvi.atlas.mapping._place import Placed, place
 from lucidvi.atlas.mapping._setup import Setup
 from lucidvi.data import category_texts
 from lucidvi.model import Cells
+from lucidvi.results import Calibration, Setting
 
 #: Cells to calibrate by: at most; and at least, else cells of the training are taken.
 N_CELLS, N_CELLS_MIN = 1_000, 20

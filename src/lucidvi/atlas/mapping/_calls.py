@@ -11,6 +11,10 @@ import scvi
 from numpy.typing import NDArray
 
 from lucidvi.atlas._data import ReferenceData
+from lucidvi.atlas.calibration._calibrated import (
+    calibrated_p_values,
+    calibrated_probabilities,
+)
 from lucidvi.atlas.labels._hierarchy import coarser, finest_believed
 from lucidvi.atlas.mapping._place import Placed
 from lucidvi.atlas.mapping._request import Request
@@ -82,9 +86,11 @@ def _judged(
     for is_new in (False, True):
         cells = new_batch == is_new
         if calibration is not None and cells.any():
-            shares[cells] = calibration.probabilities(shares[cells], information, is_new)
-            novelty[cells] = calibration.p_values(
-                distance[cells], placed.agreement[cells], information, is_new
+            shares[cells] = calibrated_probabilities(
+                calibration, shares[cells], information, is_new
+            )
+            novelty[cells] = calibrated_p_values(
+                calibration, distance[cells], placed.agreement[cells], information, is_new
             )
     return shares, novelty
 

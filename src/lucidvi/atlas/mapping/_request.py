@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import scvi
 
-from lucidvi.atlas.calibration._calibration import Calibration
 from lucidvi.checks import check_choice, check_share
 from lucidvi.inference import POSTERIORS
+from lucidvi.results import Calibration
 
 
 @dataclass(frozen=True)
