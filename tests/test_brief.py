@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from anndata import AnnData
 from torch.distributions import Normal
 
 import lucidvi
@@ -97,6 +98,7 @@ RESULTS = {
     inference.NormalPosterior: normal,
     inference.PosteriorTarget: target,
     inference.Refined: lambda: inference.Refined(normal(), vector(), vector(), vector()),
+    model.Cells: lambda: model.Cells(None, AnnData(np.zeros((N, G))), np.arange(N)),
     model.RefinedPosterior: refined,
     results.Posteriors: lambda: results.Posteriors.of(normal(), pd.RangeIndex(N).astype(str)),
     simulate.DesignResult: plan,

@@ -37,7 +37,7 @@ def trainings():
         Run(z + 0.5 * rng.normal(size=z.shape), np.eye(4), 4, change + 0.1 * rng.normal(size=60))
         for _ in range(3)
     ]
-    return across_runs(runs, ["given", "seed 1", "seed 2"], ("T", "B"))
+    return across_runs(runs, ["model", "seed 1", "seed 2"], ("T", "B"))
 
 
 @pytest.fixture(scope="session")

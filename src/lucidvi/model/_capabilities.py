@@ -13,7 +13,6 @@ from lucidvi.distributions import LIKELIHOODS
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.model._base import LucidModel
 from lucidvi.model._models import MODELS, as_lucid_model, convertible
-from lucidvi.module import Modality
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,7 @@ class Capability:
 def modalities_of(model: LucidModel) -> Mapping[str, Any]:
     """Return what is observed of the cells of a model, see :class:`lucidvi.module.Modality`."""
     module: Any = model.module
-    if hasattr(module, "modalities"):
-        return module.modalities
-    likelihood = LIKELIHOODS[module.gene_likelihood]
-    return {"rna": Modality("rna", module.n_input, likelihood)}
+    return module.modalities
 
 
 def is_of_counts(likelihood: type[Any]) -> bool:
