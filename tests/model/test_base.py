@@ -56,7 +56,9 @@ class ToyModule(GenerativeModule):
         batch = s["batch"].float().expand(*z.shape[:-1], 1)
         return {
             key: NegativeBinomial(
-                layer(torch.cat([z, batch], dim=-1)), log_exposures[key], self.log_theta[key]
+                layer(torch.cat([z, batch], dim=-1)),
+                log_exposures[key],
+                log_theta=self.log_theta[key],
             )
             for key, layer in self.decoders.items()
         }

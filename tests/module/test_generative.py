@@ -157,26 +157,38 @@ def trained(objective="elbo", epochs=100, exposure=Exposure.LATENT):
     return module.eval(), losses
 
 
+def with_panels(cells, key):
+    """Cells in each of which other features of a modality were measured, 77 in place of others."""
+    field = Toy().modalities[key].field
+    features = torch.rand(cells[field].shape, generator=torch.Generator().manual_seed(1)) < 0.7
+    features[4] = False
+    x = torch.where(features, cells[field], 77.0)
+    return {**cells, field: x, f"{field}_features": features}
+
+
 def by_hand(module, cells, z, log_exposure):
     """Log joint as a sum over what was measured, with torch's distributions."""
     batch = cells[REGISTRY_KEYS.BATCH_KEY].float()
-    x = {"rna": cells[REGISTRY_KEYS.X_KEY], "protein": cells["protein"]}
     total = Normal(0.0, 1.0).log_prob(z).sum(dim=-1)
-    exposures = {"rna": x["rna"].sum(dim=1, keepdim=True), "protein": x["protein"].sum(1, True)}
     if module.protein_exposure is Exposure.LATENT:
         loc, log_scale = module.log_exposure
         total = total + Normal(loc, log_scale.exp()).log_prob(log_exposure).sum(dim=-1)
-        exposures["protein"] = log_exposure.exp()
-    for key, counts in x.items():
+    for key, modality in module.modalities.items():
+        counts = cells[modality.field]
+        features = cells.get(modality.features_field, torch.ones_like(counts).bool())
         eta = module.decoders[key](torch.cat([z, batch], dim=-1))
-        is_softmax = key == "rna" or module.protein_exposure is not Exposure.NONE
-        mu = exposures[key] * eta.softmax(dim=-1) if is_softmax else eta.exp()
-        theta = module.log_theta[key].exp().expand_as(mu)
+        if modality.exposure is Exposure.OBSERVED:
+            total_counts = (counts * features).sum(dim=1, keepdim=True)
+            unmeasured = ~features & features.any(dim=1, keepdim=True)
+            mu = total_counts * eta.masked_fill(unmeasured, -torch.inf).softmax(dim=-1)
+        elif modality.exposure is Exposure.LATENT:
+            mu = log_exposure.exp() * eta.softmax(dim=-1)
+        else:
+            mu = eta.exp()
+        mu, theta = torch.where(features, mu, 1.0), module.log_theta[key].exp().expand_as(mu)
         px = torch.distributions.NegativeBinomial(theta, logits=mu.log() - theta.log())
-        terms = px.log_prob(counts).sum(dim=-1)
-        if key == "protein":
-            terms = terms * cells["protein_present"].squeeze(-1)
-        total = total + terms
+        terms = torch.where(features, px.log_prob(counts), 0.0).sum(dim=-1)
+        total = total + terms * (cells[f"{key}_present"].squeeze(-1) if key == "protein" else 1)
     return total
 
 
@@ -199,6 +211,49 @@ def test_the_target_is_the_sum_over_what_was_measured(exposure):
     for draw, value in zip(state, got, strict=True):
         want = by_hand(module, cells, draw[:, :N_LATENT], draw[:, N_LATENT:])
         torch.testing.assert_close(value, want, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("exposure", EXPOSURES)
+@pytest.mark.parametrize("key", ["rna", "protein"])
+def test_features_that_were_not_measured_in_a_cell_are_not_in_its_sum(exposure, key):
+    module, cells = make(exposure), with_panels(minibatch(), key)
+    target = PosteriorTarget.from_module(module, cells)
+    state = target.q0.sample()
+    want = by_hand(module, cells, state[:, :N_LATENT], state[:, N_LATENT:])
+    torch.testing.assert_close(target.log_joint(state[None])[0], want, rtol=1e-5, atol=1e-3)
+    field = module.modalities[key].field
+    other = {**cells, field: torch.where(cells[f"{field}_features"], cells[field], 3.0)}
+    losses = []
+    for minibatch_ in (cells, other):
+        torch.manual_seed(0)
+        losses.append(module(minibatch_)[2].loss)
+    assert torch.equal(*losses)
+    losses[0].backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in module.parameters())
+    measured = target.measured_likelihood(state, key)
+    exposure_of = target.exposure(state, key)
+    if module.modalities[key].exposure is Exposure.OBSERVED:
+        mean = torch.where(cells[f"{field}_features"], measured.mu, 0.0).sum(dim=1)
+        some = cells[f"{field}_features"].any(dim=1)
+        torch.testing.assert_close(mean[some], exposure_of[some], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("exposure", EXPOSURES)
+def test_a_mask_of_features_is_that_of_every_cell(exposure):
+    module, cells = make(exposure), minibatch()
+    mask = torch.arange(N_PROTEINS) != 2
+    one = PosteriorTarget.from_module(module, cells, {"protein": mask})
+    of_cells = {**cells, "protein_features": mask.expand(N_CELLS, -1)}
+    two = PosteriorTarget.from_module(module, of_cells)
+    state = one.q0.sample((2,))
+    torch.testing.assert_close(one.q0.mean, two.q0.mean)
+    torch.testing.assert_close(one.log_joint(state), two.log_joint(state), rtol=1e-4, atol=1e-3)
+    assert one.counts("protein").shape == (N_CELLS, N_PROTEINS - 1)
+    assert one.measured_likelihood(state[0], "protein").batch_shape == (N_CELLS, N_PROTEINS - 1)
+    rows = torch.arange(5)
+    torch.testing.assert_close(
+        two.select(rows).log_joint(state[:, rows]), two.log_joint(state)[:, rows]
+    )
 
 
 @pytest.mark.parametrize("exposure", EXPOSURES)
