@@ -16,6 +16,7 @@ from lucidvi import __version__
 from lucidvi._compat import SAVE_KEYS
 from lucidvi.atlas._data import CALIBRATION, ReferenceData
 from lucidvi.atlas.calibration._calibration import Calibration
+from lucidvi.atlas.mapping._setup import Setup
 from lucidvi.errors import FileError, first_few
 from lucidvi.files import check_free, newest, writable, written_whole
 from lucidvi.model import MODELS
@@ -53,7 +54,7 @@ def read_folder(folder: Path) -> tuple[Any, ReferenceData]:
     if facts["layout"] < LAYOUT:
         cells.uns.pop(CALIBRATION, None)
     coarser_keys = tuple(facts.get("coarser_keys", ()))
-    batch_key = model.registry["setup_args"].get("batch_key")
+    batch_key = Setup.of(model).batch_key
     return model, ReferenceData(cells, facts["labels_key"], coarser_keys, batch_key)
 
 

@@ -11,7 +11,7 @@ import scvi
 from anndata import AnnData
 from scvi.model.base import ArchesMixin, BaseModelClass, VAEMixin
 
-from lucidvi.data import WatchedLoader, align_genes, check_is_anndata
+from lucidvi.data import CellLoader, align_genes, check_is_anndata
 from lucidvi.model._data import DataMixin
 from lucidvi.model._documentation import documented
 from lucidvi.model._files import SafeFilesMixin
@@ -61,7 +61,7 @@ class LucidModel(
         Registry of a datamodule, or of a saved model, in place of ``adata``.
     """
 
-    _data_loader_cls = WatchedLoader
+    _data_loader_cls = CellLoader
     #: Where the means and variances of stored posteriors are, in ``obsm``.
     _LATENT_QZM_KEY = "lucidvi_latent_qzm"
     _LATENT_QZV_KEY = "lucidvi_latent_qzv"

@@ -8,11 +8,12 @@ from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
 from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, first_few
-from lucidvi.model import MODELS, Cells, LucidModel
+from lucidvi.model import MODELS, Cells
 
 #: Fewest cells from which anything is concluded.
 N_CELLS_MIN = 20
-#: Parts that a module of scvi-tools needs to be audited; LucidVI's keep a contract.
+#: Parts that a module of scvi-tools needs to be audited; others keep the contract
+#: :class:`lucidvi.module.Generative`.
 PARTS = ("inference", "generative", "z_encoder", "n_latent")
 
 
@@ -20,7 +21,7 @@ def check_model(model: Any) -> None:
     """Raise if a model cannot be audited: another kind of model, or one that is not trained."""
     module = getattr(model, "module", None)
     missing = [part for part in PARTS if not hasattr(module, part)]
-    if isinstance(model, LucidModel) and module is not None:
+    if hasattr(module, "modalities"):
         missing = []
     if not isinstance(model, BaseModelClass) or missing:
         raise ModelTypeError(

@@ -134,7 +134,8 @@ class ExpressionMixin(BaseModelClass):
     def _get_denoised_samples(self, *args: Any, **kwargs: Any) -> np.ndarray:
         """Draws of expression with the spread of the likelihood's rate, of Poisson none at all."""
         if self.module.gene_likelihood != "poisson":
-            return super()._get_denoised_samples(*args, **kwargs)
+            # scvi-tools makes dispersions of the shape of the counts.
+            return super()._get_denoised_samples(*args, dense=True, **kwargs)
         arguments = bound(RNASeqMixin._get_denoised_samples, self, args, kwargs)
         n_samples = arguments.get("n_samples", 25)
         rates = super().get_normalized_expression(
@@ -174,7 +175,8 @@ class ExpressionMixin(BaseModelClass):
             If prior or posterior is another one.
         """
         check_importance_weights(self.module)
-        return super().get_importance_weights(*args, **kwargs)
+        # scvi-tools puts counts into a density, cell by cell.
+        return super().get_importance_weights(*args, dense=True, **kwargs)
 
     def _by_genes(
         self, method: Callable[..., Any], arguments: dict[str, Any], axis: int
