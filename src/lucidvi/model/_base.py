@@ -50,7 +50,7 @@ class LucidModel(
 
     A model is a class with ``setup_anndata``, which registers what it reads; ``_module_cls``, its
     module, see :class:`lucidvi.module.Generative`; and a constructor that calls
-    :meth:`_make_module`. One row of :data:`lucidvi.model.MODELS` lets files and commands read it.
+    ``_make_module``. One row of :data:`lucidvi.model.MODELS` lets files and commands read it.
 
     Parameters
     ----------
