@@ -21,6 +21,7 @@ from lucidvi.model._surgery import FROZEN_LATENT, latent_can_move
 from lucidvi.model._training import TrainingMixin
 from lucidvi.model.posteriors._abundance import AbundanceMixin
 from lucidvi.model.posteriors._canonical import CanonicalMixin
+from lucidvi.model.posteriors._decoded import DecodedMixin
 from lucidvi.model.posteriors._inference import InferenceMixin
 from lucidvi.model.posteriors._latent import LatentMixin
 from lucidvi.model.posteriors._likelihood import LikelihoodMixin
@@ -34,6 +35,7 @@ class LucidModel(
     QueryMixin,
     LatentMixin,
     LikelihoodMixin,
+    DecodedMixin,
     AbundanceMixin,
     DataMixin,
     InferenceMixin,
@@ -60,6 +62,9 @@ class LucidModel(
     """
 
     _data_loader_cls = CellLoader
+    #: Where the means and variances of stored posteriors are, in ``obsm``.
+    _LATENT_QZM_KEY = "lucidvi_latent_qzm"
+    _LATENT_QZV_KEY = "lucidvi_latent_qzv"
     #: Arguments of the module that are read from the data, which no constructor takes.
     _from_the_data: tuple[str, ...] = ()
     #: Classes of scvi-tools from whose models :meth:`from_scvi_model` makes one of this class.

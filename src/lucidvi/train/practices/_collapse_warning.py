@@ -10,6 +10,7 @@ import torch
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
+from lucidvi._random import in_evaluation
 from lucidvi.data import Minibatch
 from lucidvi.kernels import to_dense
 from lucidvi.train._presets import LUCID_STEPS
@@ -104,15 +105,9 @@ def information(module: Any, cells: Minibatch) -> Tensor:
         A minibatch of at least two cells.
     """
     cells = {name: tensor.to(module.device) for name, tensor in cells.items()}
-    qz = module._encode(
-        module.encoder_input(to_dense(cells[REGISTRY_KEYS.X_KEY])),
-        {
-            "batch": cells[REGISTRY_KEYS.BATCH_KEY],
-            "labels": cells[REGISTRY_KEYS.LABELS_KEY],
-            "categorical": cells.get(REGISTRY_KEYS.CAT_COVS_KEY),
-            "continuous": cells.get(REGISTRY_KEYS.CONT_COVS_KEY),
-        },
-    )
+    cells[REGISTRY_KEYS.X_KEY] = to_dense(cells[REGISTRY_KEYS.X_KEY])
+    with in_evaluation(module):  # or dropout would draw, and batch norm would follow these cells
+        qz: Any = module.encode(module.observe(cells), module.covariates(cells)).latent
     return (qz.loc.var(dim=0) / qz.scale.square().mean(dim=0)).log1p() / 2
 
 
