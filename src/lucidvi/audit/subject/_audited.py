@@ -7,7 +7,8 @@ from typing import Any
 from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
-from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, first_few
+from lucidvi.checks import check_column
+from lucidvi.errors import DataError, ModelTypeError, first_few
 from lucidvi.model import MODELS, Cells
 
 #: Fewest cells from which anything is concluded.
@@ -73,9 +74,6 @@ def audited_cells(
             remedy="Give two cells at the least, and better some hundred.",
         )
     for argument, column in columns.items():
-        if column is not None and column not in adata.obs:
-            raise MissingKeyError(
-                f"`{argument}` is {column!r}, which is no column of `adata.obs`.",
-                remedy=f"Use one of {first_few(adata.obs.columns)}.",
-            )
+        if column is not None:
+            check_column(adata.obs, argument, column)
     return adata
