@@ -7,7 +7,7 @@ from lucidvi.inference._concatenated import concatenated
 from lucidvi.inference._estimate import Estimate
 from lucidvi.inference._gap import InferenceGap, inference_gap, refined_ais
 from lucidvi.inference._linear_gaussian import LinearGaussianTarget
-from lucidvi.inference._metric import canonical, information, information_metric, log_mean
+from lucidvi.inference._metric import canonical, information_metric
 from lucidvi.inference._normal import FAMILIES, NormalPosterior
 from lucidvi.inference._posterior import PosteriorTarget
 from lucidvi.inference._posterior_of import POSTERIORS, posterior_of
@@ -38,10 +38,8 @@ __all__ = [
     "concatenated",
     "elbo",
     "inference_gap",
-    "information",
     "information_metric",
     "iwae",
-    "log_mean",
     "normal_k",
     "orthogonal_draws",
     "pareto_k_hat",

@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch.distributions.constraints import is_dependent
-
 from lucidvi.checks import check_choice
-from lucidvi.distributions import LIKELIHOODS
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.model._base import LucidModel
 from lucidvi.model._models import MODELS, as_lucid_model, convertible
@@ -40,21 +37,13 @@ def modalities_of(model: LucidModel) -> Mapping[str, Any]:
     return module.modalities
 
 
-def is_of_counts(likelihood: type[Any]) -> bool:
-    """Return whether a likelihood is a distribution of counts: its support is discrete."""
-    support = getattr(likelihood, "support", None)
-    return support is not None and not is_dependent(support) and bool(support.is_discrete)
-
-
 def _counts(model: LucidModel) -> bool:
-    return any(is_of_counts(m.likelihood) for m in modalities_of(model).values())
+    return any(m.likelihood.is_counts for m in modalities_of(model).values())
 
 
 def _likelihoods(model: LucidModel) -> str:
-    names = {likelihood: name for name, likelihood in LIKELIHOODS.items()}
     listed = ", ".join(
-        f"{names.get(m.likelihood, m.likelihood.__name__)!r} of {key!r}"
-        for key, m in modalities_of(model).items()
+        f"{m.likelihood.family!r} of {key!r}" for key, m in modalities_of(model).items()
     )
     return f"has the likelihood {listed}, which is no distribution of counts"
 

@@ -1,6 +1,7 @@
 """What users get, frozen: findings with their verdicts, scores, posteriors of cells."""
 
 from lucidvi.results._amortization import Amortization, GroupGap
+from lucidvi.results._calibration import Calibration, Setting
 from lucidvi.results._collapse import Collapse
 from lucidvi.results._confounding import Confounding
 from lucidvi.results._criterion import VERDICTS, Criterion, Verdict, judge, worst
@@ -10,6 +11,7 @@ from lucidvi.results._finding import Finding, Skipped
 from lucidvi.results._findings import Findings
 from lucidvi.results._fit import Alternative, Fit
 from lucidvi.results._identifiability import Identifiability
+from lucidvi.results._integration import Integration
 from lucidvi.results._json import jsonable
 from lucidvi.results._posteriors import Posteriors
 from lucidvi.results._stability import Stability
@@ -18,6 +20,7 @@ __all__ = [
     "VERDICTS",
     "Alternative",
     "Amortization",
+    "Calibration",
     "Change",
     "Collapse",
     "Confounding",
@@ -29,7 +32,9 @@ __all__ = [
     "Fit",
     "GroupGap",
     "Identifiability",
+    "Integration",
     "Posteriors",
+    "Setting",
     "Skipped",
     "Stability",
     "Verdict",

@@ -26,7 +26,7 @@ from lucidvi.audit.cures._making import init_arguments, preset_of
 from lucidvi.audit.retraining._across_runs import Run
 from lucidvi.audit.subject import Sample, Subject
 from lucidvi.errors import DataError, TrainingError
-from lucidvi.inference import canonical_axes, log_mean
+from lucidvi.inference import canonical_axes
 
 #: Counts a cell that are added to the expected expression before its logarithm is taken, so that
 #: genes that are hardly there do not have the largest fold changes.
@@ -198,7 +198,7 @@ def _mean_share(subject: Subject, positions: np.ndarray) -> np.ndarray:
     total = np.zeros(subject.n_genes)
     with torch.no_grad():
         for _, target in subject.targets(positions):
-            shares = log_mean(target.likelihood(target.q0.mean)).double().softmax(dim=1)
+            shares = target.likelihood(target.q0.mean).log_mean.double().softmax(dim=1)
             total += shares.sum(dim=0).cpu().numpy()
     return total / len(positions)
 

@@ -12,6 +12,7 @@ import torch
 from scvi.model.base import BaseModelClass, RNASeqMixin
 
 from lucidvi.checks import check_choice
+from lucidvi.distributions import likelihood_of
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.model._arguments import keywords
 from lucidvi.model.queries._arguments import to_loader
@@ -121,10 +122,10 @@ class ExpressionMixin(BaseModelClass):
                 f"Unknown correlation type: `correlation_type` is {kind!r}.",
                 remedy=f"Use one of {', '.join(map(repr, CORRELATIONS))}.",
             )
-        if self.module.gene_likelihood == "normal":
+        if not likelihood_of(self.module).is_counts:
             raise ModelTypeError(
                 "Correlations are those of denoised counts, and a model with "
-                "`gene_likelihood='normal'` has no counts.",
+                f"`gene_likelihood={self.module.gene_likelihood!r}` has no counts.",
                 remedy="model.get_normalized_expression().corr('spearman')",
             )
         return super().get_feature_correlation_matrix(**arguments)
@@ -133,7 +134,7 @@ class ExpressionMixin(BaseModelClass):
     @wraps(RNASeqMixin._get_denoised_samples, assigned=())
     def _get_denoised_samples(self, *args: Any, **kwargs: Any) -> np.ndarray:
         """Draws of expression with the spread of the likelihood's rate, of Poisson none at all."""
-        if self.module.gene_likelihood != "poisson":
+        if likelihood_of(self.module).parameters:
             # scvi-tools makes dispersions of the shape of the counts.
             return super()._get_denoised_samples(*args, dense=True, **kwargs)
         arguments = bound(RNASeqMixin._get_denoised_samples, self, args, kwargs)

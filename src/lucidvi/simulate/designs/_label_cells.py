@@ -97,9 +97,7 @@ def _placed(
         for _, target in cells.targets("Labelling simulated cells"):
             z = posterior_of(target, posterior).sample()
             for r in depth_factors:
-                px = target.likelihood(z)
-                px.log_mu = px.log_mu + float(np.log(r))
-                x = px.sample()
+                x = target.likelihood(z).scaled(float(np.log(r))).sample()
                 again = target.with_exposure(z, target.exposure(z) * r)[0].with_counts(x)
                 mean = again.representation(posterior_of(again, posterior).mean)
                 states[r].append(mean.cpu().numpy())
