@@ -8,7 +8,7 @@ from scvi.data.fields import LayerField, ObsmField
 from torch import nn
 from torch.distributions import Normal
 
-from lucidvi import audit
+from lucidvi import audit, simulate
 from lucidvi.data import CheckedAnnDataManager, MatchedObsField
 from lucidvi.distributions import NegativeBinomial
 from lucidvi.errors import ArgumentError, DataError, MissingKeyError, ModelTypeError
@@ -234,3 +234,20 @@ def test_audited(model):
     report = audit.run(model, max_cells=60)
     assert report.verdict in ("ok", "warn", "fail")
     assert report.about["model"].endswith("Toy")
+
+
+def test_experiments_in_silico_of_the_main_modality(model, adata):
+    """Genes are drawn; states are those of genes and proteins together."""
+    new = simulate.sample_cells(model, 40, batch="1")
+    assert new.shape == (40, adata.n_vars)
+    assert new.obsm["X_lucidvi"].shape == (40, 2)
+    assert (new.obs["batch"] == "1").all()
+    thin = simulate.resequence(model, depth_factor=0.5, posterior="encoder")
+    assert thin.X.sum() == pytest.approx(adata.X.sum() / 2, rel=0.1)
+    other = simulate.switch_covariates(model, batch="0", posterior="encoder")
+    assert other.X.sum() == pytest.approx(adata.X.sum(), rel=0.1)
+    out = simulate.perturb(model, genes={"gene3": 0.0}, n_samples=2)
+    assert out.var["lucidvi_effect_rank"].max() == adata.n_vars - 1
+    design = simulate.Design(n_cells=[5], n_donors=[3])
+    plan = simulate.design_expression(model, design, donor_sd=0.1, share=0.2, n_repeats=2)
+    assert plan.table["n_cells"].tolist() == [5]

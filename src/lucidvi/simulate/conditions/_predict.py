@@ -172,9 +172,7 @@ def predicted(cells: Compared, method: str, noise: str, seed: int) -> AnnData:
         genes = chosen.gene_weights and gene_shift(cells, chosen.gene_weights(z, seen))
         for rows, before in cells.predicted.targets("Predicting"):
             state = before.q0.sample()
-            # What is latent besides `z` stays as it is.
-            n_others = before.n_state - before.n_latent
-            moved = state + torch.nn.functional.pad(shift[rows].to(state), (0, n_others))
+            moved = before.with_latent(state, before.latent(state) + shift[rows].to(state))
             after = before if setting is None else setting.of(before, rows)
             x = kernels.to_dense(before.x)
             expected = after.likelihood(moved)
