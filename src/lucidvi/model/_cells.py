@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass
 
+from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.checks import cell_positions
-from lucidvi.data import Minibatch, WatchedLoader
+from lucidvi.data import CellLoader, Minibatch
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
 
@@ -47,6 +48,8 @@ class Cells:
     adata: AnnData
     positions: NDArray[np.integer]
     codes: Mapping[str, int] = field(default_factory=dict)
+
+    __repr__ = brief
 
     @classmethod
     def of(
@@ -172,7 +175,7 @@ class Cells:
         loader = self.model._make_data_loader(
             adata=self.adata, indices=self.positions, batch_size=batch_size or size
         )
-        if description is not None and isinstance(loader, WatchedLoader):
+        if description is not None and isinstance(loader, CellLoader):
             loader.description, loader.slow_steps = description, True
         for minibatch in loader:
             for key, code in self.codes.items():

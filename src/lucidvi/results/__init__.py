@@ -6,6 +6,7 @@ from lucidvi.results._collapse import Collapse
 from lucidvi.results._confounding import Confounding
 from lucidvi.results._criterion import VERDICTS, Criterion, Verdict, judge, worst
 from lucidvi.results._cure import Change, Cure, merged
+from lucidvi.results._design import DesignResult
 from lucidvi.results._finding import Finding, Skipped
 from lucidvi.results._findings import Findings
 from lucidvi.results._fit import Alternative, Fit
@@ -25,6 +26,7 @@ __all__ = [
     "Confounding",
     "Criterion",
     "Cure",
+    "DesignResult",
     "Finding",
     "Findings",
     "Fit",

@@ -150,7 +150,7 @@ def test_counts_in_a_layer(reference, query, mapped):
 
 @pytest.mark.parametrize("dense", [False, True])
 def test_backed(reference, query, mapped, tmp_path, dense, monkeypatch):
-    monkeypatch.setattr("lucidvi.atlas.mapping._counts.CHUNK", 17 * query.n_vars)
+    monkeypatch.setattr("lucidvi.data.matrices._stored.CHUNK", 17 * query.n_vars)
     stored = with_matrix(lambda x: x.toarray())(query) if dense else query
     stored.write_h5ad(tmp_path / "query.h5ad")
     backed = anndata.read_h5ad(tmp_path / "query.h5ad", backed="r")

@@ -19,7 +19,7 @@ def small_parts(monkeypatch):
     """Hold 32 cells at a time, and read 17."""
     monkeypatch.setattr(_query, "PART", 32 * 60)
     monkeypatch.setattr(_query, "MULTIPLE", 32)
-    monkeypatch.setattr("lucidvi.atlas.mapping._counts.CHUNK", 17 * 60)
+    monkeypatch.setattr("lucidvi.data.matrices._stored.CHUNK", 17 * 60)
 
 
 def stored(query, path, form):
@@ -82,7 +82,7 @@ def test_counts_of_some_cells(monkeypatch):
     selection = sparse.csr_matrix(
         (np.ones(5, np.float32), ([0, 3, 4, 9, 12], [2, 0, 1, 1, 3])), (13, 6)
     )
-    monkeypatch.setattr("lucidvi.atlas.mapping._counts.CHUNK", 5 * 13)
+    monkeypatch.setattr("lucidvi.data.matrices._stored.CHUNK", 5 * 13)
     expected = counts @ selection.toarray()
     cells = np.array([0, 3, 4, 5, 22, 40])
     for form in (np.array, sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array):

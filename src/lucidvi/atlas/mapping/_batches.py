@@ -16,7 +16,8 @@ from torch import Tensor
 from lucidvi._progress import track
 from lucidvi.atlas.mapping._query import Query
 from lucidvi.atlas.mapping._read_query import nothing_is_trained
-from lucidvi.inference import PosteriorTarget, information, refine
+from lucidvi.distributions import likelihood_of
+from lucidvi.inference import PosteriorTarget, refine
 from lucidvi.model import Cells
 from lucidvi.nn import frozen
 
@@ -32,8 +33,6 @@ N_AT_ONCE = 512
 ENCODED = 0.5
 #: Standard deviation of a gene's shift before anything is seen, in nats.
 SHIFT_SD = 0.3
-#: Added to the logits of zero inflation, so that there is none.
-NO_INFLATION = -30.0
 #: Steps of Fisher scoring, at most; the size of one, at most, and of one that is the last, in
 #: nats. Where the mean is far below the counts, a full step overshoots by orders of magnitude.
 N_STEPS, LARGE_STEP, SMALL_STEP = 30, 1.0, 1e-2
@@ -73,8 +72,10 @@ class NewBatch:
         """Let a module decode the batch where it decodes the known one."""
         decoder = module.decoder
         added = {decoder.px_scale_decoder[0].bias: self.shift}
-        if "zi_logits" in decoder.heads:
-            added[decoder.px_dropout_decoder.bias] = torch.tensor(NO_INFLATION)
+        for name in decoder.heads:
+            absent = likelihood_of(module).parameters[name].absent
+            if absent is not None:
+                added[decoder.head(name).bias] = torch.tensor(absent)
         kept = {bias: bias.detach().clone() for bias in added}
         with torch.no_grad():
             for bias, shift in added.items():
@@ -216,7 +217,7 @@ def _shift(module: Any, targets: Sequence[PosteriorTarget], genes: NDArray[np.bo
                     value = target.log_joint(z[None]).sum()
                 slope += torch.autograd.grad(value, bias)[0]
                 with torch.no_grad():
-                    precision[measured] += information(target.measured_likelihood(z)).sum(dim=0)
+                    precision[measured] += target.measured_likelihood(z).information.sum(dim=0)
             step = (slope / precision).clamp(-LARGE_STEP, LARGE_STEP)
             shift += step
             if step.abs().max() < SMALL_STEP:
