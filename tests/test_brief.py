@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from anndata import AnnData
 from torch.distributions import Normal
 
 import lucidvi
@@ -81,9 +82,10 @@ def target():
 
 
 def plan():
-    columns = ["cells", "donors", "depth", "power", "power_se", "fdr", "fdr_se", "n_repeats"]
+    sizes, rates = ["n_cells", "n_donors", "depth_factor"], ["power", "power_se", "fdr", "fdr_se"]
+    columns = [*sizes, *rates, "n_repeats"]
     table = pd.DataFrame(np.ones((200, 8)), columns=columns)
-    request = {"effect": -2.0, "share": 0.05, "rate": 0.05, "test": "pseudobulk"}
+    request = {"effect": -2.0, "share": 0.05, "fdr": 0.05, "test": "pseudobulk"}
     return simulate.DesignResult(table, request, pd.Series([0.2]), "5% of the genes", ("None.",))
 
 
@@ -96,6 +98,7 @@ RESULTS = {
     inference.NormalPosterior: normal,
     inference.PosteriorTarget: target,
     inference.Refined: lambda: inference.Refined(normal(), vector(), vector(), vector()),
+    model.Cells: lambda: model.Cells(None, AnnData(np.zeros((N, G))), np.arange(N)),
     model.RefinedPosterior: refined,
     results.Posteriors: lambda: results.Posteriors.of(normal(), pd.RangeIndex(N).astype(str)),
     simulate.DesignResult: plan,

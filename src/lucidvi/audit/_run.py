@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def run(
     ----------
     model
         A trained model of LucidVI, or one of scvi-tools whose module has an encoder of ``z`` and a
-        decoder to a distribution of counts, such as a SCANVI.
+        decoder to a distribution of counts.
     adata
         Cells to audit it with, by default those that it holds. The numbers are of cells that
         were held out of training where these are known: validation and test cells of the
@@ -106,7 +107,7 @@ def checked(name: str, subject: Subject) -> Finding:
     if (n_cells := len(subject.cells)) < N_CELLS_MIN:
         reason = f"{n_cells} cells are too few to say anything: {N_CELLS_MIN} at least are needed."
         return Skipped.of(check.finding, reason)
-    return check.answer(subject)
+    return replace(check.answer(subject), modality=subject.modality.key)
 
 
 def describe(subject: Subject) -> dict[str, Any]:
@@ -114,7 +115,8 @@ def describe(subject: Subject) -> dict[str, Any]:
     model, sample = subject.model, subject.sample
     return {
         "model": f"{type(model).__module__.partition('.')[0]} {type(model).__name__}",
-        "gene_likelihood": str(getattr(subject.module, "gene_likelihood", "")),
+        "gene_likelihood": ", ".join(m.likelihood.family for m in subject.modalities.values()),
+        "modalities": ", ".join(subject.modalities),
         "n_latent": subject.n_latent,
         "n_obs": subject.adata.n_obs,
         "n_genes": subject.n_genes,

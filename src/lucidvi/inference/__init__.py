@@ -12,6 +12,7 @@ from lucidvi.inference._normal import FAMILIES, NormalPosterior
 from lucidvi.inference._posterior import PosteriorTarget
 from lucidvi.inference._posterior_of import POSTERIORS, posterior_of
 from lucidvi.inference._refine import Refined, refine
+from lucidvi.inference._scvi import ScviModule, as_generative
 from lucidvi.inference._step_means import step_means
 from lucidvi.inference._tails import normal_k, pareto_k_hat
 from lucidvi.inference._target import Target
@@ -27,8 +28,10 @@ __all__ = [
     "NormalPosterior",
     "PosteriorTarget",
     "Refined",
+    "ScviModule",
     "Target",
     "ais",
+    "as_generative",
     "bracket",
     "canonical",
     "canonical_axes",

@@ -1,8 +1,11 @@
 """Fused log likelihoods and their gradients, and first and last layers for many genes."""
 
 from lucidvi.kernels._csr import (
+    as_csr,
+    copy_rows,
     csr,
     csr_parts,
+    gather_rows,
     gene_major,
     is_csr,
     linear,
@@ -38,9 +41,12 @@ __all__ = [
     "LOG_MU_MAX",
     "Family",
     "activate",
+    "as_csr",
     "can_activate",
+    "copy_rows",
     "csr",
     "csr_parts",
+    "gather_rows",
     "gene_major",
     "is_csr",
     "linear",

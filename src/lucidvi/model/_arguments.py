@@ -19,6 +19,7 @@ from lucidvi.checks import check_arguments
 from lucidvi.data import check_sizes
 from lucidvi.errors import ArgumentError, DataError
 from lucidvi.nn import POSTERIORS, Decoder, Encoder
+from lucidvi.train import TrainingPlan, practice_options
 
 #: What other packages, or older versions of scvi-tools, call an argument.
 SYNONYMS = {
@@ -94,7 +95,8 @@ def accepted_by_plan(model: Any) -> set[str] | None:
         return None
     module = getattr(model, "module", None) or model._module_cls
     of_loss = keywords(module.loss) - {"tensors", "inference_outputs", "generative_outputs"}
-    return (names | of_loss) - {"module"}
+    of_practices = practice_options() if issubclass(model._training_plan_cls, TrainingPlan) else {}
+    return (names | of_loss | of_practices.keys()) - {"module"}
 
 
 def accepted_by_splitter(model: Any) -> set[str] | None:

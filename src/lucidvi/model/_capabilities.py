@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lucidvi.checks import check_choice
-from lucidvi.distributions import likelihood_of
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.model._base import LucidModel
 from lucidvi.model._models import MODELS, as_lucid_model, convertible
-from lucidvi.module import Modality
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,7 @@ class Capability:
 def modalities_of(model: LucidModel) -> Mapping[str, Any]:
     """Return what is observed of the cells of a model, see :class:`lucidvi.module.Modality`."""
     module: Any = model.module
-    if hasattr(module, "modalities"):
-        return module.modalities
-    return {"rna": Modality("rna", module.n_input, likelihood_of(module))}
+    return module.modalities
 
 
 def _counts(model: LucidModel) -> bool:

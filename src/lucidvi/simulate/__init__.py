@@ -9,14 +9,16 @@ from lucidvi.simulate.comparisons._expression import differential_expression
 from lucidvi.simulate.conditions._compare import compare_conditions
 from lucidvi.simulate.conditions._predict import predict_condition
 from lucidvi.simulate.designs._abundance import design_abundance
-from lucidvi.simulate.designs._design import DesignResult
-from lucidvi.simulate.designs._expression import design
+from lucidvi.simulate.designs._design import Design
+from lucidvi.simulate.designs._expression import design_expression
+from lucidvi.simulate.designs._result import DesignResult
 
 __all__ = [
+    "Design",
     "DesignResult",
     "compare_conditions",
-    "design",
     "design_abundance",
+    "design_expression",
     "differential_abundance",
     "differential_expression",
     "perturb",

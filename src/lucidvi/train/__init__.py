@@ -1,27 +1,41 @@
-"""Training: Lightning plan, presets, schedules, and what happens when it goes wrong."""
+"""Training: objectives, practices, the Lightning plan, its runner, and presets."""
 
-from lucidvi.train._collapse_warning import CollapseWarning
-from lucidvi.train._cyclical import KL_SCHEDULES, Cyclical
-from lucidvi.train._encoder_first import EncoderFirst
-from lucidvi.train._free_bits import FreeBits
-from lucidvi.train._importance_weighted import ImportanceWeighted
-from lucidvi.train._mean_norm import MeanNorm
-from lucidvi.train._objective import ELBO, Objective
-from lucidvi.train._objectives import OBJECTIVES
-from lucidvi.train._plan import TrainingPlan
-from lucidvi.train._presets import PRESETS, Preset, plan_arguments, say_which
-from lucidvi.train._process import process_put_back
-from lucidvi.train._quiet import quiet_lightning
-from lucidvi.train._runner import TrainRunner
-from lucidvi.train._schedules import LR_SCHEDULES, linear_warmup
-from lucidvi.train._semi_amortized import SemiAmortized
+from lucidvi.train._presets import PRESETS, Preset, plan_arguments
+from lucidvi.train.objectives import (
+    ELBO,
+    OBJECTIVES,
+    FreeBits,
+    ImportanceWeighted,
+    Objective,
+    SemiAmortized,
+    Step,
+)
+from lucidvi.train.plan._cyclical import KL_SCHEDULES, Cyclical
+from lucidvi.train.plan._plan import TrainingPlan
+from lucidvi.train.plan._schedules import LR_SCHEDULES, linear_warmup
+from lucidvi.train.practices import (
+    PRACTICES,
+    AlignAxes,
+    CollapseWarning,
+    EncoderFirst,
+    MeanNorm,
+    Practice,
+    StartFromData,
+    Training,
+    practice_options,
+)
+from lucidvi.train.runner._process import process_put_back
+from lucidvi.train.runner._quiet import quiet_lightning, say_which
+from lucidvi.train.runner._runner import TrainRunner
 
 __all__ = [
     "ELBO",
     "KL_SCHEDULES",
     "LR_SCHEDULES",
     "OBJECTIVES",
+    "PRACTICES",
     "PRESETS",
+    "AlignAxes",
     "CollapseWarning",
     "Cyclical",
     "EncoderFirst",
@@ -29,12 +43,17 @@ __all__ = [
     "ImportanceWeighted",
     "MeanNorm",
     "Objective",
+    "Practice",
     "Preset",
     "SemiAmortized",
+    "StartFromData",
+    "Step",
     "TrainRunner",
+    "Training",
     "TrainingPlan",
     "linear_warmup",
     "plan_arguments",
+    "practice_options",
     "process_put_back",
     "quiet_lightning",
     "say_which",

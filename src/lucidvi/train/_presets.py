@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from lucidvi._compat import get_max_epochs_heuristic
-from lucidvi.train._quiet import news
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,31 +67,6 @@ PRESETS = {
     # What scvi-tools does, its schedule over 400 epochs included.
     "scvi": Preset(get_max_epochs_heuristic, batch_size=128, plan={"n_epochs_kl_warmup": 400}),
 }
-
-
-def say_which(max_epochs: int, n_cells: int, lr: float) -> None:
-    """Say in one line that ``"lucid"`` holds, if a script asks for more epochs than it needs.
-
-    Parameters
-    ----------
-    max_epochs
-        Epochs that were asked for.
-    n_cells
-        Number of cells.
-    lr
-        Learning rate.
-    """
-    usual = PRESETS["lucid"].max_epochs(n_cells)
-    # Of scvi-tools' levels this is news, of Python's a warning: these are seen without a handler.
-    if max_epochs > usual and news.isEnabledFor(logging.INFO):
-        logger.warning(SAID.format(max_epochs, usual, lr))
-
-
-#: In one line, with the way to scvi-tools' own training.
-SAID = (
-    "model.train(max_epochs={}) trains by preset='lucid', which needs {} epochs for these cells, "
-    "at a learning rate of up to {:g}; scvi-tools' is preset='scvi', at 0.001."
-)
 
 
 def plan_arguments(preset: Preset, given: dict[str, Any]) -> dict[str, Any]:

@@ -132,11 +132,11 @@ def test_batches_vote_on_each_other():
     every_other = np.arange(0, 80, 2)
     groups = list(by_other_batches(every_other[elsewhere[every_other] > 0], voters, batches))
     # Label 1 is in the first batch alone, 2 in the second: nobody else could vote for them.
-    judged = {group.batch: group.cells for group in groups}
+    judged = {group.batch: group.indices for group in groups}
     np.testing.assert_array_equal(judged["one"], np.arange(0, 20, 2))
     np.testing.assert_array_equal(judged["two"], np.arange(40, 60, 2))
     for group in groups:
-        np.testing.assert_array_equal(group.truth, codes[group.cells])
+        np.testing.assert_array_equal(group.truth, codes[group.indices])
         other = loc[40:] if group.batch == "one" else loc[:40]
         np.testing.assert_array_equal(group.voters.states.loc, other)
 

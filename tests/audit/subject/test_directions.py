@@ -39,6 +39,9 @@ class LogLinear:
     def with_latent(state, latent):
         return latent
 
+    def log_likelihood(self, state):
+        return self.likelihood(state).log_likelihood(self.x)
+
     def likelihood(self, z):
         mean = {"log_scale": z @ self.weights, "log_library": torch.ones(len(z), 1)}
         if self.log_theta is None:
@@ -88,13 +91,18 @@ def test_a_latent_library_is_no_direction():
     """What is latent besides the state is left as it was drawn."""
     target = LogLinear()
     loc = torch.cat([target.loc, torch.ones(N_CELLS, 1)], dim=1)
+
+    def likelihood(z):
+        return Poisson(log_scale=z[:, :3] @ target.weights, log_library=z[:, 3:])
+
     with_library = SimpleNamespace(
         n_cells=N_CELLS,
         x=target.x,
         q0=Independent(Normal(loc, torch.full_like(loc, 1e-6)), 1),
         latent=lambda state: state[:, :3],
         with_latent=lambda state, latent: torch.cat([latent, state[:, 3:]], dim=1),
-        likelihood=lambda z: Poisson(log_scale=z[:, :3] @ target.weights, log_library=z[:, 3:]),
+        likelihood=likelihood,
+        log_likelihood=lambda z: likelihood(z).log_likelihood(target.x),
     )
     both = (
         direction_losses(cells, np.eye(N_LATENT), np.zeros(N_LATENT))

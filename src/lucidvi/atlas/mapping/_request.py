@@ -10,6 +10,8 @@ import numpy as np
 import scvi
 
 from lucidvi.atlas.calibration._calibration import Calibration
+from lucidvi.atlas.mapping._place import POSTERIORS
+from lucidvi.checks import check_choice
 from lucidvi.errors import DataError
 
 
@@ -22,9 +24,11 @@ class Request:
     gene_key: str | None = None
     novelty_rate: float = 0.05
     min_confidence: float = 0.8
+    posterior: str = "refined"
 
     def check(self, calibration: Calibration | None) -> None:
-        """Raise DataError for a rate that is none, and warn of one that is never reached."""
+        """Raise DataError for what cannot be, and warn of a rate that is never reached."""
+        check_choice("posterior", self.posterior, POSTERIORS)
         for name in ("novelty_rate", "min_confidence"):
             rate: Any = getattr(self, name)
             if not isinstance(rate, float | int | np.number) or not 0 <= rate <= 1:

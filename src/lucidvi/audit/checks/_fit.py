@@ -85,7 +85,7 @@ def fit(
     n_latent, n_used
         Latent dimensions, and those of them that are in use, which decide what to do.
     cures
-        What to do in the terms of a model; by default in those of a SCVI.
+        What makes the code that mends a problem; by default for a model of default arguments.
     """
     cures = cures or Cures()
     distance, p = ks_uniform(predicted.residuals)

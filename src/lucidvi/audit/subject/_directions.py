@@ -58,12 +58,12 @@ def direction_losses(
         noise = torch.randn_like(posterior.loc)
         for draw in (noise, -noise):
             z = posterior.loc + torch.einsum("nij,nj->ni", posterior.scale_tril, draw)
-            whole = target.likelihood(z).log_likelihood(target.x)
+            whole = target.log_likelihood(z)
             for k, direction in enumerate(basis):
                 latent = target.latent(z)
                 excess = latent @ direction - kept[:, k]
                 reduced = target.with_latent(z, latent - excess[:, None] * direction)
-                without = target.likelihood(reduced).log_likelihood(target.x)
+                without = target.log_likelihood(reduced)
                 losses[:, k] += (whole - without) / N_DRAWS
     return losses.double().cpu().numpy()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,12 +25,14 @@ from lucidvi.data import stratified
 from lucidvi.inference import (
     NormalPosterior,
     PosteriorTarget,
+    as_generative,
     canonical,
     inference_gap,
     information_metric,
     refine,
 )
 from lucidvi.model import Cells
+from lucidvi.module import Modality
 from lucidvi.results import Posteriors
 
 #: Values, of cells x genes, of a minibatch.
@@ -73,6 +75,16 @@ class Subject:
         """The model's module."""
         return self.model.module
 
+    @cached_property
+    def modalities(self) -> Mapping[str, Modality]:
+        """What is observed of the cells, by name; the first is the main one."""
+        return as_generative(self.module).modalities
+
+    @property
+    def modality(self) -> Modality:
+        """The main modality, whose features the checks look at."""
+        return next(iter(self.modalities.values()))
+
     @property
     def n_latent(self) -> int:
         """Length of ``z``."""
@@ -80,12 +92,12 @@ class Subject:
 
     @property
     def n_genes(self) -> int:
-        """Number of genes."""
-        return self.adata.n_vars
+        """Number of features of the main modality."""
+        return self.modality.n_features
 
     @cached_property
     def gene_names(self) -> np.ndarray:
-        """Names of the model's genes."""
+        """Names of the features of the main modality."""
         return np.asarray(self.model.get_var_names()).astype(str)
 
     @cached_property
@@ -105,7 +117,8 @@ class Subject:
 
     def targets(self, positions: np.ndarray) -> Iterator[tuple[np.ndarray, PosteriorTarget]]:
         """Yield minibatches of the cells at some positions in the sample, and their targets."""
-        size = max(1, min(512, MINIBATCH // self.n_genes))
+        n_features = sum(modality.n_features for modality in self.modalities.values())
+        size = max(1, min(512, MINIBATCH // n_features))
         for rows, target in self.cells.select(positions).targets(batch_size=size):
             yield positions[rows], target
 
@@ -247,11 +260,9 @@ def covariance_of(target: PosteriorTarget, posterior: NormalPosterior) -> Tensor
 def without_state(target: PosteriorTarget, center: Tensor) -> Tensor:
     """Log likelihood of each cell at the mean latent state, nats, shape ``(n_cells,)``."""
     state = target.q0.mean
-    center = center.to(state).expand(target.n_cells, -1)
+    state = target.with_latent(state, center.to(state).expand(target.n_cells, -1))
     with torch.no_grad():
-        return (
-            target.likelihood(target.with_latent(state, center)).log_likelihood(target.x).double()
-        )
+        return target.log_likelihood(state).double()
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""The Lightning plan: a step, its schedules and optimizers, and what is logged."""

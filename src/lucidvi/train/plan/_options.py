@@ -1,0 +1,44 @@
+"""Whether options of a training plan exist, have values that make sense, and go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lucidvi.checks import check_choice
+from lucidvi.errors import DataError
+from lucidvi.train.plan._schedules import LR_SCHEDULES
+
+#: Arguments of scvi-tools that say how the weight of the KL term rises.
+OF_SCVI_SCHEDULE = {"n_epochs_kl_warmup", "n_steps_kl_warmup"}
+
+
+def check_options(
+    kl_warmup: float,
+    lr_schedule: str,
+    minibatches_per_step: int,
+) -> None:
+    """Raise :class:`DataError` for a value that an option of the plan cannot have."""
+    check_choice("lr_schedule", lr_schedule, LR_SCHEDULES)
+    if not 0 <= kl_warmup <= 1:
+        raise DataError(
+            f"`kl_warmup` is {kl_warmup}; it is a share of the training, between 0 and 1.",
+            remedy='model.train(plan_kwargs={"kl_warmup": 0.3}), or scvi-tools\' '
+            '"n_epochs_kl_warmup" for a number of epochs.',
+        )
+    if minibatches_per_step < 1:
+        raise DataError(
+            f"`minibatches_per_step` is {minibatches_per_step}; at least 1.",
+            remedy='model.train(plan_kwargs={"minibatches_per_step": 1})',
+        )
+
+
+def check_one_schedule(kl_schedule: Any, others: Mapping[str, Any]) -> None:
+    """Raise :class:`DataError` if scvi-tools' schedule of the KL term is given besides ours."""
+    theirs = OF_SCVI_SCHEDULE & set(others)
+    if theirs and kl_schedule != "linear":
+        raise DataError(
+            f"`kl_schedule` is {kl_schedule!r}, which is a share of the training, but "
+            f"`{min(theirs)}` is given too: leave one of the two out.",
+            remedy=f"model.train(plan_kwargs={{'kl_schedule': {kl_schedule!r}}})",
+        )

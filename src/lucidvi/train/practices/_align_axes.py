@@ -1,0 +1,138 @@
+"""Turning the latent space, in the middle of a training, to axes that the prior prefers.
+
+A prior such as :class:`lucidvi.nn.ConditionalNormal` fits on some axes better than on others, but
+gradient steps hardly ever turn a latent space: all weights of encoder and decoder that meet at an
+axis would have to move together, and half a turn gains little. So the model stays near
+the axes of its random start. The best axes given the posteriors are a small problem of their own,
+which is solved here; the rest of the training starts from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lucidvi._random import in_evaluation
+from lucidvi.data import CellSplitter
+from lucidvi.errors import DataError
+from lucidvi.module import VAE
+from lucidvi.nn import Covariates
+from lucidvi.train.practices._practice import Practice, Training
+from lucidvi.train.practices._start import covariates_of
+
+#: Shares of the training between which axes are aligned.
+SHARES = (0.3, 0.5)
+
+
+@dataclass(eq=False)
+class AlignAxes(Practice):
+    """Turn of the latent space of a new module, before epochs, to the axes that its prior prefers.
+
+    Nothing changes with a prior to which all axes are alike, for a module that was trained before,
+    or one whose cells come from a ``datamodule``.
+
+    Parameters
+    ----------
+    align_axes
+        From which to which share of the training the latent space of a new module is turned,
+        before each epoch, to the axes that its prior fits best; (0.3, 0.5) by default, None for
+        never. The first should not be before the KL term has its weight: posteriors are nothing
+        to go by until then. Not with a ``datamodule``.
+    """
+
+    align_axes: tuple[float, float] | None = SHARES
+
+    def __post_init__(self) -> None:
+        """Check the shares."""
+        if self.align_axes is not None and not _are_shares(self.align_axes):
+            raise DataError(
+                f"`align_axes` is {self.align_axes}; it must be two shares of the training, "
+                "between 0 and 1, the smaller one first, or None.",
+                remedy=f'model.train(plan_kwargs={{"align_axes": {SHARES}}})',
+            )
+
+    def on_epoch_start(self, training: Training) -> None:
+        """Turn the latent space of a new module, in the part of the training that is for it."""
+        data, (first, last) = training.data, self.align_axes or SHARES
+        if data is None or not training.is_from_scratch:
+            return
+        if first <= training.progress <= last:
+            self.is_pending = True
+            align_axes(training.plain_module, data, training.device)
+            self.is_pending = False
+
+
+def _are_shares(pair: Any) -> bool:
+    return len(pair) == 2 and 0 <= pair[0] <= pair[1] <= 1
+
+
+def align_axes(module: VAE, data: CellSplitter, device: torch.device) -> None:
+    """Turn a latent space to the axes on which the prior fits the posteriors best.
+
+    The prior is fitted to them at the same time. Not for a logistic normal, whose axes are the
+    corners of a simplex and cannot be turned.
+
+    Parameters
+    ----------
+    module
+        In training.
+    data
+        Its training cells, of which the prior says how many it looks at.
+    device
+        Where the module is.
+    """
+    n_cells = module.prior.n_aligning_cells
+    if n_cells == 0 or module.latent_distribution == "ln":
+        return
+    turn(module, module.prior.align(*posteriors(module, data, n_cells, device)))
+
+
+@torch.no_grad()
+def posteriors(
+    module: VAE, data: CellSplitter, n_cells: int, device: torch.device
+) -> tuple[Tensor, Tensor, Covariates]:
+    """Means, standard deviations and covariates of the first training cells."""
+    loc, scale, covariates = [], [], []
+    with in_evaluation(module):
+        for minibatch in data.some_training_cells(n_cells):
+            tensors = data.transfer_batch_to_device(minibatch, device, 0)
+            qz = module.inference(**module._get_inference_input(tensors))["qz"]
+            loc.append(qz.loc)
+            scale.append(qz.scale)
+            covariates.append(covariates_of(tensors))
+    joined: dict[str, Tensor | None] = {}
+    for name, first in covariates[0].items():
+        values = [cast(Tensor, chunk[name]) for chunk in covariates if first is not None]
+        joined[name] = torch.cat(values) if values else None
+    return torch.cat(loc), torch.cat(scale), joined
+
+
+@torch.no_grad()
+def turn(module: VAE, matrix: Tensor) -> None:
+    r"""Replace the latent state :math:`z` by :math:`A z`, and leave the decoded means as they are.
+
+    The encoder's head of the means is multiplied by :math:`A`, the decoder's first layer by its
+    inverse. Log variances, of which independent axes cannot hold the turned ones, become averages
+    weighted by :math:`A_{kj}^2`; the training goes on from there.
+
+    Parameters
+    ----------
+    module
+        To be changed.
+    matrix
+        :math:`A`, shape ``(n_latent, n_latent)``.
+    """
+    mean, spread = module.z_encoder.mean_encoder, module.z_encoder.var_encoder
+    mean.weight.copy_(matrix @ mean.weight)
+    mean.bias.copy_(matrix @ mean.bias)
+    squares = matrix.square()
+    total = squares.sum(dim=1)
+    shares = squares / total.unsqueeze(-1)
+    spread.weight.copy_(shares @ spread.weight)
+    spread.bias.copy_(shares @ spread.bias + total.log())
+    first = cast(nn.Linear, module.decoder.px_decoder.fc_layers[0][0])
+    latent_weight = first.weight[:, : module.n_latent]
+    latent_weight.copy_(torch.linalg.solve(matrix, latent_weight, left=False))
