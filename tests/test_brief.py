@@ -13,10 +13,11 @@ from torch.distributions import Normal
 import lucidvi
 from lucidvi import atlas, audit, inference, model, results, simulate
 from lucidvi._brief import brief
-from lucidvi.atlas.calibration._calibration import Setting
 from lucidvi.audit.retraining import Run
 from lucidvi.audit.subject import CellPriors, Comparison, Predictions
 from lucidvi.inference import Estimate, NormalPosterior
+from lucidvi.module import Observed
+from lucidvi.results import Setting
 
 #: Most lines and letters of a line.
 LINES, LETTERS = 10, 110
@@ -74,9 +75,8 @@ def refined(family="diagonal", n=N):
 def target():
     return inference.PosteriorTarget(
         torch.nn.Sequential(*(torch.nn.Linear(9, 9) for _ in range(50))),
+        {"rna": Observed(torch.zeros(N, G), torch.zeros(N, 1))},
         {"batch": torch.zeros(N, 1)},
-        torch.zeros(N, G),
-        torch.zeros(N, 1),
         Normal(torch.zeros(N, K), torch.ones(N, K)),
     )
 
@@ -100,6 +100,7 @@ RESULTS = {
     inference.Refined: lambda: inference.Refined(normal(), vector(), vector(), vector()),
     model.Cells: lambda: model.Cells(None, AnnData(np.zeros((N, G))), np.arange(N)),
     model.RefinedPosterior: refined,
+    results.Setting: setting,
     results.Posteriors: lambda: results.Posteriors.of(normal(), pd.RangeIndex(N).astype(str)),
     simulate.DesignResult: plan,
 }

@@ -142,6 +142,22 @@ def test_questions(model):
         model.refine_posterior(max_step=3)
 
 
+def test_decoded(model, adata):
+    """Normalized means, by name; those of the other modality follow the group of a cell."""
+    genes = model.get_normalized_expression(n_samples=5)
+    assert list(genes.columns) == list(adata.var_names)
+    assert list(genes.index) == list(adata.obs_names)
+    np.testing.assert_allclose(genes.sum(axis=1), 1, rtol=1e-5)
+    proteins = model.get_normalized_expression(modality="protein", n_samples=20)
+    assert proteins.shape == (90, 6)
+    is_t = (adata.obs["label"] == "T").to_numpy()
+    assert proteins[~is_t, 4].mean() > 1.5 * proteins[is_t, 4].mean()
+    as_one = model.get_normalized_expression(transform_batch="1", n_samples=20)
+    assert np.abs(as_one - genes).to_numpy().max() > 1e-3
+    with pytest.raises(DataError, match="atac"):
+        model.get_normalized_expression(modality="atac")
+
+
 def test_refined_posteriors_and_the_gap(model):
     refined = model.refine_posterior()
     assert (refined.elbo >= refined.elbo_before).all()

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from lucidvi.atlas import Calibration, Integration
-from lucidvi.atlas.calibration._calibration import Setting
 from lucidvi.audit.retraining import Run, across_runs
+from lucidvi.results import Setting
 from lucidvi.simulate import DesignResult
 
 

@@ -13,9 +13,9 @@ from anndata import AnnData
 from lucidvi.atlas._data import ReferenceData
 from lucidvi.atlas._folder import read_folder, write_folder
 from lucidvi.atlas._making import made_of
-from lucidvi.atlas.calibration._calibration import Calibration
 from lucidvi.atlas.mapping._map import annotate_query, map_query
 from lucidvi.atlas.mapping._request import Request
+from lucidvi.results import Calibration
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -345,15 +345,6 @@ class PosteriorTarget(Target):
         """
         return adopt(self._decode(z)[self._modality(modality).key])
 
-    def log_likelihood(self, state: Tensor) -> Tensor:
-        """Log likelihood of all that was measured at one draw of each cell, ``(n_cells,)``."""
-        terms = []
-        for key, observed in self.observed.items():
-            value = self.measured_likelihood(state, key).log_likelihood(self.counts(key))
-            present = observed.present
-            terms.append(value if present is None else torch.where(present, value, 0))
-        return sum(terms[1:], terms[0])
-
     def measured_likelihood(self, z: Tensor, modality: str | None = None) -> Likelihood:
         """:meth:`likelihood` of the features of :meth:`counts`, by which cells are judged."""
         chosen = self._modality(modality)

@@ -21,6 +21,7 @@ from lucidvi.model._surgery import FROZEN_LATENT, latent_can_move
 from lucidvi.model._training import TrainingMixin
 from lucidvi.model.posteriors._abundance import AbundanceMixin
 from lucidvi.model.posteriors._canonical import CanonicalMixin
+from lucidvi.model.posteriors._decoded import DecodedMixin
 from lucidvi.model.posteriors._inference import InferenceMixin
 from lucidvi.model.posteriors._latent import LatentMixin
 from lucidvi.model.posteriors._likelihood import LikelihoodMixin
@@ -34,6 +35,7 @@ class LucidModel(
     QueryMixin,
     LatentMixin,
     LikelihoodMixin,
+    DecodedMixin,
     AbundanceMixin,
     DataMixin,
     InferenceMixin,

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lucidvi.pl._axes import GREY, axes_or_new, new_figure
 
 if TYPE_CHECKING:
-    from lucidvi.simulate import DesignResult
+    from lucidvi.results import DesignResult
 
 #: Power that is usually asked for.
 USUAL = 0.8

@@ -1,5 +1,6 @@
 """Experiments in silico, most of which return an AnnData with a record of what was asked for."""
 
+from lucidvi.results import DesignResult
 from lucidvi.simulate._perturb import perturb
 from lucidvi.simulate._resequence import resequence
 from lucidvi.simulate._sample import sample_cells
@@ -11,7 +12,6 @@ from lucidvi.simulate.conditions._predict import predict_condition
 from lucidvi.simulate.designs._abundance import design_abundance
 from lucidvi.simulate.designs._design import Design
 from lucidvi.simulate.designs._expression import design_expression
-from lucidvi.simulate.designs._result import DesignResult
 
 __all__ = [
     "Design",

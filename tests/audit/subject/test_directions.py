@@ -11,6 +11,7 @@ from torch.distributions import Independent, Normal
 from lucidvi.audit.subject._directions import direction_losses, predicted_from_preceding
 from lucidvi.distributions import NegativeBinomial, Poisson
 from lucidvi.inference import canonical, information_metric
+from lucidvi.module import Observed
 
 N_CELLS, N_LATENT, N_GENES = 4, 3, 30
 
@@ -30,6 +31,7 @@ class LogLinear:
         self.q0 = Independent(Normal(self.loc, torch.full_like(self.loc, sd)), 1)
         self.log_theta = log_theta
         self.x = torch.poisson(torch.full((N_CELLS, N_GENES), 3.0), generator=generator)
+        self.observed = {"rna": Observed(self.x, None)}
 
     @staticmethod
     def latent(state):
@@ -39,8 +41,11 @@ class LogLinear:
     def with_latent(state, latent):
         return latent
 
-    def log_likelihood(self, state):
-        return self.likelihood(state).log_likelihood(self.x)
+    def counts(self, key):
+        return self.x
+
+    def measured_likelihood(self, state, key):
+        return self.likelihood(state)
 
     def likelihood(self, z):
         mean = {"log_scale": z @ self.weights, "log_library": torch.ones(len(z), 1)}
@@ -102,7 +107,9 @@ def test_a_latent_library_is_no_direction():
         latent=lambda state: state[:, :3],
         with_latent=lambda state, latent: torch.cat([latent, state[:, 3:]], dim=1),
         likelihood=likelihood,
-        log_likelihood=lambda z: likelihood(z).log_likelihood(target.x),
+        observed=target.observed,
+        counts=target.counts,
+        measured_likelihood=lambda z, key: likelihood(z),
     )
     both = (
         direction_losses(cells, np.eye(N_LATENT), np.zeros(N_LATENT))

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
 from lucidvi._progress import track
-from lucidvi.atlas.calibration._calibration import Calibration, Setting
-from lucidvi.atlas.calibration._reliability import cross_fitted, fit
+from lucidvi.atlas.calibration._probabilities import cross_fitted, fit
 from lucidvi.atlas.labels._voters import Voters
 from lucidvi.atlas.labels._votes import N_NEIGHBOURS
 from lucidvi.atlas.mapping._batches import NewBatch, learn_batch
@@ -21,6 +20,7 @@ from lucidvi.atlas.mapping._place import Placed, place
 from lucidvi.atlas.mapping._setup import Setup
 from lucidvi.data import category_texts
 from lucidvi.model import Cells
+from lucidvi.results import Calibration, Setting
 
 #: Cells to calibrate by: at most; and at least, else cells of the training are taken.
 N_CELLS, N_CELLS_MIN = 1_000, 20
@@ -186,12 +186,12 @@ def _judged(
     cells: Cells, group: Group, batch: NewBatch | None, genes: NDArray[np.bool_]
 ) -> Judged:
     """Treat a group as a query."""
-    placed = Placed.empty(len(group.indices), cells.model.module.n_latent)
+    placed = Placed.empty(cells.names[group.indices], cells.model.module.n_latent)
     measured = None if genes.all() else genes
     n_pool = len(group.indices) if batch is None else None
     for rows, block in place(cells.select(group.indices), measured, n_pool, batch):
         placed.put(rows, block)
-    shares, distance = group.voters.judge(placed.states, group.exclude)
+    shares, distance = group.voters.judge(placed.posteriors, group.exclude)
     return Judged(shares, distance, placed.agreement, group.truth)
 
 

@@ -84,7 +84,7 @@ def _mapped(
     progress.advance()
     progress.now("labels")
     mapped = AnnData(obs=table.obs.copy(), var=table.var.copy())
-    mapped.obsm[LOC], mapped.obsm[SCALE] = placed.states.loc, placed.states.scale
+    mapped.obsm[LOC], mapped.obsm[SCALE] = placed.posteriors.loc, placed.posteriors.scale
     columns = calls(data, placed, summary["share_of_information"], cells.group >= 0, request)
     for name, column in columns.items():
         mapped.obs[name] = column
@@ -103,7 +103,7 @@ def _placed(
     data: ReferenceData, model: Any, query: Query, batches: Sequence[NewBatch], posterior: str
 ) -> Placed:
     """Place the cells, with one progress bar for all of them."""
-    placed = Placed.empty(len(query.obs), model.module.n_latent)
+    placed = Placed.empty(query.obs.index, model.module.n_latent)
     sizes = [
         n for part in query.parts for n in np.unique(query.group[part], return_counts=True)[1]
     ]

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import pandas as pd
 import scvi
 from numpy.typing import NDArray
-from torch import Tensor
 
-from lucidvi.atlas.labels._states import States
 from lucidvi.atlas.mapping._agreement import agreement, pearson_residuals
 from lucidvi.atlas.mapping._batches import NewBatch
-from lucidvi.inference import PosteriorTarget, refine
+from lucidvi.inference import posterior_of
 from lucidvi.model import Cells
+from lucidvi.results import Posteriors
 
-
-def _refined(target: PosteriorTarget) -> tuple[Tensor, Tensor]:
-    posterior = refine(target).posterior
-    return posterior.loc, posterior.scale
-
-
-def _encoded(target: PosteriorTarget) -> tuple[Tensor, Tensor]:
-    return target.q0.mean, target.q0.variance.sqrt()
-
-
-#: Means and standard deviations of all that is latent in cells, ``(n_cells, n_state)``: of each
-#: cell's own posterior, or of the encoder's.
-POSTERIORS: dict[str, Callable[[PosteriorTarget], tuple[Tensor, Tensor]]] = {
-    "refined": _refined,
-    "encoder": _encoded,
-}
 #: Cells whose residuals of all genes are in memory at once.
 BLOCK = 1_024
 SEED = 0
@@ -45,25 +29,27 @@ class Placed:
 
     Parameters
     ----------
-    states
+    posteriors
         Their posteriors.
     agreement
         How far each cell's residuals agree with those of other cells, NaN where that was not
         looked at; shape ``(n_cells,)``. See :func:`lucidvi.atlas.mapping._agreement.agreement`.
     """
 
-    states: States
+    posteriors: Posteriors
     agreement: NDArray[np.float32]
 
     @classmethod
-    def empty(cls, n_cells: int, n_latent: int) -> Self:
-        """Return room for so many cells."""
-        loc, scale = np.full((2, n_cells, n_latent), np.nan, dtype=np.float32)
-        return cls(States(loc, scale), np.full(n_cells, np.nan, dtype=np.float32))
+    def empty(cls, names: pd.Index, n_latent: int) -> Self:
+        """Return room for some cells."""
+        loc, scale = np.full((2, len(names), n_latent), np.nan, dtype=np.float32)
+        posteriors = Posteriors(loc=loc, scale=scale, names=names)
+        return cls(posteriors, np.full(len(names), np.nan, dtype=np.float32))
 
     def put(self, indices: NDArray[np.integer], other: Placed) -> None:
         """Write others to the positions of some of the cells."""
-        self.states.loc[indices], self.states.scale[indices] = other.states.loc, other.states.scale
+        self.posteriors.loc[indices] = other.posteriors.loc
+        self.posteriors.scale[indices] = other.posteriors.scale
         self.agreement[indices] = other.agreement
 
 
@@ -95,7 +81,7 @@ def place(
     batch
         The cells' batch, if it is none that the model knows.
     posterior
-        Key of :data:`POSTERIORS`.
+        Key of :data:`lucidvi.inference.POSTERIORS`.
 
     Yields
     ------
@@ -108,7 +94,7 @@ def place(
         if n_pool is not None:
             x = np.concatenate(residuals)
             for pool in np.array_split(np.arange(len(x)), max(1, round(len(x) / n_pool))):
-                placed.agreement[pool] = agreement(x[pool], placed.states.loc[pool])
+                placed.agreement[pool] = agreement(x[pool], placed.posteriors.loc[pool])
         yield block, placed
 
 
@@ -116,12 +102,12 @@ def _placed(
     cells: Cells, genes: NDArray[np.bool_] | None, n_pool: int | None, posterior: str
 ) -> tuple[Placed, list[NDArray[np.float32]]]:
     """Infer the posteriors of a block, and return residuals if cells are to be compared."""
-    placed = Placed.empty(len(cells), cells.model.module.n_latent)
+    placed = Placed.empty(cells.names, cells.model.module.n_latent)
     residuals = []
     for rows, target in cells.targets(None, scvi.settings.batch_size, genes):
-        loc, scale = POSTERIORS[posterior](target)
-        placed.states.loc[rows] = target.latent(loc).cpu()
-        placed.states.scale[rows] = target.latent(scale).cpu()
+        q = posterior_of(target, posterior, "diagonal")
+        placed.posteriors.loc[rows] = target.latent(q.mean).cpu()
+        placed.posteriors.scale[rows] = target.latent(q.stddev).cpu()
         if n_pool is not None:
-            residuals.append(pearson_residuals(target, loc))
+            residuals.append(pearson_residuals(target, q.mean))
     return placed, residuals

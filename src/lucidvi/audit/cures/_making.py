@@ -70,8 +70,8 @@ class Making:
         defaults.
     defaults
         Defaults of the constructor.
-    setup_takes
-        Names of the arguments that ``setup_anndata`` takes.
+    init_takes, setup_takes
+        Names of the arguments that the constructor and ``setup_anndata`` take; None for any.
     default_epochs, n_epochs
         Epochs of a training by default, and those that the model had, 0 if not known.
     is_linear
@@ -90,6 +90,7 @@ class Making:
     init: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=lambda: _defaults(_first_model().__init__))
+    init_takes: tuple[str, ...] | None = None
     setup_takes: tuple[str, ...] = ("batch_key", "categorical_covariate_keys", "size_factor_key")
     default_epochs: int = 40
     n_epochs: int = 0
@@ -137,6 +138,7 @@ class Making:
             init=_unusual(init, defaults),
             train=_unusual(train, _defaults(kind.train)),
             defaults=defaults,
+            init_takes=_taken(kind.__init__),
             setup_takes=tuple(inspect.signature(setup).parameters),
             default_epochs=default_epochs,
             n_epochs=n_epochs,
@@ -167,6 +169,7 @@ class Making:
             class_name=name,
             imported=f"from {PUBLIC[-1]} import {name}",
             init={name: self.argument(name) for name in SHARED if name in self.defaults},
+            init_takes=None,
             is_linear=False,
         )
 
@@ -279,6 +282,14 @@ def _import_of(kind: type) -> str:
 def _defaults(function: Any) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _taken(function: Any) -> tuple[str, ...] | None:
+    """Return the names of the arguments that a function takes; None where it takes any."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return tuple(parameter.name for parameter in parameters)
 
 
 def _unusual(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from lucidvi.audit.cures import Cures
 from lucidvi.audit.subject._directions import (
     active_directions,
     direction_losses,
+    log_likelihood,
     predicted_from_preceding,
 )
 from lucidvi.audit.subject._priors import CellPriors, inapplicable
@@ -134,7 +135,7 @@ class Subject:
         parts, totals = [], []
         for positions, target in self.targets(self.everyone):
             q = NormalPosterior.from_distribution(target.q0)
-            parts.append(self.posteriors(q, positions))
+            parts.append(self.posteriors(target.latent_posterior(q), positions))
             totals.append(to_numpy(kernels.row_sums(target.x).squeeze(-1)))
         return Posteriors.concatenate(parts), np.concatenate(totals)
 
@@ -159,7 +160,8 @@ class Subject:
         values, diagonal = [], []
         for positions, target in self.targets(chosen):
             gap = inference_gap(target, N_CHAINS)
-            diagonal.append(self.posteriors(refine(target, "diagonal").posterior, positions))
+            best = target.latent_posterior(refine(target, "diagonal").posterior)
+            diagonal.append(self.posteriors(best, positions))
             covariance = covariance_of(target, refine(target, "full").posterior)
             explained = gap.elbo_refined - without_state(target, center)
             values.append((gap.amortization_gap, gap.approximation_gap, explained, covariance))
@@ -174,9 +176,9 @@ class Subject:
         )
 
     def posteriors(self, posterior: NormalPosterior, positions: np.ndarray) -> Posteriors:
-        """Return posteriors of ``z`` of the cells at some positions in the sample."""
+        """Return posteriors of ``z`` of the cells at some positions in the sample, as arrays."""
         names = self.cells.select(positions).names
-        return Posteriors.of(posterior, names, self.n_latent, full=True, dtype=np.float64)
+        return Posteriors.of(posterior, names, full=True, dtype=np.float64)
 
     # -- what the latent space is worth, and its prior ------------------------------------------
 
@@ -262,7 +264,7 @@ def without_state(target: PosteriorTarget, center: Tensor) -> Tensor:
     state = target.q0.mean
     state = target.with_latent(state, center.to(state).expand(target.n_cells, -1))
     with torch.no_grad():
-        return target.log_likelihood(state).double()
+        return log_likelihood(target, state).double()
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

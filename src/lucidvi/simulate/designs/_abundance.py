@@ -15,6 +15,7 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi.checks import check_choice, listed
 from lucidvi.errors import DataError, MissingKeyError
+from lucidvi.results import DesignResult
 from lucidvi.simulate._models import model_of_counts
 from lucidvi.simulate.comparisons._groups import label_codes
 from lucidvi.simulate.comparisons._label_tests import LABEL_TESTS
@@ -24,7 +25,6 @@ from lucidvi.simulate.designs._label_cells import called_labels
 from lucidvi.simulate.designs._label_donors import label_centres, label_spread
 from lucidvi.simulate.designs._outcomes import check_repeats, repeated, table_of
 from lucidvi.simulate.designs._pilot import Pilot
-from lucidvi.simulate.designs._result import DesignResult
 
 #: What is assumed.
 ASSUMPTIONS = (

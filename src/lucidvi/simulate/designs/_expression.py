@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scvi.model.base import BaseModelClass
 
 from lucidvi.checks import check_choice, check_share
+from lucidvi.results import DesignResult
 from lucidvi.simulate._models import model_of_counts
 from lucidvi.simulate.comparisons._comparison import TESTS, row_blocks
 from lucidvi.simulate.designs._design import Design
@@ -20,7 +21,6 @@ from lucidvi.simulate.designs._gene_donors import EXPRESSED_MIN, donor_spread
 from lucidvi.simulate.designs._outcomes import check_repeats, repeated, table_of
 from lucidvi.simulate.designs._pilot import Pilot
 from lucidvi.simulate.designs._population import Population
-from lucidvi.simulate.designs._result import DesignResult
 
 #: What is assumed.
 ASSUMPTIONS = (

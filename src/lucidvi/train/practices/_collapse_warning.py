@@ -10,6 +10,7 @@ import torch
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
+from lucidvi._random import in_evaluation
 from lucidvi.data import Minibatch
 from lucidvi.kernels import to_dense
 from lucidvi.train._presets import LUCID_STEPS
@@ -105,7 +106,8 @@ def information(module: Any, cells: Minibatch) -> Tensor:
     """
     cells = {name: tensor.to(module.device) for name, tensor in cells.items()}
     cells[REGISTRY_KEYS.X_KEY] = to_dense(cells[REGISTRY_KEYS.X_KEY])
-    qz: Any = module.encode(module.observe(cells), module.covariates(cells)).latent
+    with in_evaluation(module):  # or dropout would draw, and batch norm would follow these cells
+        qz: Any = module.encode(module.observe(cells), module.covariates(cells)).latent
     return (qz.loc.var(dim=0) / qz.scale.square().mean(dim=0)).log1p() / 2
 
 
