@@ -6,8 +6,10 @@ import pytest
 import scipy.stats
 import scvi.distributions
 import torch
+from scvi.distributions._utils import DistributionConcatenator
 
-from lucidvi.distributions import LIKELIHOODS, Normal
+from lucidvi.distributions import LIKELIHOODS, Normal, adopt, candidates
+from lucidvi.errors import ModelTypeError
 
 COUNT_LIKELIHOODS = {name: cls for name, cls in LIKELIHOODS.items() if cls.is_counts}
 mpmath.mp.dps = 50
@@ -265,3 +267,144 @@ def test_normal_is_the_density_of_scipy():
     want = scipy.stats.norm.logpdf(x, mu, parameters["log_theta"].exp())
     got = Normal(**{n: parameters[n] for n in names}).log_prob(x)
     np.testing.assert_allclose(got, want, rtol=1e-10)
+
+
+# -- what returns another likelihood is pure ---------------------------------------------------
+
+
+def whole(name, n_cells=5, n_genes=7):
+    parameters, x = random_parameters(n_cells, n_genes, dtype=torch.float64)
+    names = ("logits", "log_library", *LIKELIHOODS[name].parameters)
+    return LIKELIHOODS[name](**{n: parameters[n] for n in names}), x
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_scaled(name):
+    px, x = whole(name)
+    before = px.mean.clone()
+    for factor in (torch.tensor([[0.3], [1.0], [2.0], [0.5], [4.0]]).double(), 2.5):
+        log_factor = np.log(factor) if isinstance(factor, float) else factor.log()
+        scaled = px.scaled(log_factor)
+        assert type(scaled) is type(px)
+        torch.testing.assert_close(scaled.mu, px.mu * factor)
+        torch.testing.assert_close(scaled.get_normalized("scale"), px.get_normalized("scale"))
+        torch.testing.assert_close(scaled.log_likelihood(x), scaled.log_prob(x).sum(-1))
+    assert torch.equal(px.mean, before)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_of_features(name):
+    px, x = whole(name)
+    mask = torch.tensor([True, False, True, True, False, True, False])
+    some = px.of_features(mask)
+    assert some.batch_shape == (5, 4)
+    torch.testing.assert_close(some.log_prob(x[:, mask]), px.log_prob(x)[:, mask])
+    torch.testing.assert_close(some.log_likelihood(x[:, mask]), px.log_prob(x)[:, mask].sum(-1))
+    again = px.of_features(mask, renormalize=True)
+    torch.testing.assert_close(
+        again.get_normalized("scale").sum(-1), torch.ones(5, dtype=torch.float64)
+    )
+    share = px.get_normalized("scale")[:, mask].sum(-1, keepdim=True)
+    torch.testing.assert_close(again.mu, px.mu[:, mask] / share)
+    assert again.scaled(1.0).of_features(torch.arange(4) > 1).batch_shape == (5, 2)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_adopt(name):
+    """Of scvi-tools' distributions and of its own, the numbers and the family stay."""
+    px, x = whole(name)
+    names = {"log_theta": "theta", "zi_logits": "zi_logits"}
+    theirs = type(px).adopts(
+        **{"poisson": {"rate": px.mu}, "normal": {"mu": px.mu}}.get(name, {"mu": px.mu}),
+        **{
+            {"normal": "scale"}.get(name, names[n]): (
+                px.linear(n) if names[n] == "theta" else px.parameter(n)
+            )
+            for n in px.parameters
+        },
+        **{"normal_mu" if name == "normal" else "scale": px.get_normalized("scale")},
+    )
+    for given in (px, theirs):
+        adopted = adopt(given)
+        assert type(adopted) is type(px)
+        for key in ("mu", "scale"):
+            torch.testing.assert_close(adopted.get_normalized(key), px.get_normalized(key))
+        torch.testing.assert_close(adopted.log_prob(x), px.log_prob(x))
+        torch.testing.assert_close(adopted.log_library, px.log_library)
+
+
+def test_what_cannot_be_adopted():
+    with pytest.raises(ModelTypeError, match="Bernoulli"):
+        adopt(torch.distributions.Bernoulli(torch.tensor(0.5)))
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_parameters_can_be_joined_as_scvi_tools_does(name):
+    """It takes apart and puts together distributions by the names of ``arg_constraints``."""
+    px, x = whole(name)
+    store = DistributionConcatenator()
+    store.store_distribution(px)
+    store.store_distribution(px)
+    joined = store.get_concatenated_distributions()
+    torch.testing.assert_close(joined.log_prob(torch.cat([x, x]))[:5], px.log_prob(x))
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_with_mean(name):
+    log_mean = torch.randn(5, 7)
+    parameters, _ = random_parameters(5, 7)
+    given = {n: parameters[n] for n in LIKELIHOODS[name].parameters}
+    px = LIKELIHOODS[name].with_mean(log_mean, **given)
+    torch.testing.assert_close(px.mean, log_mean.exp())
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_information_is_that_of_the_log_mean(name):
+    """The variance of the score, over draws; of inflated counts, before the inflation."""
+    if name == "zinb":
+        px, _ = whole("zinb")
+        parameters = {"log_theta": px.log_theta}
+        before = LIKELIHOODS["nb"](
+            log_scale=px.log_mean, log_library=px.log_library * 0, **parameters
+        )
+        torch.testing.assert_close(px.information, before.information)
+        return
+    px, _ = whole(name, n_cells=2, n_genes=3)
+    log_mean = px.log_mean.detach().expand(60_000, 2, 3).clone().requires_grad_()
+    given = {n: px.parameter(n) for n in px.parameters}
+    many = type(px)(log_scale=log_mean, log_library=torch.zeros_like(log_mean[..., :1]), **given)
+    many.log_prob(many.sample()).sum().backward()
+    torch.testing.assert_close(log_mean.grad.var(0), px.information, rtol=0.1, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_limited_draws(name, seed):
+    px = make(
+        name, torch.zeros(50, 2), torch.full((50, 1), 9.0), torch.zeros(2), torch.zeros(50, 2)
+    )
+    limited = px.limited(10.0)
+    if name == "poisson":
+        assert limited.sample().mean() < 15
+    else:
+        assert limited is px
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_tables_of_a_family_are_complete(name):
+    family = LIKELIHOODS[name]
+    assert family.family == name
+    assert set(family.read) == set(family.parameters)
+    assert family.without_state in LIKELIHOODS
+    assert set(family.names("gene", "cell")) == set(family.parameters)
+    for question in family.questions + family.questions_by_batch:
+        assert {question.better, question.than} <= set(candidates())
+    if not family.is_counts:
+        with pytest.raises(ModelTypeError, match=name):
+            whole(name)[0].further(torch.ones(5, 7), torch.ones(5, 1))
+
+
+def test_unknown_parameters_are_named():
+    with pytest.raises(ValueError, match="`log_tail` is no parameter of NegativeBinomial"):
+        LIKELIHOODS["nb"](
+            torch.zeros(2, 3), torch.zeros(2, 1), log_theta=torch.zeros(3), log_tail=torch.zeros(3)
+        )

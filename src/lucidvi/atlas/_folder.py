@@ -16,6 +16,7 @@ from lucidvi import __version__
 from lucidvi._compat import SAVE_KEYS
 from lucidvi.atlas._data import CALIBRATION, ReferenceData
 from lucidvi.atlas.mapping._setup import Setup
+from lucidvi.distributions import likelihood_of
 from lucidvi.errors import FileError, first_few
 from lucidvi.files import check_free, newest, writable, written_whole
 from lucidvi.model import class_of_saved
@@ -65,7 +66,7 @@ def facts_of(model: Any, data: ReferenceData) -> dict[str, Any]:
         "n_cells": data.cells.n_obs,
         "n_genes": data.cells.n_vars,
         "n_latent": data.posteriors.loc.shape[1],
-        "likelihood": str(model.module.gene_likelihood),
+        "likelihood": likelihood_of(model.module).family,
         "labels": _n_cells(data.labels),
         "batches": None if data.batches is None else _n_cells(data.batches),
         "calibration": _calibration_facts(data.calibration),

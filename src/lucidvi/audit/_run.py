@@ -26,8 +26,6 @@ from lucidvi.audit.subject import (
     draw_sample,
 )
 from lucidvi.checks import check_choice
-from lucidvi.distributions import LIKELIHOODS
-from lucidvi.module import Modality
 from lucidvi.results import Finding, Skipped
 
 
@@ -112,18 +110,12 @@ def checked(name: str, subject: Subject) -> Finding:
     return replace(check.answer(subject), modality=subject.modality.key)
 
 
-def likelihood_name(modality: Modality) -> str:
-    """Return the name of the likelihood of a modality."""
-    names = {likelihood: name for name, likelihood in LIKELIHOODS.items()}
-    return names.get(modality.likelihood, modality.likelihood.__name__)
-
-
 def describe(subject: Subject) -> dict[str, Any]:
     """Return what was audited and how."""
     model, sample = subject.model, subject.sample
     return {
         "model": f"{type(model).__module__.partition('.')[0]} {type(model).__name__}",
-        "gene_likelihood": ", ".join(map(likelihood_name, subject.modalities.values())),
+        "gene_likelihood": ", ".join(m.likelihood.family for m in subject.modalities.values()),
         "modalities": ", ".join(subject.modalities),
         "n_latent": subject.n_latent,
         "n_obs": subject.adata.n_obs,

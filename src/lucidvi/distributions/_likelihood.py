@@ -37,8 +37,8 @@ class Likelihood(Distribution, ABC):
     log_scale
         Log normalized expression, shape ``(..., n_cells, n_genes)``, in place of ``logits``
         where it is not a softmax.
-    **parameters
-        Those of :attr:`parameters`, by name, of shapes that broadcast to
+    *values, **parameters
+        Those of :attr:`parameters`, in their order or by name, of shapes that broadcast to
         ``(..., n_cells, n_genes)``. They are clamped to their bounds.
 
     Raises
@@ -76,10 +76,11 @@ class Likelihood(Distribution, ABC):
         self,
         logits: Tensor | None = None,
         log_library: Tensor | None = None,
-        *,
+        *values: Tensor,
         log_scale: Tensor | None = None,
         **parameters: Tensor,
     ) -> None:
+        parameters |= dict(zip(self.parameters, values, strict=False))
         # Held as it comes until something else is asked for: the kernels take logits as they are.
         self._unnormalized, log_library = check_mean(logits, log_library, log_scale)
         self._softmax = log_scale is None

@@ -145,7 +145,7 @@ class Comparison:
 
 def comparison(subject: Subject) -> Comparison | None:
     """Try the other likelihoods, and the model without latent state; None without counts."""
-    family = likelihood_of(subject.model.module)
+    family = likelihood_of(subject.module)
     if not family.is_counts:
         return None
     fit, evaluate = (cells_of(subject, positions) for positions in two_sets(subject))
