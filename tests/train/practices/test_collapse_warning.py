@@ -11,6 +11,7 @@ from scvi.train import SaveCheckpoint
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from lucidvi.model import SCVI
+from lucidvi.nn import StateDistribution
 from lucidvi.train import CollapseWarning, TrainingPlan
 from lucidvi.train.practices._collapse_warning import information
 
@@ -110,7 +111,7 @@ def test_information_of_a_normal_channel(adata, monkeypatch):
     signal, noise = torch.tensor([2.0, 0.1]), torch.tensor([0.5, 0.7])
     means = signal * torch.randn(200_000, 2)
     qz = torch.distributions.Normal(means, noise.expand_as(means))
-    monkeypatch.setattr(module, "_encode", lambda *args: qz)
+    monkeypatch.setattr(module, "encode", lambda *args: StateDistribution(qz))
     empty = {name: torch.zeros(2, 1) for name in ("batch", "labels")}
     got = information(module, {"X": torch.ones(2, adata.n_vars), **empty})
     for k in range(2):
