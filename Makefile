@@ -39,7 +39,6 @@ check: venv ## ruff, mypy and the order of imports
 bench: venv ## measure speed and quality against scvi-tools, see benchmarks/README.md; takes hours
 	.venv/bin/python benchmarks/speed.py
 	.venv/bin/python benchmarks/time_to_quality.py
-	.venv/bin/python -m pip install -qq -c constraints.txt --group bench
 	.venv/bin/python benchmarks/quality.py
 	.venv/bin/python benchmarks/inference.py
 

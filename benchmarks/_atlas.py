@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
-from lucidvi.atlas.calibration._reliability import expected_calibration_error
+from lucidvi.results._reliability import expected_calibration_error
 
 #: Data sets, the column of what is left out in turn, and which of its values (None: all).
 LEFT_OUT: dict[str, tuple[str, list[str] | None]] = {

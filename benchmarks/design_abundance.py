@@ -16,12 +16,12 @@ import pandas as pd
 from _data import load
 from _measure import cpu_model, page, report, table
 from anndata import AnnData
-from design import trained
+from design_expression import trained
 from scipy import sparse
 from sklearn.neighbors import KNeighborsClassifier
 
 SEED, RATE, N_SPLITS, N_RATES, N_REALISED, N_PREDICTED = 0, 0.05, 4, 200, 400, 1_000
-SIZES = {"cells": [50, 100], "donors": [4, 8], "depth": [0.25, 1.0]}
+SIZES = {"n_cells": [50, 100], "n_donors": [4, 8], "depth_factor": [0.25, 1.0]}
 EFFECTS = (-1.0, -2.0)
 TESTS = ("donors", "cells")
 #: Cells that a type needs, as a share of all, to be counted as one; the others are one together.
@@ -105,23 +105,22 @@ def powers(model: Any, later: AnnData, n_predicted: int, n_realised: int) -> pd.
     """Predicted and realised power and false share of a pilot at each effect and size."""
     from lucidvi import simulate
 
-    labels = {depth: called(model, later, depth) for depth in SIZES["depth"]}
+    labels = {depth: called(model, later, depth) for depth in SIZES["depth_factor"]}
     rows = []
     for effect in EFFECTS:
         plan = simulate.design_abundance(
             model,
+            simulate.Design(**SIZES, effect=effect),
             labels_key="type",
-            effect=effect,
             donor_key="donor",
             n_repeats=n_predicted,
-            **SIZES,
         )
         for row in plan.table.itertuples():
-            size = (row.cells, row.donors)
-            real = realised(later, labels[row.depth], size, "donors", effect, n_realised)
+            size, depth = (row.n_cells, row.n_donors), row.depth_factor
+            real = realised(later, labels[depth], size, "donors", effect, n_realised)
             power, fdr = real.mean(axis=0)
-            right = np.mean(labels[row.depth] == later.obs["type"].to_numpy())
-            rows.append((effect, row.depth, *size, row.power, power, row.fdr, fdr, right))
+            right = np.mean(labels[depth] == later.obs["type"].to_numpy())
+            rows.append((effect, depth, *size, row.power, power, row.fdr, fdr, right))
             print(rows[-1], flush=True)
     print(plan.donor_sd, flush=True)
     names = ["effect", "depth", "cells", "donors", "predicted", "realised"]
@@ -132,15 +131,15 @@ def rates(model: Any, later: AnnData, n: int) -> dict[tuple[str, str, str], floa
     """Share of repeats with any finding where nothing changes, planned and with real donors."""
     from lucidvi import simulate
 
-    size = {"cells": [100], "donors": [8], "n_repeats": n}
+    design = simulate.Design(n_cells=[100], n_donors=[8])
     labels, found = called(model, later, 1.0), {}
     for test in TESTS:
-        asked = {"labels_key": "type", "changed": [], "test": test} | size
+        request = {"labels_key": "type", "changed": [], "test": test, "n_repeats": n}
         for varying, donors in (
             ("as in the data", {"donor_key": "donor"}),
             ("no", {"donor_sd": 0}),
         ):
-            plan = simulate.design_abundance(model, **asked, **donors)
+            plan = simulate.design_abundance(model, design, **request, **donors)
             found["planned", varying, test] = plan.table["fdr"].iloc[0]
         real = realised(later, labels, (100, 8), test, None, n)
         found["real", "as they do", test] = real[:, 1].mean()

@@ -23,10 +23,10 @@ N_RATES, N_REALISED, N_PREDICTED = 200, 100, 50
 N_CELLS, N_GENES, N_DONORS, SPREAD = 2_000, 400, 20, 0.3
 TESTS = ("pseudobulk", "cells")
 #: Planned sizes: simulated, and of the real data.
-SIZE = {"cells": [50], "donors": [5]}
+SIZE = {"n_cells": [50], "n_donors": [5]}
 SIZES = {
-    "cd4nc": {"cells": [20, 60], "donors": [4, 8], "depth": [0.5, 1.0]},
-    "bmem": {"cells": [15, 30], "donors": [3, 5], "depth": [1.0]},
+    "cd4nc": {"n_cells": [20, 60], "n_donors": [4, 8], "depth_factor": [0.5, 1.0]},
+    "bmem": {"n_cells": [15, 30], "n_donors": [3, 5], "depth_factor": [1.0]},
 }
 EFFECTS = (-1.0, -2.0)
 
@@ -66,14 +66,12 @@ def false_discoveries(n_repeats: int, epochs: int | None) -> list[list[str]]:
     for varying, donors in (("yes", {"donor_key": "donor"}), ("no", {"donor_sd": 0.0})):
         for share in (0.0, SHARE):
             for test in TESTS:
-                found = simulate.design(
+                found = simulate.design_expression(
                     model,
-                    effect=EFFECT,
+                    simulate.Design(**SIZE, effect=EFFECT, fdr=RATE),
                     share=share,
                     test=test,
-                    rate=RATE,
                     n_repeats=n_repeats,
-                    **SIZE,
                     **donors,
                 )
                 row = found.table.iloc[0]
@@ -147,17 +145,15 @@ def real(cell_type: str, quick: bool) -> tuple[list[list[str]], list[list[str]]]
     changeable = np.flatnonzero(np.asarray(pilot.X.mean(axis=0)).ravel() >= 0.05)
     sizes, powers, rates = SIZES[cell_type], [], []
     for effect in EFFECTS:
-        plan = simulate.design(
+        plan = simulate.design_expression(
             model,
-            effect=effect,
+            simulate.Design(**sizes, effect=effect, fdr=RATE),
             share=SHARE,
-            rate=RATE,
             donor_key="donor",
             n_repeats=n_predicted,
-            **sizes,
         )
         for row in plan.table.itertuples():
-            size = (row.cells, row.donors, row.depth)
+            size = (row.n_cells, row.n_donors, row.depth_factor)
             mean, error = realised(later, changeable, size, "pseudobulk", n_realised, effect)
             met = "yes" if abs(mean[0] - row.power) <= 0.10 else "no"
             values = [
@@ -169,7 +165,7 @@ def real(cell_type: str, quick: bool) -> tuple[list[list[str]], list[list[str]]]
             ]
             powers.append([cell_type, f"{effect:g}", *map(str, size), *values])
             print(powers[-1], flush=True)
-    size = (max(sizes["cells"]), max(sizes["donors"]), 1.0)
+    size = (max(sizes["n_cells"]), max(sizes["n_donors"]), 1.0)
     for share in (0.0, SHARE):
         for test in TESTS:
             mean, error = realised(later, changeable, size, test, n_rates, share=share)
@@ -208,10 +204,11 @@ def written(rates: list[list[str]], powers: list[list[str]]) -> list[str]:
         "",
         "## Is the false discovery rate what was asked for?",
         "",
-        f"{N_RATES} repetitions, to half the expression. *Simulated*: `simulate.design`, "
-        f"{SIZE['donors'][0]} donors a group of {SIZE['cells'][0]} cells, with a model of "
-        f"{N_CELLS:,} simulated cells, {N_GENES} genes and {N_DONORS} donors (standard deviation "
-        f"of the log expression {SPREAD}). *Real*: cells of OneK1K, as many as the largest sizes "
+        f"{N_RATES} repetitions, to half the expression. *Simulated*: "
+        f"`simulate.design_expression`, {SIZE['n_donors'][0]} donors a group of "
+        f"{SIZE['n_cells'][0]} cells, with a model of {N_CELLS:,} simulated cells, {N_GENES} "
+        f"genes and {N_DONORS} donors (standard deviation of the log expression {SPREAD}). "
+        "*Real*: cells of OneK1K, as many as the largest sizes "
         "below; donors are put into groups at random, so that nothing differs but what is planted "
         "by binomial thinning. Where no gene changes, the rate is the share of repetitions with "
         "any finding. *Cells* takes cells for replicates. *Met*: within two points of the nominal "
@@ -225,9 +222,9 @@ def written(rates: list[list[str]], powers: list[list[str]]) -> list[str]:
         "## Is the power what was predicted?",
         "",
         "OneK1K, 40 donors, one cell type at a time: a model of 20 donors predicts "
-        f"(`simulate.design`, {N_PREDICTED} repetitions), and cells of the other 20 are "
-        f"subsampled and thinned to the planned size, with the fold change planted ({N_REALISED} "
-        "repetitions). Pseudobulk. *Met*: within ten points.",
+        f"(`simulate.design_expression`, {N_PREDICTED} repetitions), and cells of the other 20 "
+        f"are subsampled and thinned to the planned size, with the fold change planted "
+        f"({N_REALISED} repetitions). Pseudobulk. *Met*: within ten points.",
         "",
         *table(
             [

@@ -24,7 +24,7 @@ from _integration import DATASETS, LUCID, N_GENES, PCA, SCVI, embedded
 from _measure import cpu_model, mean_sd, page, report, table
 
 from lucidvi.atlas.integration._baselines import principal_components, seeded
-from lucidvi.atlas.integration._integration import score_all
+from lucidvi.atlas.integration._score_integration import score_all
 from lucidvi.atlas.integration._scored import scored_cells
 
 SEEDS = (0, 1, 2)
@@ -100,8 +100,8 @@ def lines(by_dataset: dict[str, list[pd.DataFrame]], command: str) -> list[str]:
         "# Integration",
         "",
         f"Up to {N_GENES:,} most variable genes, both libraries by their defaults, {n_seeds} "
-        f"seed(s): mean ± standard deviation. Scores of `lucidvi.atlas.integration`: at most "
-        f"{MAX_CELLS:,} cells with a known type, total = 0.6 bio conservation + 0.4 batch "
+        f"seed(s): mean ± standard deviation. Scores of `lucidvi.atlas.score_integration`: at "
+        f"most {MAX_CELLS:,} cells with a known type, total = 0.6 bio conservation + 0.4 batch "
         "correction. CPU seconds of the training (median).",
         "",
         *table(

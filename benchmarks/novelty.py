@@ -32,8 +32,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from lucidvi.atlas import Reference
 from lucidvi.atlas.labels._novelty import p_values
-from lucidvi.atlas.labels._states import States
 from lucidvi.model import SCVI
+from lucidvi.results import Posteriors
 
 FOLDER = CACHE / "novelty"
 N_GENES = 2_000
@@ -113,7 +113,8 @@ def measure(dataset: str, name: str, epochs: int | None) -> dict[str, Any]:
 
 def distance_auroc(reference: Reference, out: AnnData, new: np.ndarray) -> float:
     """Area under the ROC curve by the distance in latent space alone."""
-    states = States(out.obsm["X_lucidvi"], out.obsm["X_lucidvi_scale"])
+    loc, scale = out.obsm["X_lucidvi"], out.obsm["X_lucidvi_scale"]
+    states = Posteriors(loc=loc, scale=scale, names=out.obs_names)
     distance = reference.data.voters.judge(states)[1]
     known = np.sort(reference.calibration.settings[0].distance)
     return float(roc_auc_score(new, -p_values(distance, known)))

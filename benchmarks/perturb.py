@@ -15,7 +15,7 @@ import pandas as pd
 from _data import load
 from _measure import cpu_model, page, report, table
 from anndata import AnnData
-from design import trained
+from design_expression import trained
 from scipy import sparse
 from scipy.stats import spearmanr
 

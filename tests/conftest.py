@@ -21,6 +21,12 @@ import torch
 from anndata import AnnData, read_h5ad
 from hypothesis import settings
 from scipy import sparse
+from tests.skips import (  # noqa: F401 (hooks of pytest)
+    pytest_collectreport,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("LUCIDVI_DATA", ROOT.parent / "shared" / "data"))

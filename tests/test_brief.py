@@ -7,15 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from anndata import AnnData
 from torch.distributions import Normal
 
 import lucidvi
 from lucidvi import atlas, audit, inference, model, results, simulate
 from lucidvi._brief import brief
-from lucidvi.atlas.calibration._calibration import Setting
 from lucidvi.audit.retraining import Run
 from lucidvi.audit.subject import CellPriors, Comparison, Predictions
 from lucidvi.inference import Estimate, NormalPosterior
+from lucidvi.module import Observed
+from lucidvi.results import Setting
 
 #: Most lines and letters of a line.
 LINES, LETTERS = 10, 110
@@ -73,17 +75,17 @@ def refined(family="diagonal", n=N):
 def target():
     return inference.PosteriorTarget(
         torch.nn.Sequential(*(torch.nn.Linear(9, 9) for _ in range(50))),
+        {"rna": Observed(torch.zeros(N, G), torch.zeros(N, 1))},
         {"batch": torch.zeros(N, 1)},
-        torch.zeros(N, G),
-        torch.zeros(N, 1),
         Normal(torch.zeros(N, K), torch.ones(N, K)),
     )
 
 
 def plan():
-    columns = ["cells", "donors", "depth", "power", "power_se", "fdr", "fdr_se", "n_repeats"]
+    sizes, rates = ["n_cells", "n_donors", "depth_factor"], ["power", "power_se", "fdr", "fdr_se"]
+    columns = [*sizes, *rates, "n_repeats"]
     table = pd.DataFrame(np.ones((200, 8)), columns=columns)
-    request = {"effect": -2.0, "share": 0.05, "rate": 0.05, "test": "pseudobulk"}
+    request = {"effect": -2.0, "share": 0.05, "fdr": 0.05, "test": "pseudobulk"}
     return simulate.DesignResult(table, request, pd.Series([0.2]), "5% of the genes", ("None.",))
 
 
@@ -96,7 +98,9 @@ RESULTS = {
     inference.NormalPosterior: normal,
     inference.PosteriorTarget: target,
     inference.Refined: lambda: inference.Refined(normal(), vector(), vector(), vector()),
+    model.Cells: lambda: model.Cells(None, AnnData(np.zeros((N, G))), np.arange(N)),
     model.RefinedPosterior: refined,
+    results.Setting: setting,
     results.Posteriors: lambda: results.Posteriors.of(normal(), pd.RangeIndex(N).astype(str)),
     simulate.DesignResult: plan,
 }

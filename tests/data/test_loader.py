@@ -11,8 +11,8 @@ from anndata import AnnData, read_h5ad
 from scvi.dataloaders import AnnDataLoader, DataSplitter
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from lucidvi.data._cells import Cells, DeviceCells
-from lucidvi.data._loader import N_AHEAD, CellLoader, CellSplitter, Groups, map_parts
+from lucidvi.data import CellSource, CellSplitter, DeviceStore, store_of
+from lucidvi.data._loader import N_AHEAD, CellLoader, Groups, map_parts
 from lucidvi.errors import DataError
 from lucidvi.kernels import csr
 from lucidvi.model import SCVI
@@ -35,6 +35,11 @@ def adata():
 def manager(adata):
     SCVI.setup_anndata(adata, batch_key="batch", continuous_covariate_keys=["row"])
     return SCVI(adata).adata_manager
+
+
+def laid_out(manager):
+    """The cells as they are laid out for training."""
+    return store_of(CellSource(manager, is_read_often=True))
 
 
 def rows_of(minibatch):
@@ -74,14 +79,14 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("place", ["host", "device"])
+@pytest.mark.parametrize("place", ["query", "host", "device"])
 def test_same_cells_in_the_same_order(manager, options, place):
     """For a seed, epoch after epoch, and what is drawn after the epochs is the same, too."""
     kwargs = {"batch_size": 7} | OPTIONS[options]
-    cells = Cells(manager)
+    store = None if place == "query" else laid_out(manager)
     if place == "device":
-        cells = DeviceCells(cells, torch.device("cpu"))
-    loader, theirs = CellLoader(manager, cells=cells, **kwargs), AnnDataLoader(manager, **kwargs)
+        store = DeviceStore(CellSource(manager))
+    loader, theirs = CellLoader(manager, store=store, **kwargs), AnnDataLoader(manager, **kwargs)
     assert len(loader) == len(theirs)
     (got, state), (want, other) = epochs(loader), epochs(theirs)
     assert_same(got, want)
@@ -91,7 +96,7 @@ def test_same_cells_in_the_same_order(manager, options, place):
 def test_own_generator(manager):
     kwargs = {"batch_size": 7, "shuffle": True}
     loaders = [
-        CellLoader(manager, cells=Cells(manager), generator=torch.Generator(), **kwargs),
+        CellLoader(manager, store=laid_out(manager), generator=torch.Generator(), **kwargs),
         AnnDataLoader(manager, generator=torch.Generator(), **kwargs),
     ]
     (got, state), (want, other) = map(epochs, loaders)
@@ -105,14 +110,14 @@ def test_from_a_file(adata, tmp_path):
     SCVI.setup_anndata(backed, batch_key="batch", continuous_covariate_keys=["row"])
     manager = SCVI(backed).adata_manager
     kwargs = {"batch_size": 7, "shuffle": True}
-    got, _ = epochs(CellLoader(manager, cells=Cells(manager), **kwargs))
+    got, _ = epochs(CellLoader(manager, store=laid_out(manager), **kwargs))
     # scvi's loader has the rows of a file in order by our data set (test_dataset.py).
     assert_same(got, epochs(AnnDataLoader(manager, **kwargs))[0])
 
 
 def test_workers(manager):
     kwargs = {"batch_size": 7, "shuffle": True, "num_workers": 1, "persistent_workers": False}
-    got, state = epochs(CellLoader(manager, cells=Cells(manager), **kwargs), n=1)
+    got, state = epochs(CellLoader(manager, store=laid_out(manager), **kwargs), n=1)
     want, other = epochs(AnnDataLoader(manager, **kwargs | {"num_workers": 0}), n=1)
     assert_same(got, want)
     assert torch.equal(state, other)
@@ -121,7 +126,7 @@ def test_workers(manager):
 def test_own_sampler(manager):
     """Each item that the sampler draws is a list of cells, so torch adds an axis of length one."""
     sampler = BatchSampler(SequentialSampler(range(N_CELLS)), batch_size=7, drop_last=False)
-    got = list(CellLoader(manager, cells=Cells(manager), sampler=sampler))
+    got = list(CellLoader(manager, store=laid_out(manager), sampler=sampler))
     want = list(AnnDataLoader(manager, sampler=sampler))
     assert len(got) == len(want)
     for one, other in zip(got, want, strict=True):
@@ -134,7 +139,7 @@ def test_own_sampler(manager):
 @pytest.mark.parametrize("size", range(1, 7))
 @pytest.mark.parametrize("batch_size", [1, 7, 10, 30, 100])
 def test_groups(manager, size, batch_size):
-    loader = CellLoader(manager, cells=Cells(manager), batch_size=batch_size, shuffle=True)
+    loader = CellLoader(manager, store=laid_out(manager), batch_size=batch_size, shuffle=True)
     want, _ = epochs(loader, n=1)
     torch.manual_seed(5)
     groups = Groups(loader, size)
@@ -151,9 +156,9 @@ def test_groups(manager, size, batch_size):
 # -- minibatches prepared ahead ---------------------------------------------------------------
 
 
-def ahead(manager, cells=None, **kwargs):
-    cells = Cells(manager) if cells is None else cells
-    return CellLoader(manager, cells=cells, device=torch.device("cpu"), **kwargs)
+def ahead(manager, store=None, **kwargs):
+    store = laid_out(manager) if store is None else store
+    return CellLoader(manager, store=store, device=torch.device("cpu"), **kwargs)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 15, 30])
@@ -163,7 +168,7 @@ def test_prefetched(manager, batch_size):
     rows = np.random.default_rng(0).permutation(N_CELLS)
     batches = [rows[i : i + batch_size].tolist() for i in range(0, N_CELLS, batch_size)]
     got = list(loader._prefetched(iter(batches)))
-    assert_same(got, [m | {"X": m["X"].to_dense()} for m in map(loader.cells.take, batches)])
+    assert_same(got, [m | {"X": m["X"].to_dense()} for m in map(loader.store.take, batches)])
     assert [rows_of(m) for m in got] == batches
     assert list(loader._prefetched(iter([]))) == []
 
@@ -189,7 +194,7 @@ class Recording:
 
 
 def test_prefetched_by_another_thread_and_not_all_at_once(manager):
-    cells = Recording(Cells(manager))
+    cells = Recording(laid_out(manager))
     loader = ahead(manager, cells)
     drawn = []
 
@@ -211,11 +216,11 @@ def test_prefetched_by_another_thread_and_not_all_at_once(manager):
 
 @pytest.mark.parametrize("row", [0, 3, N_CELLS - 1])
 def test_failures_while_prefetching_reach_the_training(manager, row):
-    loader = ahead(manager, Recording(Cells(manager), fails_at=row))
+    loader = ahead(manager, Recording(laid_out(manager), fails_at=row))
     got = []
     with pytest.raises(OSError, match="the file is gone"):
         got.extend(loader._prefetched(iter([[i] for i in range(N_CELLS)])))
-    (thread,) = loader.cells.threads
+    (thread,) = loader.store.threads
     assert not thread.is_alive()
 
 
@@ -269,7 +274,7 @@ def test_minibatches_of_the_splitter(manager):
     splitter.setup()
     loaders = splitter.train_dataloader(), splitter.val_dataloader()
     assert all(isinstance(loader, CellLoader) for loader in loaders)
-    assert loaders[0].cells is loaders[1].cells  # one copy of the counts
+    assert loaders[0].store is loaders[1].store  # one copy of the counts
     splitter.group_size = 4
     grouped = splitter.train_dataloader()
     assert isinstance(grouped, Groups)

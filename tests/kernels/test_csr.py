@@ -7,7 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from lucidvi.kernels import csr_parts, gene_major, is_csr, linear, log1p, row_sums, to_dense
+from lucidvi import kernels
+from lucidvi.kernels import (
+    copy_rows,
+    csr_parts,
+    gather_rows,
+    gene_major,
+    is_csr,
+    linear,
+    log1p,
+    row_sums,
+    select_rows,
+    to_dense,
+)
 from lucidvi.kernels._csr import SPARSE_BELOW, row_index
 
 SHAPES = {"some": (7, 33), "one row": (1, 5), "one column": (6, 1), "no rows": (0, 4)}
@@ -263,3 +275,70 @@ def test_threads_change_nothing(n_threads):
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+ROWS = {
+    "in order": [0, 1, 2],
+    "repeated": [5, 5, 2, 6, 2],
+    "from the end": [-1, 3, -7],
+    "none": [],
+    "without counts": [3, 3],
+}
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("integer", [np.int32, np.int64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows(rows, integer, dtype):
+    """As numpy takes them, by each of the ways, and by a mask."""
+    x, rows = draw(), np.array(ROWS[rows], dtype=np.int64)
+    matrix = as_csr(x, integer, dtype)
+    got = select_rows(matrix, torch.from_numpy(rows))
+    assert is_csr(got)
+    assert got.dtype == dtype
+    assert got.col_indices().dtype == matrix.col_indices().dtype
+    np.testing.assert_array_equal(got.to_dense(), x[rows])
+    parts = matrix.crow_indices(), matrix.col_indices(), matrix.values()
+    for n_values in (None, len(got.values())):
+        gathered = gather_rows(parts, torch.from_numpy(rows), x.shape[1], n_values)
+        np.testing.assert_array_equal(gathered.to_dense(), x[rows])
+    copied = copy_rows(tuple(part.numpy() for part in parts), rows, x.shape[1])
+    assert copied.dtype == torch.float32
+    assert copied.col_indices().dtype == torch.int32
+    np.testing.assert_array_equal(copied.to_dense(), x[rows])
+    mask = np.isin(np.arange(len(x)), rows)
+    chosen = select_rows(matrix, torch.from_numpy(mask))
+    np.testing.assert_array_equal(chosen.to_dense(), x[mask])
+    dense = torch.from_numpy(x)
+    np.testing.assert_array_equal(select_rows(dense, torch.from_numpy(rows)), x[rows])
+
+
+@pytest.mark.parametrize("row", [7, -8])
+def test_rows_that_are_not_there(row):
+    x, rows = as_csr(draw()), torch.tensor([0, row])
+    parts = x.crow_indices(), x.col_indices(), x.values()
+    for take in (
+        lambda: select_rows(x, rows),
+        lambda: gather_rows(parts, rows, 33),
+        lambda: copy_rows(tuple(part.numpy() for part in parts), rows.numpy(), 33),
+    ):
+        with pytest.raises(IndexError):
+            take()
+
+
+def test_every_layout_as_csr():
+    x = draw()
+    dense = torch.from_numpy(x).double()
+    for matrix in (x, dense, dense.to_sparse_csr(), dense.to_sparse_csc(), dense.to_sparse_coo()):
+        got = kernels.as_csr(torch.as_tensor(matrix))
+        assert is_csr(got)
+        assert got.dtype == torch.float32
+        assert got.crow_indices().dtype == got.col_indices().dtype == torch.int32
+        np.testing.assert_array_equal(got.to_dense(), x)
+
+
+def test_csr_holds_the_arrays_it_is_made_of():
+    starts, genes, counts = torch.tensor([0, 1, 1]), torch.tensor([2]), torch.tensor([5.0])
+    x = kernels.csr(starts, genes, counts, 3)
+    assert x.to_dense().tolist() == [[0.0, 0.0, 5.0], [0.0, 0.0, 0.0]]
+    assert x.values().data_ptr() == counts.data_ptr()

@@ -13,10 +13,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lucidvi.kernels import _likelihoods, log_likelihood, reference
+from lucidvi import kernels
+from lucidvi.distributions import LIKELIHOODS
+from lucidvi.kernels import _likelihoods
 
 #: Parameters besides the mean, by family.
 FAMILIES = {"poisson": (), "nb": ("log_theta",), "zinb": ("log_theta", "zi_logits")}
+
+
+def log_likelihood(family, *args, **kwargs):
+    return kernels.log_likelihood(LIKELIHOODS[family], *args, **kwargs)
+
+
+def reference(family, *args):
+    return kernels.reference(LIKELIHOODS[family], *args)
 
 
 # -- implementations --------------------------------------------------------------------------
@@ -36,7 +46,8 @@ def by_kernel(family, logits, log_library, x, parameters, softmax):
 def by_torch_compile(backend):
     def compiled(*args):
         torch.compiler.reset()
-        return torch.compile(reference, backend=backend, dynamic=True)(*args)
+        function = torch.compile(kernels.reference, backend=backend, dynamic=True)
+        return function(LIKELIHOODS[args[0]], *args[1:])
 
     return compiled
 
@@ -647,9 +658,11 @@ def test_threads_change_nothing(family, case, set_threads):
 
 FIRST_USE = """
 import torch
+from lucidvi.distributions import NegativeBinomial
 from lucidvi.kernels import _compiled_csr, _compiled_likelihoods, log_likelihood
+zeros = torch.zeros(2, 3), torch.zeros(2, 1)
 x = torch.ones(2, 3)
-print(log_likelihood("nb", torch.zeros(2, 3), torch.zeros(2, 1), x, torch.zeros(3)).tolist())
+print(log_likelihood(NegativeBinomial, *zeros, x, torch.zeros(3)).tolist())
 kernel = _compiled_likelihoods.log_likelihood
 print(kernel.cache_hits, sum(_compiled_csr.compress.stats.cache_hits.values()))
 """

@@ -43,11 +43,13 @@ def both(theirs, ours):
 
 @pytest.fixture
 def loader(ours):
-    """Return a function that makes a loader of minibatches of some cells."""
+    """Return a function that makes a loader of minibatches of some cells, for both models."""
 
-    def make(indices=None, batch_size=40, model=None):
+    def make(indices=None, batch_size=40, model=None, dense=True):
         model = ours if model is None else model
-        return model._make_data_loader(model.adata, indices=indices, batch_size=batch_size)
+        return model._make_data_loader(
+            model.adata, indices=indices, batch_size=batch_size, dense=dense
+        )
 
     return make
 

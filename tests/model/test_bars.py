@@ -73,9 +73,9 @@ def drawn(monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     # Several steps of what is small.
     monkeypatch.setattr("scvi.settings.batch_size", 16)
-    monkeypatch.setattr("lucidvi.simulate._cells.MOST_CELLS", 16)
+    monkeypatch.setattr("lucidvi.model._cells.MOST_CELLS", 16)
     monkeypatch.setattr("lucidvi.data.matrices._blocks.BLOCK", 400)
-    monkeypatch.setattr("lucidvi.data.matrices._blocks.CHUNK", 400)
+    monkeypatch.setattr("lucidvi.data.matrices._stored.CHUNK", 400)
     return bars
 
 

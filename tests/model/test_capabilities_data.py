@@ -286,7 +286,7 @@ def test_backed_data_in_any_order(make_adata, tmp_path):
 
 def test_setup_reads_every_argument(model, make_adata):
     """The counts are those of the layer, and each covariate moves the decoder's input."""
-    x = next(iter(model._make_data_loader(model.adata)))
+    x = next(iter(model._make_data_loader(model.adata, dense=True)))
     np.testing.assert_array_equal(x["X"], model.adata.layers["counts"].toarray())
     assert set(x) >= {"X", "batch", "labels", "size_factor", "extra_categorical_covs"}
     widths = {tuple(layer.n_cat_list) for layer in [model.module.decoder.px_decoder]}

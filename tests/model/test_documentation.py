@@ -125,7 +125,12 @@ def test_texts_of_scvi_tools_stay_as_they_are():
 
 
 def test_signatures_are_those_of_scvi_tools():
-    for name in ("get_elbo", "transfer_fields", "register_manager", "get_var_names"):
+    for name in (
+        "get_reconstruction_error",
+        "transfer_fields",
+        "register_manager",
+        "get_var_names",
+    ):
         ours, theirs = getattr(SCVI, name), getattr(scvi.model.SCVI, name)
         assert inspect.signature(ours) == inspect.signature(theirs)
         assert ours.__name__ == theirs.__name__ == name

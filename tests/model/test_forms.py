@@ -26,7 +26,7 @@ from tests.model.forms import (
     plain,
 )
 
-from lucidvi.data import Cells
+from lucidvi.data import CellSource, store_of
 from lucidvi.errors import LucidVIError
 from lucidvi.model import SCVI
 
@@ -182,8 +182,8 @@ def by_load(form, adata, own, model, folder):
 def by_setup(form, adata, own, model, folder):
     """Minibatches of training, and a model of the same weights."""
     other = model_of(adata, form.layer)
-    want = Cells(model_of(own, form.layer).adata_manager).take(np.arange(30))
-    got = Cells(other.adata_manager).take(np.arange(30))
+    want = store_of(CellSource(model_of(own, form.layer).adata_manager)).take(np.arange(30))
+    got = store_of(CellSource(other.adata_manager)).take(np.arange(30))
     np.testing.assert_array_equal(got["X"].to_dense(), want["X"].to_dense())
     if categories(other) == categories(model):
         other.module.load_state_dict(model.module.state_dict())

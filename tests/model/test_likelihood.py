@@ -12,6 +12,7 @@ from scvi.module.base import LossOutput
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal
 
+from lucidvi import kernels
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 from lucidvi.module import VAE
@@ -34,6 +35,7 @@ class LinearGaussian(VAE):
         self.encoder_error = encoder_error
 
     def inference(self, x, n_samples=1, **kwargs):
+        x = kernels.to_dense(x)
         precision = 1 + self.loadings.square().sum(0) / self.NOISE**2
         loc = (x @ self.loadings) / self.NOISE**2 / precision + self.encoder_error
         qz = Normal(loc, (1 / precision.sqrt()).expand_as(loc))
@@ -42,7 +44,7 @@ class LinearGaussian(VAE):
 
     def generative(self, z, **kwargs):
         px = Normal(z @ self.loadings.T, self.NOISE)
-        px.log_likelihood = lambda x: px.log_prob(x).sum(-1)
+        px.log_likelihood = lambda x: px.log_prob(kernels.to_dense(x)).sum(-1)
         return {"px": px, "pl": None, "pz": Normal(torch.zeros_like(z), 1.0)}
 
     def loss(self, tensors, inference_outputs, generative_outputs, kl_weight=1.0):

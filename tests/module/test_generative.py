@@ -91,7 +91,9 @@ class Toy(GenerativeModule):
         means = {k: layer(torch.cat([z, batch], dim=-1)) for k, layer in self.decoders.items()}
         nothing = torch.zeros_like(z[..., :1])
         return {
-            "rna": NegativeBinomial(means["rna"], log_exposures["rna"], self.log_theta["rna"]),
+            "rna": NegativeBinomial(
+                means["rna"], log_exposures["rna"], log_theta=self.log_theta["rna"]
+            ),
             "protein": NegativeBinomial(
                 log_library=log_exposures.get("protein", nothing),
                 log_theta=self.log_theta["protein"],

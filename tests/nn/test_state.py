@@ -15,7 +15,8 @@ def normal(*shape):
 
 def full():
     lower = torch.randn(N, N_LATENT, N_LATENT).tril(-1)
-    return FullNormal(torch.randn(N, N_LATENT), lower + (torch.rand(N, N_LATENT) + 0.1).diag_embed())
+    diagonal = (torch.rand(N, N_LATENT) + 0.1).diag_embed()
+    return FullNormal(torch.randn(N, N_LATENT), lower + diagonal)
 
 
 def flow():

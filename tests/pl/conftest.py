@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from lucidvi.atlas import Calibration, Integration
-from lucidvi.atlas.calibration._calibration import Setting
 from lucidvi.audit.retraining import Run, across_runs
+from lucidvi.results import Setting
 from lucidvi.simulate import DesignResult
 
 
@@ -37,7 +37,7 @@ def trainings():
         Run(z + 0.5 * rng.normal(size=z.shape), np.eye(4), 4, change + 0.1 * rng.normal(size=60))
         for _ in range(3)
     ]
-    return across_runs(runs, ["given", "seed 1", "seed 2"], ("T", "B"))
+    return across_runs(runs, ["model", "seed 1", "seed 2"], ("T", "B"))
 
 
 @pytest.fixture(scope="session")
@@ -71,12 +71,12 @@ def calibration():
 def plan():
     """Powers that are all different, of two depths."""
     sizes = [(c, d, r) for r in (0.5, 1.0) for d in (4, 8, 12) for c in (100, 25, 50)]
-    table = pd.DataFrame(sizes, columns=["cells", "donors", "depth"])
+    table = pd.DataFrame(sizes, columns=["n_cells", "n_donors", "depth_factor"])
     table["power"] = np.linspace(0.1, 0.9, len(table))
     table["power_se"] = 0.02
     table["fdr"] = np.linspace(0.03, 0.06, len(table))
     table["fdr_se"], table["n_repeats"] = 0.01, 100
-    request = {"effect": -2.0, "share": 0.05, "rate": 0.05, "test": "pseudobulk"}
+    request = {"effect": -2.0, "share": 0.05, "fdr": 0.05, "test": "pseudobulk"}
     return DesignResult(table, request, pd.Series([0.2]), "5% of the genes", ("None.",))
 
 

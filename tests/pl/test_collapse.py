@@ -13,7 +13,7 @@ def test_points_are_the_worths(findings, drawn):
     lines = drawn(ax)
     for label, worth in (
         ("worth for itself", found.worth),
-        ("worth beyond the directions before", found.own_worth),
+        ("worth beyond the directions before", found.worth_beyond),
     ):
         np.testing.assert_array_equal(lines[label], [np.arange(1, 5), worth])
     (bars,) = ax.collections  # the standard errors
@@ -39,7 +39,7 @@ def levels(found, drawn):
 
 
 def test_thresholds_that_coincide_are_one_line(findings, drawn):
-    found = dataclasses.replace(findings["collapse"], least_worth=0.5, least_own_worth=0.5)
+    found = dataclasses.replace(findings["collapse"], least_worth=0.5, least_worth_beyond=0.5)
     assert levels(found, drawn) == {"counts from 0.5 nats": 0.5}
     found = dataclasses.replace(found, least_worth=2.0)
     assert levels(found, drawn) == {"counts from 2 nats": 2.0, "counts from 0.5 nats": 0.5}

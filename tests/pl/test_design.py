@@ -14,9 +14,9 @@ def test_lines_are_rows_of_the_table(plan):
         lines = {bars.get_label(): bars.lines[0].get_xydata() for bars in ax.containers}
         assert list(lines) == ["4", "8", "12"]
         for donors, points in lines.items():
-            here = (plan.table["depth"] == depth) & (plan.table["donors"] == int(donors))
+            here = (plan.table["depth_factor"] == depth) & (plan.table["n_donors"] == int(donors))
             rows = plan.table[here]
-            expected = rows.sort_values("cells")[["cells", "power"]]
+            expected = rows.sort_values("n_cells")[["n_cells", "power"]]
             np.testing.assert_array_equal(points, expected)
 
 

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from lucidvi.distributions import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
-from lucidvi.simulate._depth import further_counts, thinned
+from lucidvi.simulate._depth import thinned
 
 MU, THETA, ZI, MORE = 3.0, 1.7, 0.3, 2.5
 
@@ -42,7 +42,7 @@ def further(case, x):
     family, parameters, _ = CASES[case]
     px = likelihood(family, parameters, MU, len(x))
     x = torch.tensor(x, dtype=torch.float32)[:, None]
-    return further_counts(px, x, torch.full((len(x), 1), MORE))
+    return px.further(x, torch.full((len(x), 1), MORE))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -87,7 +87,7 @@ def test_mean_variance_and_draws_agree(case):
 def test_no_further_exposure_adds_nothing():
     family, parameters, _ = CASES["zinb"]
     px = likelihood(family, parameters, MU, 3)
-    added = further_counts(px, torch.tensor([[0.0], [2.0], [900.0]]), torch.zeros(3, 1))
+    added = px.further(torch.tensor([[0.0], [2.0], [900.0]]), torch.zeros(3, 1))
     assert (added.sample() == 0).all()
     assert (added.mean == 0).all()
 

@@ -1,6 +1,7 @@
 """Planned comparisons of abundance against closed forms and what was put in."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,13 +17,15 @@ from statsmodels.stats.power import tt_ind_solve_power
 from lucidvi import pl
 from lucidvi.errors import DataError, FileError, MissingKeyError
 from lucidvi.model import SCVI
-from lucidvi.simulate import design_abundance
+from lucidvi.simulate import Design, design_abundance
 from lucidvi.simulate.designs import _abundance, _abundance_plan
 from lucidvi.simulate.designs._abundance_plan import AbundancePlan
+from lucidvi.simulate.designs._design import Size
 from lucidvi.simulate.designs._label_donors import label_centres, label_spread
 
 SHARES = np.array([0.4, 0.3, 0.2, 0.1])
-SMALL = {"labels_key": "type", "cells": [50, 200], "donors": [2, 4], "donor_sd": 0.2}
+SIZES = Design(n_cells=[50, 200], n_donors=[2, 4])
+SMALL = {"labels_key": "type", "donor_sd": 0.2}
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +51,18 @@ def typed():
 
 def plan_of(**change):
     """Return a plan of eight equal labels that are never mistaken."""
-    given = {
+    equal = {
         "centre": np.log(np.full(8, 1 / 8)),
         "log_effect": np.log(2.0),
         "changeable": np.arange(8),
         "spread": np.zeros(8),
         "called": {1.0: np.eye(8)},
-        "grid": ((400, 4, 1.0),),
+        "sizes": (Size(400, 4, 1.0),),
         "test": "donors",
-        "rate": 0.05,
+        "fdr": 0.05,
         "seed": 0,
     }
-    return AbundancePlan(**given | change)
+    return AbundancePlan(**equal | change)
 
 
 def test_power_is_that_of_the_t_test(monkeypatch):
@@ -77,7 +80,7 @@ def test_power_is_that_of_the_t_test(monkeypatch):
     spread[0] = 0.4
     plan = plan_of(
         centre=np.log(share), spread=spread, changeable=np.array([0]), test="plain",
-        called={1.0: np.eye(20)}, grid=((2000, 5, 1.0), (2000, 8, 1.0)),
+        called={1.0: np.eye(20)}, sizes=(Size(2000, 5, 1.0), Size(2000, 8, 1.0)),
     )  # fmt: skip
     power = np.mean([plan(i) for i in range(400)], axis=0)[:, 0]
     sd = np.sqrt(0.4**2 + 1 / 100 / 0.95)
@@ -100,7 +103,7 @@ def test_numbers_are_those_of_share_effect_and_calls(monkeypatch):
     plan = plan_of(
         centre=np.log(SHARES), log_effect=np.log(3), changeable=np.array([3]),
         spread=np.zeros(4), called={1.0: called, 0.5: np.eye(4)}, test="look",
-        grid=((5000, 20, 1.0), (100, 3, 0.5)),
+        sizes=(Size(5000, 20, 1.0), Size(100, 3, 0.5)),
     )  # fmt: skip
     plan(0)
     assert [compared.counts.sum(axis=1).tolist() for compared in seen] == [[5000] * 40, [100] * 6]
@@ -150,23 +153,22 @@ def test_mean_shares_of_donors_are_those_of_the_data():
 
 
 def test_labels_are_told_less_well_with_less_depth(typed):
-    found = design_abundance(
-        typed, **SMALL | {"donor_sd": 0.0}, depth=[0.03, 1.0], effect=1.5, n_repeats=80
-    )
-    by_depth = found.labels.groupby("depth")["called"].mean()
+    design = replace(SIZES, depth_factor=[0.03, 1.0], effect=1.5)
+    found = design_abundance(typed, design, labels_key="type", donor_sd=0.0, n_repeats=80)
+    by_depth = found.labels.groupby("depth_factor")["called"].mean()
     assert by_depth[1.0] > 0.95
     assert by_depth[0.03] < by_depth[1.0] - 0.1
-    power = found.table.groupby("depth")["power"].mean()
+    power = found.table.groupby("depth_factor")["power"].mean()
     assert power[0.03] < power[1.0] - 0.05
-    largest = found.table.set_index(["cells", "donors", "depth"])["power"]
+    largest = found.table.set_index(["n_cells", "n_donors", "depth_factor"])["power"]
     assert largest[200, 4, 1.0] > largest[50, 2, 1.0]
 
 
 def test_a_whole_plan(typed):
     """Donors of the data, one label, plain values, a plot; nothing else random moves."""
     state = torch.get_rng_state()
-    asked = {"labels_key": "type", "cells": [100], "donors": [3], "n_repeats": 20}
-    found = design_abundance(typed, **asked, donor_key="donor", changed="T1")
+    design, labelled = Design(n_cells=[100], n_donors=[3]), {"labels_key": "type", "n_repeats": 20}
+    found = design_abundance(typed, design, **labelled, donor_key="donor", changed="T1")
     assert torch.equal(torch.get_rng_state(), state)
     assert list(found.donor_sd.index) == ["T0", "T1", "T2", "T3"]
     # Labels were given to donors by chance; of four cells a donor the variance is known to 0.12.
@@ -177,7 +179,7 @@ def test_a_whole_plan(typed):
     assert json.loads(json.dumps(found.to_dict()))["labels"][0]["n_repeats"] == 20
     assert pl.design(found)._suptitle.get_text() == "T1 up 2-fold"
     assert "T1, effect=1.0, test='donors'" in repr(found)
-    nothing = design_abundance(typed, **asked, donor_sd=0.0, changed=[])
+    nothing = design_abundance(typed, design, **labelled, donor_sd=0.0, changed=[])
     assert nothing.table["power"].isna().all()
     assert len(nothing.labels) == 0
 
@@ -185,29 +187,25 @@ def test_a_whole_plan(typed):
 @pytest.mark.slow
 def test_resumed_and_in_processes_as_if_never_stopped(typed, tmp_path):
     file = tmp_path / "plan.json"
-    design_abundance(typed, **SMALL, n_repeats=3, resume=file)
-    resumed = design_abundance(typed, **SMALL, n_repeats=8, resume=file, n_jobs=2)
-    whole = design_abundance(typed, **SMALL, n_repeats=8)
+    design_abundance(typed, SIZES, **SMALL, n_repeats=3, resume=file)
+    resumed = design_abundance(typed, SIZES, **SMALL, n_repeats=8, resume=file, n_jobs=2)
+    whole = design_abundance(typed, SIZES, **SMALL, n_repeats=8)
     pd.testing.assert_frame_equal(resumed.table, whole.table, check_exact=True)
     pd.testing.assert_frame_equal(resumed.labels, whole.labels, check_exact=True)
     with pytest.raises(FileError, match="differs in changed"):
-        design_abundance(typed, **SMALL, changed="T0", resume=file)
-    some = {"among": np.arange(300), "n_repeats": 8, "resume": file}
+        design_abundance(typed, SIZES, **SMALL, changed="T0", resume=file)
+    some = {"indices": np.arange(300), "n_repeats": 8, "resume": file}
     with pytest.raises(FileError, match="differs in model, cells or their labels"):
-        design_abundance(typed, **SMALL, **some)
+        design_abundance(typed, SIZES, **SMALL, **some)
 
 
 @pytest.mark.parametrize(
     ("kind", "message", "arguments"),
     [
-        (DataError, "`effect` is 0", {"effect": 0}),
-        (DataError, "`changed=[]`", {"effect": np.nan}),
-        (DataError, "`rate` is 0", {"rate": 0}),
-        (DataError, "`cells` is 0", {"cells": [0]}),
-        (DataError, "`donors` is 1", {"donors": [1]}),
-        (DataError, "`depth` has -1", {"depth": [-1]}),
         (DataError, "`test` is 'pseudobulk'", {"test": "pseudobulk"}),
-        (DataError, "fewer than the 20 donors", {"among": range(10), "donors": [10]}),
+        (DataError, "fewer than the 20 donors", {
+            "indices": range(10), "design": Design(n_cells=[5], n_donors=[10]),
+        }),
         (DataError, "one a label", {"donor_sd": [0.1, 0.2]}),
         (DataError, "`donor_key` is None and `donor_sd` is None", {"donor_sd": None}),
         (DataError, "names a label twice", {"changed": ["T0", "T0"]}),
@@ -218,5 +216,5 @@ def test_resumed_and_in_processes_as_if_never_stopped(typed, tmp_path):
 def test_errors_come_before_any_work(typed, monkeypatch, kind, message, arguments):
     monkeypatch.setattr(_abundance, "called_labels", None)
     with pytest.raises(kind) as error:
-        design_abundance(typed, **SMALL | arguments)
+        design_abundance(typed, **{"design": SIZES} | SMALL | arguments)
     assert message in str(error.value)

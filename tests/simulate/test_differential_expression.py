@@ -10,7 +10,6 @@ from scipy import sparse, stats
 
 from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.simulate import differential_expression
-from lucidvi.simulate.comparisons import _comparison
 
 WARNING = "Cells are taken for replicates"
 
@@ -121,7 +120,7 @@ def test_formats_and_blocks_make_no_difference(monkeypatch, form):
     adata = cells_of()
     expected = differential_expression(adata, "group", donor_key="donor")
     adata.layers["raw"], adata.X = form(adata.X), None
-    monkeypatch.setattr(_comparison, "BLOCK", 300 * 7)
+    monkeypatch.setattr("lucidvi.data.matrices._stored.CHUNK", 300 * 7)
     found = differential_expression(adata, "group", donor_key="donor", layer="raw")
     pd.testing.assert_frame_equal(found, expected)
 

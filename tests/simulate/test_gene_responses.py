@@ -58,7 +58,7 @@ def test_log_means_are_shifted_by_the_weighted_ratios_and_sums_stay():
     weights, ratios = rng.dirichlet([1, 1], size=6), rng.normal(size=(2, 5))
     nothing = torch.zeros(4, 1, dtype=log_mu.dtype)
     px = NegativeBinomial(log_scale=log_mu, log_library=nothing, log_theta=torch.zeros(5))
-    GeneShift(weights, ratios).apply(px, slice(2, 6))
+    px = GeneShift(weights, ratios).apply(px, slice(2, 6))
     raw = log_mu.numpy() + weights[2:] @ ratios
     truth = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
     truth *= np.exp(log_mu.numpy()).sum(axis=1, keepdims=True)

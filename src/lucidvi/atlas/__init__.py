@@ -2,7 +2,7 @@
 
 from lucidvi.atlas._data import ReferenceData
 from lucidvi.atlas._reference import Reference
-from lucidvi.atlas.calibration._calibration import Calibration
-from lucidvi.atlas.integration._integration import Integration, integration
+from lucidvi.atlas.integration._score_integration import score_integration
+from lucidvi.results import Calibration, Integration
 
-__all__ = ["Calibration", "Integration", "Reference", "ReferenceData", "integration"]
+__all__ = ["Calibration", "Integration", "Reference", "ReferenceData", "score_integration"]

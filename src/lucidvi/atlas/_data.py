@@ -10,10 +10,9 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from lucidvi.atlas.calibration._calibration import Calibration
 from lucidvi.atlas.labels._neighbours import Neighbours
-from lucidvi.atlas.labels._states import States
 from lucidvi.atlas.labels._voters import Voters
+from lucidvi.results import Calibration, Posteriors
 
 #: Where latent means and standard deviations are, in ``obsm`` of references and of queries.
 LOC, SCALE = "X_lucidvi", "X_lucidvi_scale"
@@ -46,9 +45,11 @@ class ReferenceData:
     batch_key: str | None = None
 
     @property
-    def posteriors(self) -> States:
+    def posteriors(self) -> Posteriors:
         """Posteriors of the cells."""
-        return States(self.cells.obsm[LOC], self.cells.obsm[SCALE])
+        return Posteriors(
+            loc=self.cells.obsm[LOC], scale=self.cells.obsm[SCALE], names=self.cells.obs_names
+        )
 
     @property
     def depth(self) -> float:

@@ -15,16 +15,15 @@ import torch
 from lucidvi import __version__
 from lucidvi._compat import SAVE_KEYS
 from lucidvi.atlas._data import CALIBRATION, ReferenceData
-from lucidvi.atlas.calibration._calibration import Calibration
+from lucidvi.atlas.mapping._setup import Setup
 from lucidvi.errors import FileError, first_few
 from lucidvi.files import check_free, newest, writable, written_whole
-from lucidvi.model import MODELS
+from lucidvi.model import class_of_saved
+from lucidvi.results import Calibration
 
 #: The layout of the folder; raised when older versions could not read it any more. Older ones are
 #: read without their calibration: 1 has none, and 2 one of another novelty.
 LAYOUT, LAYOUTS = 3, (1, 2, 3)
-#: Key of :data:`lucidvi.model.MODELS` of references that do not say it, when there was one.
-ONLY_MODEL = "SCVI"
 CELLS, FACTS, CARD = "cells.h5ad", "reference.json", "README.md"
 #: The main file of a save, see :func:`lucidvi.files.written_whole`.
 MAIN = SAVE_KEYS.MODEL_FNAME
@@ -48,12 +47,12 @@ def read_folder(folder: Path) -> tuple[Any, ReferenceData]:
     """Return model and cells of a reference, see :meth:`lucidvi.atlas.Reference.load`."""
     folder = folder.expanduser()
     facts = _read_facts(folder)
-    model = MODELS[facts.get("model", ONLY_MODEL)].load(str(folder), adata=False)
+    model = class_of_saved(str(folder), "mapped onto").load(str(folder), adata=False)
     cells = anndata.read_h5ad(newest(folder / CELLS, MAIN))
     if facts["layout"] < LAYOUT:
         cells.uns.pop(CALIBRATION, None)
     coarser_keys = tuple(facts.get("coarser_keys", ()))
-    batch_key = model.registry["setup_args"].get("batch_key")
+    batch_key = Setup.of(model).batch_key
     return model, ReferenceData(cells, facts["labels_key"], coarser_keys, batch_key)
 
 
@@ -61,7 +60,6 @@ def facts_of(model: Any, data: ReferenceData) -> dict[str, Any]:
     """Return what the card says of a reference."""
     return {
         "layout": LAYOUT,
-        "model": type(model).__name__,
         "labels_key": data.labels_key,
         "coarser_keys": data.coarser_keys,
         "n_cells": data.cells.n_obs,

@@ -20,10 +20,10 @@ from lucidvi.atlas.labels._hierarchy import check_nested
 from lucidvi.atlas.mapping._calibrate import calibrate
 from lucidvi.atlas.mapping._gene_names import id_columns
 from lucidvi.atlas.mapping._genes import INFORMATION, gene_weights
-from lucidvi.atlas.mapping._query import categories
+from lucidvi.atlas.mapping._setup import Setup
 from lucidvi.data import category_texts, check_obs
 from lucidvi.errors import DataError
-from lucidvi.model import capable
+from lucidvi.model import Cells, capable
 
 #: Attributes of a model that say which of its data it was trained on.
 SPLITS = ("train_indices_", "validation_indices_", "test_indices_")
@@ -61,9 +61,9 @@ def made_of(model: Any, labels_key: str | Sequence[str]) -> tuple[Any, Reference
             obsm={LOC: np.float32(mean), SCALE: np.sqrt(np.float32(variance))},
         )
         cells.uns[DEPTH] = _median_count(model)
-        batch_key = model.registry["setup_args"].get("batch_key")
-        data = ReferenceData(cells, keys[-1], tuple(keys[:-1]), batch_key)
-        calibration = calibrate(model, data.voters, data.batches, var[INFORMATION].to_numpy())
+        data = ReferenceData(cells, keys[-1], tuple(keys[:-1]), Setup.of(model).batch_key)
+        every = Cells(model, model.adata, np.arange(model.adata.n_obs))
+        calibration = calibrate(every, data.voters, data.batches, var[INFORMATION].to_numpy())
         making.advance()
     if calibration is not None:
         cells.uns[CALIBRATION] = calibration.to_arrays()
@@ -73,17 +73,16 @@ def made_of(model: Any, labels_key: str | Sequence[str]) -> tuple[Any, Reference
 def _obs(model: Any, keys: Sequence[str]) -> pd.DataFrame:
     """Return labels and batches of a model's cells, as texts."""
     columns = {key: pd.Categorical(category_texts(model.adata.obs[key])) for key in keys}
-    batch_key = model.registry["setup_args"].get("batch_key")
-    if batch_key is not None:
+    setup = Setup.of(model)
+    if setup.batch_key is not None:
         codes = np.ravel(model.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY))
-        names = category_texts(categories(model, REGISTRY_KEYS.BATCH_KEY))
-        columns[batch_key] = pd.Categorical(names[codes])
+        columns[setup.batch_key] = pd.Categorical(category_texts(setup.batches)[codes])
     return pd.DataFrame(columns, index=model.adata.obs_names.astype(str))
 
 
 def _median_count(model: Any) -> float:
     """Return the median total of a model's cells; infinite for values that are not counts."""
-    if model.registry["setup_args"].get("is_count_data", True) is False:
+    if not Setup.of(model).is_count_data:
         return np.inf
     if adata_minify_type(model.adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:  # without counts
         return float(np.median(model.adata.obs[model._OBSERVED_LIB_SIZE_KEY]))

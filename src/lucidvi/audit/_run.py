@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from lucidvi.audit.subject import (
     draw_sample,
 )
 from lucidvi.checks import check_choice
+from lucidvi.distributions import LIKELIHOODS
+from lucidvi.module import Modality
 from lucidvi.results import Finding, Skipped
 
 
@@ -47,7 +50,7 @@ def run(
     ----------
     model
         A trained model of LucidVI, or one of scvi-tools whose module has an encoder of ``z`` and a
-        decoder to a distribution of counts, such as a SCANVI.
+        decoder to a distribution of counts.
     adata
         Cells to audit it with, by default those that it holds. The numbers are of cells that
         were held out of training where these are known: validation and test cells of the
@@ -106,7 +109,13 @@ def checked(name: str, subject: Subject) -> Finding:
     if (n_cells := len(subject.cells)) < N_CELLS_MIN:
         reason = f"{n_cells} cells are too few to say anything: {N_CELLS_MIN} at least are needed."
         return Skipped.of(check.finding, reason)
-    return check.answer(subject)
+    return replace(check.answer(subject), modality=subject.modality.key)
+
+
+def likelihood_name(modality: Modality) -> str:
+    """Return the name of the likelihood of a modality."""
+    names = {likelihood: name for name, likelihood in LIKELIHOODS.items()}
+    return names.get(modality.likelihood, modality.likelihood.__name__)
 
 
 def describe(subject: Subject) -> dict[str, Any]:
@@ -114,7 +123,8 @@ def describe(subject: Subject) -> dict[str, Any]:
     model, sample = subject.model, subject.sample
     return {
         "model": f"{type(model).__module__.partition('.')[0]} {type(model).__name__}",
-        "gene_likelihood": str(getattr(subject.module, "gene_likelihood", "")),
+        "gene_likelihood": ", ".join(map(likelihood_name, subject.modalities.values())),
+        "modalities": ", ".join(subject.modalities),
         "n_latent": subject.n_latent,
         "n_obs": subject.adata.n_obs,
         "n_genes": subject.n_genes,

@@ -86,6 +86,9 @@ def map_cells(
     novelty_rate: Annotated[
         float, typer.Option(help="Share of known cells that may be called unknown.")
     ] = 0.05,
+    posterior: Annotated[
+        str, typer.Option(help="refined, each cell's own; or encoder, which is faster.")
+    ] = "refined",
     overwrite: Overwrite = False,
 ) -> None:
     """Map cells onto a reference, and give them its labels.
@@ -105,7 +108,12 @@ def map_cells(
                 own_layer = atlas.model.registry["setup_args"].get("layer")
                 cells, layer = with_counts_of(cells, layer, own_layer), None
             out = atlas.map(
-                cells, batch_key, layer=layer, gene_key=gene_key, novelty_rate=novelty_rate
+                cells,
+                batch_key,
+                layer=layer,
+                gene_key=gene_key,
+                novelty_rate=novelty_rate,
+                posterior=posterior,  # type: ignore[arg-type]
             )
             write_cells(out, output)
     console = Console()

@@ -1,12 +1,12 @@
 """AnnData in: what is checked before a model sees it, and how it is then read."""
 
-from lucidvi.data._cells import Cells, DeviceCells, Minibatch
 from lucidvi.data._columns import COLUMN_LISTS, named_columns
-from lucidvi.data._loader import CellLoader, CellSplitter, Groups, WatchedLoader
+from lucidvi.data._loader import CellLoader, Groups
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
 from lucidvi.data._remedies import Reader, call, place_of
 from lucidvi.data._setup import CheckedAnnDataManager, align_genes, unchanged_on_error
 from lucidvi.data._splits import check_sizes
+from lucidvi.data._splitter import CellSplitter
 from lucidvi.data._stratified import stratified
 from lucidvi.data.checks._adata import check_is_anndata
 from lucidvi.data.checks._counts import check_counts, counts_or_warn
@@ -34,22 +34,35 @@ from lucidvi.data.matrices._reading import (
     with_tables_in_memory,
 )
 from lucidvi.data.matrices._stored import StoredCounts, in_memory, scvi_reads
+from lucidvi.data.stores import (
+    STORES,
+    CellSource,
+    CellStore,
+    DeviceStore,
+    FileStore,
+    MemoryStore,
+    Minibatch,
+    store_of,
+)
 
 __all__ = [
     "COLUMN_LISTS",
+    "STORES",
     "CellLoader",
+    "CellSource",
     "CellSplitter",
-    "Cells",
+    "CellStore",
     "CheckedAnnDataManager",
     "Column",
-    "DeviceCells",
+    "DeviceStore",
+    "FileStore",
     "Groups",
     "MatchedJointObsField",
     "MatchedObsField",
+    "MemoryStore",
     "Minibatch",
     "Reader",
     "StoredCounts",
-    "WatchedLoader",
     "align_genes",
     "call",
     "category_codes",
@@ -81,6 +94,7 @@ __all__ = [
     "recover_counts",
     "refuse_collection",
     "scvi_reads",
+    "store_of",
     "stratified",
     "unchanged_on_error",
     "with_tables_in_memory",

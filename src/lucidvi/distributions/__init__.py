@@ -1,24 +1,38 @@
-"""p(x given z): one likelihood a file, held in log space."""
+"""p(x given z): one contract, one family a file, one table."""
 
-from lucidvi.distributions._base import CountLikelihood
+from lucidvi.distributions._candidates import (
+    BY_BATCH,
+    candidate_of,
+    candidates,
+    dispersed,
+    questions_about,
+)
+from lucidvi.distributions._counts import CountLikelihood, draw_poisson
+from lucidvi.distributions._likelihood import Likelihood
 from lucidvi.distributions._negative_binomial import NegativeBinomial
 from lucidvi.distributions._normal import Normal
+from lucidvi.distributions._parameter import Moments, Parameter, Question
 from lucidvi.distributions._poisson import Poisson
+from lucidvi.distributions._table import LIKELIHOODS, adopt, likelihood_of
 from lucidvi.distributions._zero_inflated_negative_binomial import ZeroInflatedNegativeBinomial
 
-#: The values of ``gene_likelihood``.
-LIKELIHOODS = {
-    "nb": NegativeBinomial,
-    "zinb": ZeroInflatedNegativeBinomial,
-    "poisson": Poisson,
-    "normal": Normal,
-}
-
 __all__ = [
+    "BY_BATCH",
     "LIKELIHOODS",
     "CountLikelihood",
+    "Likelihood",
+    "Moments",
     "NegativeBinomial",
     "Normal",
+    "Parameter",
     "Poisson",
+    "Question",
     "ZeroInflatedNegativeBinomial",
+    "adopt",
+    "candidate_of",
+    "candidates",
+    "dispersed",
+    "draw_poisson",
+    "likelihood_of",
+    "questions_about",
 ]

@@ -2,61 +2,96 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
 import scvi.distributions
+import torch
+from scipy import special
 from torch import Tensor
+from torch.distributions import constraints
 
-from lucidvi.distributions._base import check_mean, missing
-from lucidvi.kernels import LOG_MU_MAX, to_dense
+from lucidvi.distributions._counts import to_numpy
+from lucidvi.distributions._likelihood import Likelihood
+from lucidvi.distributions._parameter import Parameter
+from lucidvi.kernels import to_dense
 
-#: Bounds of the log standard deviation.
-LOG_SCALE_BOUNDS = (-10.0, 20.0)
+LOG_ROOT_TWO_PI = math.log(math.sqrt(2 * math.pi))
 
 
-class Normal(scvi.distributions.Normal):
+class Normal(Likelihood, scvi.distributions.Normal):
     r"""Normal with mean :math:`\mu = \ell \, \rho` and standard deviation :math:`\theta`.
+
+    As scvi-tools and torch have it, :attr:`scale` is the standard deviation; the normalized
+    expression is ``get_normalized("scale")``.
 
     Parameters
     ----------
     logits, log_library, log_scale
-        The mean, see :class:`CountLikelihood`.
+        The mean, see :class:`Likelihood`.
     log_theta
         Log standard deviation, of a shape that broadcasts to ``(..., n_cells, n_genes)``.
         Clamped to ``[-10, 20]``, so that squared deviations stay float32 numbers.
     """
 
-    parameters: ClassVar[tuple[str, ...]] = ("log_theta",)
+    family: ClassVar[str] = "normal"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "log_theta": Parameter("dispersions", by="gene", space="log", bounds=(-10.0, 20.0))
+    }
+    adopts = scvi.distributions.Normal
+    read: ClassVar[Mapping[str, str]] = {"log_theta": "scale"}
+    support = constraints.real
 
-    def __init__(
-        self,
-        logits: Tensor | None = None,
-        log_library: Tensor | None = None,
-        log_theta: Tensor | None = None,
-        *,
-        log_scale: Tensor | None = None,
-    ) -> None:
-        log_mean, log_library = check_mean(logits, log_library, log_scale)
-        log_scale = log_mean if logits is None else log_mean.log_softmax(dim=-1)
-        if log_theta is None:
-            raise missing("log_theta")
-        super().__init__(
-            mu=(log_scale + log_library).clamp(max=LOG_MU_MAX).exp(),
-            scale=log_theta.clamp(*LOG_SCALE_BOUNDS).exp(),
-            validate_args=False,
-            normal_mu=log_scale.exp(),
-        )
+    @property
+    def log_theta(self) -> Tensor:
+        """Log standard deviation, shape ``(..., n_cells, n_genes)``."""
+        return self.parameter("log_theta")
 
-    def likelihood_parameters(self) -> dict[str, Tensor]:
-        """Mean and standard deviation, linear."""
-        return {"mean": self.loc, "dispersions": self.scale}
+    @property
+    def loc(self) -> Tensor:
+        """The mean (linear), under the name that torch gives it."""
+        return self.mu
 
-    def log_likelihood(self, x: Tensor) -> Tensor:
-        """Sum of the log density over the genes, in nats, shape ``(..., n_cells)``.
+    @property
+    def scale(self) -> Tensor:
+        """Standard deviation, linear, shape ``(..., n_cells, n_genes)``."""
+        return self.linear("log_theta")
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean, linear, shape ``(..., n_cells, n_genes)``."""
+        return self.mu
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance, linear, shape ``(..., n_cells, n_genes)``."""
+        return self.scale.square()
+
+    @property
+    def information(self) -> Tensor:
+        r"""Fisher information about :math:`\log \mu`, :math:`(\mu / \theta)^2`."""
+        return (self.mu / self.scale).square()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density of each value, in nats, shape ``(..., n_cells, n_genes)``.
 
         Parameters
         ----------
-        x
-            Values (linear), CSR or dense, shape ``(n_cells, n_genes)``.
+        value
+            Values (linear), CSR or dense, of a shape that broadcasts with the parameters'.
         """
-        return self.log_prob(to_dense(x)).sum(dim=-1)
+        scale = self.scale
+        squares = (to_dense(value) - self.loc) ** 2
+        return -squares / (2 * scale**2) - scale.log() - LOG_ROOT_TWO_PI
+
+    def sample(self, sample_shape: Sequence[int] | None = None) -> Tensor:
+        """Draw values, float, shape ``(*sample_shape, ..., n_cells, n_genes)``."""
+        return torch.distributions.Normal.sample(self, torch.Size(sample_shape or ()))
+
+    def cumulative(self, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Probability of at most each value, twice, since a density has no steps."""
+        loc, scale = (to_numpy(values, x.shape) for values in (self.loc, self.scale))
+        value = special.ndtr((to_numpy(x) - loc) / scale)
+        return value, value

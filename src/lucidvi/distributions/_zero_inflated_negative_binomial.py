@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Self
 
+import numpy as np
 import scvi.distributions
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.nn.functional import softplus
 
-from lucidvi.distributions._base import missing
-from lucidvi.distributions._negative_binomial import NegativeBinomial
+from lucidvi import kernels
+from lucidvi.distributions._counts import to_numpy
+from lucidvi.distributions._negative_binomial import (
+    BY_BATCH,
+    DISPERSION,
+    NegativeBinomial,
+    nb_cumulative,
+)
+from lucidvi.distributions._parameter import Parameter, Question
+
+#: Log odds of what does not happen, of a size that formulas in float32 bear.
+NEVER = -30.0
 
 
 class ZeroInflatedNegativeBinomial(
@@ -37,42 +48,77 @@ class ZeroInflatedNegativeBinomial(
     """
 
     family: ClassVar[str] = "zinb"
-    parameters: ClassVar[tuple[str, ...]] = ("log_theta", "zi_logits")
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
-        **NegativeBinomial.arg_constraints,
-        "zi_logits": constraints.real,
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "log_theta": DISPERSION,
+        "zi_logits": Parameter("dropout", by="cell", space="logit", start=-3.0, absent=NEVER),
     }
+    adopts = scvi.distributions.ZeroInflatedNegativeBinomial
+    read: ClassVar[Mapping[str, str]] = {"log_theta": "theta", "zi_logits": "zi_logits"}
+    questions: ClassVar[tuple[Question, ...]] = (BY_BATCH,)
+    questions_by_batch: ClassVar[tuple[Question, ...]] = ()
+    tried_by_batch: ClassVar[bool] = False
+    at_zero: ClassVar[Callable[..., Tensor]] = staticmethod(kernels.zinb_zero)
+    at_count: ClassVar[Callable[..., Tensor]] = staticmethod(kernels.zinb_count)
 
-    def __init__(
-        self,
-        logits: Tensor | None = None,
-        log_library: Tensor | None = None,
-        log_theta: Tensor | None = None,
-        zi_logits: Tensor | None = None,
-        *,
-        log_scale: Tensor | None = None,
-    ) -> None:
-        super().__init__(logits, log_library, log_theta, log_scale=log_scale)
-        if zi_logits is None:
-            raise missing("zi_logits")
-        self.zi_logits = zi_logits
+    @classmethod
+    def with_mean(cls, log_mean: Tensor, **parameters: Tensor) -> Self:
+        """See :meth:`Likelihood.with_mean`."""
+        inflation = softplus(parameters["zi_logits"])
+        return super().with_mean(log_mean + inflation, **parameters)
+
+    @property
+    def zi_logits(self) -> Tensor:
+        """Log odds of inflation, shape ``(..., n_cells, n_genes)``."""
+        return self.parameter("zi_logits")
+
+    @property
+    def zi_probs(self) -> Tensor:
+        """Probability of inflation, shape ``(..., n_cells, n_genes)``."""
+        return self.linear("zi_logits")
+
+    @property
+    def mean(self) -> Tensor:
+        r""":math:`(1 - \pi) \mu`, linear, shape ``(..., n_cells, n_genes)``."""
+        return (1 - self.zi_probs) * self.mu
 
     @property
     def variance(self) -> Tensor:
         r""":math:`(1 - \pi) \mu (1 + \mu / \theta + \pi \mu)`, linear."""
-        mu = self.mu
-        return (1 - self.zi_probs) * mu * (1 + mu / self.theta + self.zi_probs * mu)
-
-    def likelihood_parameters(self) -> dict[str, Tensor]:
-        """Mean and inverse dispersion before inflation, and the probability of inflation."""
-        return {**super().likelihood_parameters(), "dropout": self.zi_probs}
-
-    @property
-    def _shape_parameters(self) -> tuple[Tensor, ...]:
-        return (self._log_theta, self.zi_logits)
+        mu, share = self.mu, self.zi_probs
+        return (1 - share) * mu * (1 + mu / self.theta + share * mu)
 
     @torch.inference_mode()
     def sample(self, sample_shape: Sequence[int] | None = None) -> Tensor:
         """Draw counts, see :meth:`NegativeBinomial.sample`, and set them to zero by chance."""
         counts = super().sample(sample_shape)
         return counts.masked_fill_(torch.rand_like(counts) <= self.zi_probs, 0.0)
+
+    def cumulative(self, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """See :meth:`Likelihood.cumulative`."""
+        values = (to_numpy(values, x.shape) for values in (self.mu, self.theta, self.zi_probs))
+        return zinb_cumulative(to_numpy(x), *values)
+
+    def further(self, x: Tensor, factor: Tensor) -> ZeroInflatedNegativeBinomial:
+        r"""See :meth:`NegativeBinomial.further`.
+
+        A zero that is inflated stays one, with the probability that it is,
+        :math:`\pi / (\pi + (1 - \pi) \mathrm{NB}(0))`; where something was counted, nothing is
+        inflated.
+        """
+        log_scale, log_theta = self._rate_given(x)
+        # Log odds of inflation at a zero: those before, minus the log probability of such a zero.
+        log_zero = -self.theta * torch.log1p((self.log_mean - self.log_theta).exp())
+        return ZeroInflatedNegativeBinomial(
+            log_scale=log_scale,
+            log_library=factor.to(x).log(),
+            log_theta=log_theta,
+            zi_logits=torch.where(x > 0, NEVER, self.zi_logits - log_zero),
+        )
+
+
+def zinb_cumulative(
+    x: np.ndarray, mu: np.ndarray, theta: np.ndarray, zi: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Do as :func:`nb_cumulative`, with a share ``zi`` of inflated zeros."""
+    lower, upper = nb_cumulative(x, mu, theta)
+    return np.where(x > 0, zi + (1 - zi) * lower, 0.0), zi + (1 - zi) * upper

@@ -7,11 +7,12 @@ from lucidvi.inference._concatenated import concatenated
 from lucidvi.inference._estimate import Estimate
 from lucidvi.inference._gap import InferenceGap, inference_gap, refined_ais
 from lucidvi.inference._linear_gaussian import LinearGaussianTarget
-from lucidvi.inference._metric import canonical, information, information_metric, log_mean
+from lucidvi.inference._metric import canonical, information_metric
 from lucidvi.inference._normal import FAMILIES, NormalPosterior
 from lucidvi.inference._posterior import PosteriorTarget
 from lucidvi.inference._posterior_of import POSTERIORS, posterior_of
 from lucidvi.inference._refine import Refined, refine
+from lucidvi.inference._scvi import ScviModule, as_generative
 from lucidvi.inference._step_means import step_means
 from lucidvi.inference._tails import normal_k, pareto_k_hat
 from lucidvi.inference._target import Target
@@ -27,18 +28,18 @@ __all__ = [
     "NormalPosterior",
     "PosteriorTarget",
     "Refined",
+    "ScviModule",
     "Target",
     "ais",
+    "as_generative",
     "bracket",
     "canonical",
     "canonical_axes",
     "concatenated",
     "elbo",
     "inference_gap",
-    "information",
     "information_metric",
     "iwae",
-    "log_mean",
     "normal_k",
     "orthogonal_draws",
     "pareto_k_hat",

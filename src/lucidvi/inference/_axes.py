@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from lucidvi.inference._metric import information, log_mean
 from lucidvi.inference._normal import NormalPosterior
 from lucidvi.inference._posterior import PosteriorTarget
 
@@ -73,7 +72,7 @@ def _sums(target: PosteriorTarget, n_latent: int) -> list[Any]:
         z = NormalPosterior.from_distribution(target.q0).loc
         px = target.likelihood(z)
         loc = z[:, :n_latent].double()
-        expression = log_mean(px).double().log_softmax(dim=-1)
-        weight = information(px).double()
+        expression = px.log_mean.double().log_softmax(dim=-1)
+        weight = px.information.double()
     totals = (x.sum(dim=0) for x in (loc, expression))
     return [len(loc), *totals, loc.mT @ expression, weight.sum(dim=0)]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from lucidvi.distributions import CountLikelihood, NegativeBinomial, Normal
 from lucidvi.inference._posterior import PosteriorTarget
 
 #: Length of the steps by which the decoder is differentiated.
@@ -37,27 +35,15 @@ def information_metric(target: PosteriorTarget, n_latent: int) -> np.ndarray:
     """
     with torch.no_grad():
         z = target.q0.sample()
-        root = information(target.likelihood(z)).sqrt()
+        root = target.likelihood(z).information.sqrt()
         slopes = []
         for k in range(n_latent):
             step = torch.zeros_like(z)
             step[:, k] = STEP
-            rise = log_mean(target.likelihood(z + step)) - log_mean(target.likelihood(z - step))
+            rise = target.likelihood(z + step).log_mean - target.likelihood(z - step).log_mean
             slopes.append(rise / (2 * STEP) * root)
         stacked = torch.stack(slopes, dim=1)
         return (stacked @ stacked.mT).double().cpu().numpy()
-
-
-def log_mean(px: CountLikelihood | Normal) -> Tensor:
-    """Log mean before zero inflation, shape ``(n_cells, n_genes)``."""
-    return px.log_mu if isinstance(px, CountLikelihood) else px.loc.clamp(min=1e-30).log()
-
-
-def information(px: CountLikelihood | Normal) -> Tensor:
-    """Fisher information about the log mean, before zero inflation, ``(n_cells, n_genes)``."""
-    if isinstance(px, NegativeBinomial):
-        return px.mu / (1 + px.mu / px.theta)
-    return px.mu if isinstance(px, CountLikelihood) else (px.loc / px.scale).square()
 
 
 def canonical(metric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,10 +12,10 @@ from scvi.module.base import BaseModuleClass
 from torch import Tensor
 from torch.distributions import Distribution
 
-from lucidvi import distributions, module
+from lucidvi import module
 from lucidvi._brief import brief
 from lucidvi.checks import check_choice
-from lucidvi.distributions import CountLikelihood
+from lucidvi.distributions import Likelihood, adopt
 from lucidvi.errors import DataError
 from lucidvi.inference._features import feature_masks, select_observed
 from lucidvi.inference._likelihood import log_likelihood, of_genes
@@ -329,9 +329,7 @@ class PosteriorTarget(Target):
         value = log_likelihood(px, self._measured[key], observed.features, renormalize)
         return value if observed.present is None else torch.where(observed.present, value, 0)
 
-    def likelihood(
-        self, z: Tensor, modality: str | None = None
-    ) -> CountLikelihood | distributions.Normal:
+    def likelihood(self, z: Tensor, modality: str | None = None) -> Likelihood:
         r"""Likelihood :math:`p(x \mid z, s)` of all features at one draw of each cell.
 
         Parameters
@@ -345,14 +343,9 @@ class PosteriorTarget(Target):
         -------
         A likelihood of LucidVI's, whichever the module, of shape ``(n_cells, n_features)``.
         """
-        chosen = self._modality(modality)
-        px = self._decode(z)[chosen.key]
-        every = torch.ones(chosen.n_features, dtype=torch.bool, device=z.device)
-        return of_genes(px, every, renormalize=False)
+        return adopt(self._decode(z)[self._modality(modality).key])
 
-    def measured_likelihood(
-        self, z: Tensor, modality: str | None = None
-    ) -> CountLikelihood | distributions.Normal:
+    def measured_likelihood(self, z: Tensor, modality: str | None = None) -> Likelihood:
         """:meth:`likelihood` of the features of :meth:`counts`, by which cells are judged."""
         chosen = self._modality(modality)
         features = self.observed[chosen.key].features

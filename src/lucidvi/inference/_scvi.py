@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lucidvi import kernels
 from lucidvi._compat import MODULE_KEYS
 from lucidvi._random import isolated
-from lucidvi.distributions import LIKELIHOODS
+from lucidvi.distributions import likelihood_of
 from lucidvi.module import (
     COVARIATE_KEYS,
     Exposure,
@@ -55,9 +55,8 @@ class ScviModule(nn.Module):
         exposure = Exposure.OBSERVED if module.use_observed_lib_size else Exposure.LATENT
         if module.use_size_factor_key:
             exposure = Exposure.SIZE_FACTOR
-        likelihood = LIKELIHOODS[module.gene_likelihood]
         field = REGISTRY_KEYS.X_KEY
-        return {RNA: Modality(RNA, module.n_input, likelihood, exposure, field=field)}
+        return {RNA: Modality(RNA, module.n_input, likelihood_of(module), exposure, field=field)}
 
     @property
     def n_latent(self) -> int:

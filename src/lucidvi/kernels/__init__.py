@@ -1,8 +1,11 @@
 """Fused log likelihoods and their gradients, and first and last layers for many genes."""
 
 from lucidvi.kernels._csr import (
+    as_csr,
+    copy_rows,
     csr,
     csr_parts,
+    gather_rows,
     gene_major,
     is_csr,
     linear,
@@ -12,7 +15,17 @@ from lucidvi.kernels._csr import (
     select_rows,
     to_dense,
 )
-from lucidvi.kernels._formulas import FORMULAS, LOG_MU_MAX, log_prob
+from lucidvi.kernels._formulas import (
+    LOG_MU_MAX,
+    Family,
+    log_prob,
+    nb_count,
+    nb_zero,
+    poisson_count,
+    poisson_zero,
+    zinb_count,
+    zinb_zero,
+)
 from lucidvi.kernels._layers import (
     activate,
     can_activate,
@@ -25,20 +38,27 @@ from lucidvi.kernels._warm_up import warm_up
 from lucidvi.kernels._wide import wide_linear
 
 __all__ = [
-    "FORMULAS",
     "LOG_MU_MAX",
+    "Family",
     "activate",
+    "as_csr",
     "can_activate",
+    "copy_rows",
     "csr",
     "csr_parts",
+    "gather_rows",
     "gene_major",
     "is_csr",
     "linear",
     "log1p",
     "log_likelihood",
     "log_prob",
+    "nb_count",
+    "nb_zero",
     "normal_heads",
     "plain_torch",
+    "poisson_count",
+    "poisson_zero",
     "reference",
     "row_index",
     "row_sums",
@@ -47,4 +67,6 @@ __all__ = [
     "to_dense",
     "warm_up",
     "wide_linear",
+    "zinb_count",
+    "zinb_zero",
 ]

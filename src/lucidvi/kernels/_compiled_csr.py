@@ -30,15 +30,15 @@ def add_rows(out, rows, places, weights, start, stop):
 @cfunc(types.void(types.voidptr), cache=True, **OPTIONS)
 def sparse_product(arguments):
     """Product of a CSR matrix and a dense one, plus a row; a thread takes a share of the rows."""
-    given = carray(arguments, 11, np.int64)
-    part, n_parts = next_number(arguments), given[1]
-    n_rows, n_inner, n_columns = given[2], given[3], given[4]
-    starts = carray(pointer(given[5]), n_rows + 1, np.int32)
-    inner = carray(pointer(given[6]), starts[n_rows], np.int32)
-    values = carray(pointer(given[7]), starts[n_rows], np.float32)
-    dense = carray(pointer(given[8]), (n_inner, n_columns), np.float32)
-    bias = carray(pointer(given[9]), n_columns, np.float32)
-    out = carray(pointer(given[10]), (n_rows, n_columns), np.float32)
+    numbers = carray(arguments, 11, np.int64)
+    part, n_parts = next_number(arguments), numbers[1]
+    n_rows, n_inner, n_columns = numbers[2], numbers[3], numbers[4]
+    starts = carray(pointer(numbers[5]), n_rows + 1, np.int32)
+    inner = carray(pointer(numbers[6]), starts[n_rows], np.int32)
+    values = carray(pointer(numbers[7]), starts[n_rows], np.float32)
+    dense = carray(pointer(numbers[8]), (n_inner, n_columns), np.float32)
+    bias = carray(pointer(numbers[9]), n_columns, np.float32)
+    out = carray(pointer(numbers[10]), (n_rows, n_columns), np.float32)
     start, stop = share(part, n_parts, n_rows)
     for row in range(start, stop):
         total = out[row]
@@ -76,18 +76,18 @@ def sort_by_column(starts, columns, values, first, last, ends, rows, new_values)
 @cfunc(types.void(types.voidptr), cache=True, **OPTIONS)
 def transposed_product(arguments):
     """Product of a transposed CSR matrix and a dense one; a thread takes some of the columns."""
-    given = carray(arguments, 13, np.int64)
-    part, n_parts = next_number(arguments), given[1]
-    n_rows, n_inner, n_columns = given[2], given[3], given[4]
-    starts = carray(pointer(given[5]), n_rows + 1, np.int32)
+    numbers = carray(arguments, 13, np.int64)
+    part, n_parts = next_number(arguments), numbers[1]
+    n_rows, n_inner, n_columns = numbers[2], numbers[3], numbers[4]
+    starts = carray(pointer(numbers[5]), n_rows + 1, np.int32)
     n_values = starts[n_rows]
-    inner = carray(pointer(given[6]), n_values, np.int32)
-    values = carray(pointer(given[7]), n_values, np.float32)
-    dense = carray(pointer(given[8]), (n_rows, n_columns), np.float32)
-    out = carray(pointer(given[9]), (n_inner, n_columns), np.float32)
-    ends = carray(pointer(given[10]), n_inner, np.int32)
-    rows = carray(pointer(given[11]), n_values, np.int32)
-    new_values = carray(pointer(given[12]), n_values, np.float32)
+    inner = carray(pointer(numbers[6]), n_values, np.int32)
+    values = carray(pointer(numbers[7]), n_values, np.float32)
+    dense = carray(pointer(numbers[8]), (n_rows, n_columns), np.float32)
+    out = carray(pointer(numbers[9]), (n_inner, n_columns), np.float32)
+    ends = carray(pointer(numbers[10]), n_inner, np.int32)
+    rows = carray(pointer(numbers[11]), n_values, np.int32)
+    new_values = carray(pointer(numbers[12]), n_values, np.float32)
     first, last = share(part, n_parts, n_inner)
     start = sort_by_column(starts, inner, values, first, last, ends, rows, new_values)
     for column in range(first, last):
@@ -100,13 +100,13 @@ def transposed_product(arguments):
 @cfunc(types.void(types.voidptr), cache=True, **OPTIONS)
 def densify(arguments):
     """Write a CSR matrix as a dense one; a thread takes a share of the rows."""
-    given = carray(arguments, 8, np.int64)
-    part, n_parts = next_number(arguments), given[1]
-    n_rows, n_columns = given[2], given[3]
-    starts = carray(pointer(given[4]), n_rows + 1, np.int32)
-    columns = carray(pointer(given[5]), starts[n_rows], np.int32)
-    values = carray(pointer(given[6]), starts[n_rows], np.float32)
-    out = carray(pointer(given[7]), (n_rows, n_columns), np.float32)
+    numbers = carray(arguments, 8, np.int64)
+    part, n_parts = next_number(arguments), numbers[1]
+    n_rows, n_columns = numbers[2], numbers[3]
+    starts = carray(pointer(numbers[4]), n_rows + 1, np.int32)
+    columns = carray(pointer(numbers[5]), starts[n_rows], np.int32)
+    values = carray(pointer(numbers[6]), starts[n_rows], np.float32)
+    out = carray(pointer(numbers[7]), (n_rows, n_columns), np.float32)
     start, stop = share(part, n_parts, n_rows)
     for row in range(start, stop):
         out[row, :] = ZERO
@@ -146,3 +146,21 @@ def compress(x):
                 values[k] = x[row, column]
                 k += 1
     return starts, columns, values
+
+
+@njit(cache=True)
+def gather(starts, columns, values, rows):
+    """Rows of a CSR matrix, as the three arrays of another (int32, int32, float32)."""
+    new_starts = np.zeros(rows.shape[0] + 1, np.int32)
+    n_rows = starts.shape[0] - 1
+    for i in range(rows.shape[0]):
+        row = rows[i] % n_rows  # a negative one counts from the end
+        new_starts[i + 1] = new_starts[i] + (starts[row + 1] - starts[row])
+    n_values = new_starts[rows.shape[0]]
+    new_columns = np.empty(n_values, np.int32)
+    new_values = np.empty(n_values, np.float32)
+    for i in range(rows.shape[0]):
+        row = rows[i] % n_rows
+        new_columns[new_starts[i] : new_starts[i + 1]] = columns[starts[row] : starts[row + 1]]
+        new_values[new_starts[i] : new_starts[i + 1]] = values[starts[row] : starts[row + 1]]
+    return new_starts, new_columns, new_values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -16,6 +17,7 @@ from lucidvi.kernels import _team
 SPARSE_BELOW = 0.15
 
 Parts = tuple[Tensor, Tensor, Tensor]
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def csr(starts: Tensor, genes: Tensor, counts: Tensor, n_genes: int) -> Tensor:
@@ -29,6 +31,18 @@ def is_csr(x: Tensor) -> bool:
     return x.layout == torch.sparse_csr
 
 
+def as_csr(x: Tensor) -> Tensor:
+    """Return a matrix as a CSR tensor (int32, float32).
+
+    Parameters
+    ----------
+    x
+        Shape ``(n_rows, n_columns)``: dense, CSR, CSC or COO, of any type of numbers; on the CPU.
+    """
+    x = x if x.layout in (torch.strided, torch.sparse_csr) else x.to_dense()
+    return csr(*csr_parts(x), x.shape[1])
+
+
 def select_rows(x: Tensor, rows: Tensor) -> Tensor:
     """Return rows of a matrix, dense or CSR, by position or mask, in the order asked for.
 
@@ -37,16 +51,66 @@ def select_rows(x: Tensor, rows: Tensor) -> Tensor:
     x
         Shape ``(n_rows, n_columns)``.
     rows
-        Positions, int64, or a boolean mask of shape ``(n_rows,)``.
+        Positions, int64, negative ones from the end; or a boolean mask of shape ``(n_rows,)``.
     """
     if not is_csr(x):
         return x[rows]
-    starts, lengths = x.crow_indices()[:-1][rows].long(), x.crow_indices().diff()[rows].long()
+    parts = x.crow_indices(), x.col_indices(), x.values()
+    rows = rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows
+    plain = [part.dtype for part in parts] == [torch.int32, torch.int32, torch.float32]
+    if not plain or x.requires_grad or x.device.type != "cpu":
+        return gather_rows(parts, rows, x.shape[1])
+    starts, columns, values = (part.numpy() for part in parts)
+    return copy_rows((starts, columns, values), rows.numpy(), x.shape[1])
+
+
+def copy_rows(parts: Arrays, rows: np.ndarray, n_columns: int) -> Tensor:
+    """Return rows of a CSR matrix in memory as a CSR tensor (int32, float32), by compiled code.
+
+    Parameters
+    ----------
+    parts
+        Row starts, columns and values, of any type of numbers.
+    rows
+        Positions, int64, negative ones from the end.
+    n_columns
+        Number of columns.
+
+    Raises
+    ------
+    IndexError
+        If there is no such row.
+    """
+    from lucidvi.kernels._compiled_csr import gather
+
+    n_rows = len(parts[0]) - 1
+    if len(rows) and not -n_rows <= rows.min() <= rows.max() < n_rows:
+        raise IndexError(f"rows {rows.min()} to {rows.max()} of a matrix of {n_rows}")
+    starts, columns, values = map(torch.from_numpy, gather(*parts, rows))
+    return csr(starts, columns, values, n_columns)
+
+
+def gather_rows(parts: Parts, rows: Tensor, n_columns: int, n_values: int | None = None) -> Tensor:
+    """Return rows of a CSR matrix on any device as a CSR tensor of the same types.
+
+    Parameters
+    ----------
+    parts
+        Row starts, columns and values.
+    rows
+        Positions, int64, negative ones from the end.
+    n_columns
+        Number of columns.
+    n_values
+        Number of values in these rows; where it is not given, the device is asked for it.
+    """
+    starts, columns, values = parts
+    first = starts[:-1][rows].long()
+    lengths = starts[1:][rows].long() - first
     new_starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
-    shifts = (starts - new_starts[:-1]).repeat_interleave(lengths)
-    places = torch.arange(len(shifts), device=x.device) + shifts
-    dtype = x.crow_indices().dtype
-    return csr(new_starts.to(dtype), x.col_indices()[places], x.values()[places], x.shape[1])
+    shifts = (first - new_starts[:-1]).repeat_interleave(lengths, output_size=n_values)
+    places = torch.arange(len(shifts), device=values.device) + shifts
+    return csr(new_starts.to(columns.dtype), columns[places], values[places], n_columns)
 
 
 def csr_parts(x: Tensor) -> Parts:

@@ -8,7 +8,7 @@ log-gamma functions lose all digits in float32 once their arguments reach 1e6.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -59,42 +59,38 @@ def zinb_count(x: Tensor, log_mu: Tensor, log_theta: Tensor, zi_logits: Tensor) 
     return nb_count(x, log_mu, log_theta) + logsigmoid(-zi_logits)
 
 
-class Formulas(NamedTuple):
-    """Log probabilities as functions of log_mu and further parameters."""
+class Family(Protocol):
+    """A family of distributions of counts, as kernels see it; a class or an object."""
 
+    #: Its name, by which kernels know whether they have compiled code for it.
+    family: str
+
+    #: Log probability of a zero, from the log mean and the other parameters.
     at_zero: Callable[..., Tensor]
+    #: Log probability of counts, from these and the parameters, float64 and of one shape.
     at_count: Callable[..., Tensor]
 
 
-#: Families by the names of ``gene_likelihood``.
-FORMULAS = {
-    "poisson": Formulas(poisson_zero, poisson_count),
-    "nb": Formulas(nb_zero, nb_count),
-    "zinb": Formulas(zinb_zero, zinb_count),
-}
-
-
-def log_prob(family: str, x: Tensor, log_mu: Tensor, *parameters: Tensor) -> Tensor:
+def log_prob(family: Family, x: Tensor, log_mu: Tensor, *parameters: Tensor) -> Tensor:
     """Log probability of each count, in nats.
 
     Parameters
     ----------
     family
-        ``"poisson"``, ``"nb"`` or ``"zinb"``.
+        What states the two formulas.
     x
         Counts (linear): dense, of a shape that broadcasts with that of ``log_mu``, or CSR,
         ``(n_cells, n_genes)``.
     log_mu
         Log mean, shape ``(..., n_cells, n_genes)``.
     *parameters
-        ``log_theta`` and ``zi_logits``, as the family needs, broadcasting with ``log_mu``.
+        Further parameters that the family needs, broadcasting with ``log_mu``.
 
     Returns
     -------
     Shape ``(..., n_cells, n_genes)``.
     """
-    formulas = FORMULAS[family]
-    log_prob = formulas.at_zero(log_mu, *parameters)
+    log_prob = family.at_zero(log_mu, *parameters)
     if is_csr(x):
         index: tuple[Tensor, ...] = (row_index(x), x.col_indices())
         counts = x.values()
@@ -104,9 +100,9 @@ def log_prob(family: str, x: Tensor, log_mu: Tensor, *parameters: Tensor) -> Ten
         counts = x[index]
     taken = [take(parameter, index) for parameter in (log_mu, *parameters)]
     counts = counts.to(taken[0].dtype)
-    at_counts = formulas.at_count(counts, *taken)
+    at_counts = family.at_count(counts, *taken)
     if is_csr(x):  # zeros may be stored, too
-        at_counts = torch.where(counts == 0, formulas.at_zero(*taken), at_counts)
+        at_counts = torch.where(counts == 0, family.at_zero(*taken), at_counts)
     log_prob = log_prob.clone()
     everywhere: Any = (..., *index)
     log_prob[everywhere] = at_counts.to(log_prob.dtype)

@@ -12,9 +12,10 @@ from torch.autograd.function import once_differentiable
 
 from lucidvi.kernels import _team
 from lucidvi.kernels._csr import csr_parts, is_csr
-from lucidvi.kernels._formulas import log_prob
+from lucidvi.kernels._formulas import Family, log_prob
 
-#: The families that are compiled for the CPU, by their number there.
+#: The families that are compiled for the CPU, by name, and their number there; their parameters
+#: are a log inverse dispersion and log odds of zero inflation.
 COMPILED = {"poisson": 0, "nb": 1, "zinb": 2}
 #: Rows of scratch memory that a thread needs.
 N_SCRATCH = 10
@@ -23,13 +24,11 @@ CELLS_PER_PART, MOST_PARTS = 16, 64
 
 
 def log_likelihood(
-    family: str,
+    family: Family,
     log_mean: Tensor,
     log_library: Tensor,
     x: Tensor,
-    log_theta: Tensor | None = None,
-    zi_logits: Tensor | None = None,
-    *,
+    *parameters: Tensor,
     softmax: bool = True,
 ) -> Tensor:
     r"""Sum over the genes of the log probability of each count, in nats.
@@ -37,17 +36,16 @@ def log_likelihood(
     Parameters
     ----------
     family
-        ``"poisson"``, ``"nb"`` or ``"zinb"``.
+        What states the formulas, which are used where no code is compiled for it.
     log_mean
         Logits of the normalized expression, or its log, ``(..., n_cells, n_genes)``.
     log_library
         Log exposure, of a shape that broadcasts to ``(..., n_cells, 1)``.
     x
         Counts, CSR ``(n_cells, n_genes)`` or dense and broadcasting with ``log_mean``.
-    log_theta
-        Log inverse dispersion, broadcasting with ``log_mean``.
-    zi_logits
-        Log odds of zero inflation, broadcasting with ``log_mean``.
+    *parameters
+        What the family needs besides the mean, broadcasting with ``log_mean``: for a negative
+        binomial a log inverse dispersion, and of a zero-inflated one its log odds.
     softmax
         Whether ``log_mean`` are logits, which a softmax over the genes normalizes.
 
@@ -55,20 +53,20 @@ def log_likelihood(
     -------
     Shape ``(..., n_cells)``.
     """
-    parameters = [p for p in (log_theta, zi_logits) if p is not None]
+    shapes = list(parameters)
     if log_mean.dtype in (torch.bfloat16, torch.float16):  # mixed precision leaves the loss out
         log_mean, log_library = log_mean.float(), log_library.float()
-        parameters = [parameter.float() for parameter in parameters]
-    if _team.usable(log_mean):
-        value = _on_cpu(family, log_mean, log_library, x, parameters, softmax)
+        shapes = [parameter.float() for parameter in shapes]
+    if family.family in COMPILED and _team.usable(log_mean):
+        value = _on_cpu(COMPILED[family.family], log_mean, log_library, x, shapes, softmax)
         if value is not None:
             return value
     function = compiled_reference() if log_mean.device.type == "cuda" else reference
-    return function(family, log_mean, log_library, x, parameters, softmax)
+    return function(family, log_mean, log_library, x, shapes, softmax)
 
 
 def reference(
-    family: str,
+    family: Family,
     log_mean: Tensor,
     log_library: Tensor,
     x: Tensor,
@@ -91,7 +89,7 @@ def compiled_reference() -> Any:
 
 
 def _on_cpu(
-    family: str,
+    family: int,
     log_mean: Tensor,
     log_library: Tensor,
     x: Tensor,
@@ -119,12 +117,12 @@ def _on_cpu(
     if not fits:
         return None
     rows = [log_mean.reshape(n_rows, n_genes), log_library.expand(*shape[:-1], 1).reshape(n_rows)]
-    for name, parameter in zip(("log_theta", "zi_logits"), parameters, strict=False):
+    for place, parameter in enumerate(parameters):
         # One dispersion for all cells, one for each cell, or one for each draw of each cell.
         one_row = parameter.shape[-1:] == (n_genes,) and parameter.numel() == n_genes
-        if name == "log_theta" and one_row:
+        if place == 0 and one_row:
             rows.append(parameter.reshape(1, n_genes))
-        elif name == "log_theta" and parameter.shape == (x.shape[0], n_genes):
+        elif place == 0 and parameter.shape == (x.shape[0], n_genes):
             rows.append(parameter)
         else:
             rows.append(parameter.expand(shape).reshape(n_rows, n_genes))
@@ -155,7 +153,7 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        family: str,
+        family: int,
         softmax: bool,
         parts: tuple[Tensor, ...],
         *rows: Tensor,
@@ -186,7 +184,7 @@ class _Fused(torch.autograd.Function):
 
 
 def _run(
-    family: str,
+    family: int,
     softmax: bool,
     parts: tuple[Tensor, ...],
     rows: tuple[Tensor, ...],
@@ -224,7 +222,7 @@ def _run(
         torch.empty(n_threads + 1, N_SCRATCH, n_genes),
         torch.zeros(1, dtype=torch.int64),  # how many of these are taken
     ]
-    sizes = [n_cells, n_rows, n_genes, n_theta, COMPILED[family], int(softmax), int(want_gradient)]
+    sizes = [n_cells, n_rows, n_genes, n_theta, family, int(softmax), int(want_gradient)]
     addresses = [tensor.data_ptr() for tensor in kernel_tensors]
     _team.run(kernel, [*sizes, *addresses], n_parts, n_threads)
     if not want_gradient:

@@ -10,7 +10,6 @@ from typing import Any
 from scvi.model.base import BaseModelClass, RNASeqMixin
 
 from lucidvi._progress import settings, without_bars
-from lucidvi.data import WatchedLoader
 
 
 def one_bar(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,8 +42,6 @@ def one_bar(method: Callable[..., Any]) -> Callable[..., Any]:
 
 class BarsMixin(BaseModelClass):
     """Bars of what scvi-tools computes; comes right before the classes that compute it."""
-
-    _data_loader_cls = WatchedLoader
 
     differential_expression: Any = one_bar(RNASeqMixin.differential_expression)
     get_normalized_expression: Any = one_bar(RNASeqMixin.get_normalized_expression)

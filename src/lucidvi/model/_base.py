@@ -11,7 +11,7 @@ import scvi
 from anndata import AnnData
 from scvi.model.base import ArchesMixin, BaseModelClass, VAEMixin
 
-from lucidvi.data import WatchedLoader, align_genes, check_is_anndata
+from lucidvi.data import CellLoader, align_genes, check_is_anndata
 from lucidvi.model._data import DataMixin
 from lucidvi.model._documentation import documented
 from lucidvi.model._files import SafeFilesMixin
@@ -21,7 +21,9 @@ from lucidvi.model._surgery import FROZEN_LATENT, latent_can_move
 from lucidvi.model._training import TrainingMixin
 from lucidvi.model.posteriors._abundance import AbundanceMixin
 from lucidvi.model.posteriors._canonical import CanonicalMixin
+from lucidvi.model.posteriors._decoded import DecodedMixin
 from lucidvi.model.posteriors._inference import InferenceMixin
+from lucidvi.model.posteriors._latent import LatentMixin
 from lucidvi.model.posteriors._likelihood import LikelihoodMixin
 from lucidvi.model.queries._errors import errors_of_query
 from lucidvi.model.queries._query import QueryMixin
@@ -31,7 +33,9 @@ from lucidvi.model.queries._query import QueryMixin
 class LucidModel(
     SafeFilesMixin,
     QueryMixin,
+    LatentMixin,
     LikelihoodMixin,
+    DecodedMixin,
     AbundanceMixin,
     DataMixin,
     InferenceMixin,
@@ -57,7 +61,10 @@ class LucidModel(
         Registry of a datamodule, or of a saved model, in place of ``adata``.
     """
 
-    _data_loader_cls = WatchedLoader
+    _data_loader_cls = CellLoader
+    #: Where the means and variances of stored posteriors are, in ``obsm``.
+    _LATENT_QZM_KEY = "lucidvi_latent_qzm"
+    _LATENT_QZV_KEY = "lucidvi_latent_qzv"
     #: Arguments of the module that are read from the data, which no constructor takes.
     _from_the_data: tuple[str, ...] = ()
     #: Classes of scvi-tools from whose models :meth:`from_scvi_model` makes one of this class.

@@ -6,14 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch.distributions.constraints import is_dependent
-
 from lucidvi.checks import check_choice
-from lucidvi.distributions import LIKELIHOODS
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.model._base import LucidModel
 from lucidvi.model._models import MODELS, as_lucid_model, convertible
-from lucidvi.module import Modality
 
 
 @dataclass(frozen=True)
@@ -38,27 +34,16 @@ class Capability:
 def modalities_of(model: LucidModel) -> Mapping[str, Any]:
     """Return what is observed of the cells of a model, see :class:`lucidvi.module.Modality`."""
     module: Any = model.module
-    if hasattr(module, "modalities"):
-        return module.modalities
-    likelihood = LIKELIHOODS[module.gene_likelihood]
-    return {"rna": Modality("rna", module.n_input, likelihood)}
-
-
-def is_of_counts(likelihood: type[Any]) -> bool:
-    """Return whether a likelihood is a distribution of counts: its support is discrete."""
-    support = getattr(likelihood, "support", None)
-    return support is not None and not is_dependent(support) and bool(support.is_discrete)
+    return module.modalities
 
 
 def _counts(model: LucidModel) -> bool:
-    return any(is_of_counts(m.likelihood) for m in modalities_of(model).values())
+    return any(m.likelihood.is_counts for m in modalities_of(model).values())
 
 
 def _likelihoods(model: LucidModel) -> str:
-    names = {likelihood: name for name, likelihood in LIKELIHOODS.items()}
     listed = ", ".join(
-        f"{names.get(m.likelihood, m.likelihood.__name__)!r} of {key!r}"
-        for key, m in modalities_of(model).items()
+        f"{m.likelihood.family!r} of {key!r}" for key, m in modalities_of(model).items()
     )
     return f"has the likelihood {listed}, which is no distribution of counts"
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass
 
+from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi.checks import cell_positions
-from lucidvi.data import Minibatch, WatchedLoader
+from lucidvi.data import CellLoader, Minibatch
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
 
@@ -38,11 +40,16 @@ class Cells:
         The AnnData that holds them, its features in the model's order.
     positions
         Positions of the cells, shape ``(n_cells,)``; a cell may be there several times.
+    codes
+        Codes of covariates that take the place of the cells' own, by registry key.
     """
 
     model: Any
     adata: AnnData
     positions: NDArray[np.integer]
+    codes: Mapping[str, int] = field(default_factory=dict)
+
+    __repr__ = brief
 
     @classmethod
     def of(
@@ -84,7 +91,17 @@ class Cells:
 
     def select(self, rows: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Cells:
         """Return some of the cells, by their place among these."""
-        return Cells(self.model, self.adata, self.positions[rows])
+        return replace(self, positions=self.positions[rows])
+
+    def with_codes(self, codes: Mapping[str, int]) -> Cells:
+        """Return the same cells as if they had other covariates, to be encoded so.
+
+        Parameters
+        ----------
+        codes
+            A code for all of the cells, by registry key, such as the number of a batch.
+        """
+        return replace(self, codes={**self.codes, **codes})
 
     @property
     def names(self) -> pd.Index:
@@ -158,7 +175,9 @@ class Cells:
         loader = self.model._make_data_loader(
             adata=self.adata, indices=self.positions, batch_size=batch_size or size
         )
-        if description is not None and isinstance(loader, WatchedLoader):
+        if description is not None and isinstance(loader, CellLoader):
             loader.description, loader.slow_steps = description, True
         for minibatch in loader:
+            for key, code in self.codes.items():
+                minibatch[key] = torch.full_like(minibatch[key], code)
             yield minibatch, PosteriorTarget.from_module(self.model.module, minibatch, genes)

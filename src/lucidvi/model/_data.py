@@ -55,7 +55,7 @@ class DataMixin(BaseModelClass):
             complete(adata)
             aligned = align_genes(adata, self.get_var_names())
             if aligned is not adata:
-                self._forget_aligned()
+                self._forget(getattr(self, "_aligned", None))  # that of an earlier call
                 self._aligned = aligned
             adata = aligned
         adata = super()._validate_anndata(adata, copy_if_view=copy_if_view)
@@ -67,9 +67,8 @@ class DataMixin(BaseModelClass):
             manager.register_new_fields(self._get_fields_for_adata_minification(kind))
         return adata
 
-    def _forget_aligned(self) -> None:
-        """Drop the reordered copy of an earlier call, which the model would keep alive."""
-        previous, self._aligned = getattr(self, "_aligned", None), None
+    def _forget(self, adata: AnnData | None) -> None:
+        """Drop an AnnData that was asked about, which the model would keep alive."""
         managers = self._per_instance_manager_store.get(self.id, {})
-        for uuid in [uuid for uuid, manager in managers.items() if manager.adata is previous]:
+        for uuid in [uuid for uuid, manager in managers.items() if manager.adata is adata]:
             del managers[uuid]

@@ -28,6 +28,9 @@ from lucidvi.nn import (
     make_prior,
 )
 
+#: The parameter of genes that scvi-tools' models have, under the name ``px_r``.
+PX_R = "log_theta"
+
 Where = Literal["encoder", "decoder", "none", "both"]
 
 #: The values of ``dispersion``, and the covariate whose levels have parameters of their own.
@@ -156,6 +159,7 @@ class Architecture(scvi.module.VAE):
         super(scvi.module.VAE, self).__init__()
         check_choice("dispersion", dispersion, DISPERSIONS)
         check_choice("gene_likelihood", gene_likelihood, LIKELIHOODS)
+        likelihood = LIKELIHOODS[gene_likelihood]
         check_choice("latent_distribution", latent_distribution, ("normal", "ln"))
         check_choice("batch_representation", batch_representation, ("one-hot", "embedding"))
         check_choice("posterior", posterior, POSTERIORS)
@@ -184,6 +188,11 @@ class Architecture(scvi.module.VAE):
         if dispersion != "gene-cell":
             levels = {"gene": (), "gene-batch": (n_batch,), "gene-label": (n_labels,)}[dispersion]
             self.px_r = torch.nn.Parameter(torch.randn(n_input, *levels))
+            # Other parameters of genes than scvi-tools' models have.
+            added = [name for name in likelihood.names("gene") if name != PX_R]
+            self.gene_parameters = torch.nn.ParameterDict(
+                {name: torch.nn.Parameter(torch.randn(n_input, *levels)) for name in added}
+            )
         one_hot_levels, n_embedding = [n_batch], 0
         if batch_representation == "embedding":
             self.init_embedding(REGISTRY_KEYS.BATCH_KEY, n_batch, **(batch_embedding_kwargs or {}))
@@ -216,15 +225,11 @@ class Architecture(scvi.module.VAE):
         )
         # Part of the weights of every scVI model, used only where the library is latent.
         self.l_encoder = Encoder(n_output=1, n_layers=1, **encoder_kwargs)
-        heads = tuple(
-            name
-            for name in LIKELIHOODS[gene_likelihood].parameters
-            if name != "log_theta" or dispersion == "gene-cell"
-        )
+        by_cell = likelihood.names("gene", "cell") if dispersion == "gene-cell" else ()
         self.decoder = Decoder(
             n_latent + n_continuous_cov + n_embedding,
             n_input,
-            heads=heads,
+            heads=by_cell or likelihood.names("cell"),
             n_cat_list=n_cat_list,
             n_layers=n_layers,
             n_hidden=n_hidden,
@@ -242,6 +247,10 @@ class Architecture(scvi.module.VAE):
         for encoder in (self.z_encoder, self.l_encoder):
             first = encoder.encoder.fc_layers[0][0]
             first.weight.data = gene_major(first.weight.data)
+
+    def gene_parameter(self, name: str) -> torch.nn.Parameter:
+        """Return a parameter of the likelihood with values a gene, ``(n_genes[, n_levels])``."""
+        return self.px_r if name == PX_R else self.gene_parameters[name]
 
     def encoder_input(self, x: Tensor) -> Tensor:
         """Turn counts, CSR or dense, into what the encoder sees of them."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+from lucidvi.distributions import Likelihood
 from lucidvi.nn import Covariates, StateDistribution
 
 #: Tensors by registry key, as a loader gives them.
@@ -51,7 +52,7 @@ class Modality:
 
     key: str
     n_features: int
-    likelihood: type[Any]
+    likelihood: type[Likelihood]
     exposure: Exposure = Exposure.OBSERVED
     weight: float = 1.0
     field: str = ""

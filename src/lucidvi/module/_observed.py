@@ -133,5 +133,6 @@ def measured_means(px: Any, features: Tensor) -> Any:
     features
         Mask of the measured ones, shape ``(n_features,)`` or ``(n_cells, n_features)``.
     """
-    log_scale = px.log_scale.masked_fill(~features, -math.inf)
+    any_at_all = features.any(dim=-1, keepdim=True)
+    log_scale = px.log_scale.masked_fill(any_at_all & ~features, -math.inf)
     return px.scaled(-log_scale.logsumexp(dim=-1, keepdim=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, cast
@@ -251,14 +250,16 @@ class VAE(GenerativeModule, Architecture):
             torch.cat(decoder_input, dim=-1), *self._categories(batch_index, s["categorical"])
         )
         likelihood = LIKELIHOODS[self.gene_likelihood]
-        if "log_theta" in likelihood.parameters and "log_theta" not in parameters:
-            levels = {MODULE_KEYS.BATCH_INDEX_KEY: batch_index, MODULE_KEYS.Y_KEY: s["labels"]}
-            parameters["log_theta"] = self._log_theta(levels.get(DISPERSIONS[self.dispersion]))
+        levels = {MODULE_KEYS.BATCH_INDEX_KEY: batch_index, MODULE_KEYS.Y_KEY: s["labels"]}
+        level = levels.get(DISPERSIONS[self.dispersion])
+        of_genes = [name for name in likelihood.names("gene") if name not in parameters]
+        parameters |= {name: self._of_genes(name, level) for name in of_genes}
         return likelihood(**parameters, log_library=log_exposure)
 
-    def _log_theta(self, level: Tensor | None) -> Tensor:
-        """Log inverse dispersion, shape ``(n_genes,)``, or ``(n_cells, n_genes)`` by level."""
-        return self.px_r if level is None else self.px_r.T[level.squeeze(-1)]
+    def _of_genes(self, name: str, level: Tensor | None) -> Tensor:
+        """Parameter of genes, shape ``(n_genes,)``, or ``(n_cells, n_genes)`` by level."""
+        values = self.gene_parameter(name)
+        return values if level is None else values.T[level.squeeze(-1)]
 
     def _library_prior(self, batch_index: Tensor) -> Normal | None:
         """Prior of the log library, ``(n_cells, 1)``, if it is latent."""
@@ -356,8 +357,5 @@ class VAE(GenerativeModule, Architecture):
             generative_kwargs=generative_kwargs,
             compute_loss=False,
         )
-        px = generative_outputs[MODULE_KEYS.PX_KEY]
-        if self.gene_likelihood == "poisson":
-            px.log_mu = px.log_mu.clamp(max=math.log(max_poisson_rate))
-        samples = px.sample()
+        samples = generative_outputs[MODULE_KEYS.PX_KEY].limited(max_poisson_rate).sample()
         return (samples.permute(1, 2, 0) if n_samples > 1 else samples).cpu()

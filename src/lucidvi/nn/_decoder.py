@@ -37,19 +37,24 @@ SCALE_ACTIVATIONS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
 }
 
 
+#: Heads that every decoder of scvi-tools has, by the parameter that they provide.
+SCVI_HEADS = {"log_theta": "px_r_decoder", "zi_logits": "px_dropout_decoder"}
+
+
 class Decoder(scvi.nn.DecoderSCVI):
     """Decoder of scvi-tools that returns log-space parameters: ``(z, s) -> parameters``.
 
     Its layers are those of :class:`scvi.nn.DecoderSCVI`, so weights move between the two
-    unchanged, but only the heads that the likelihood uses are evaluated.
+    unchanged, but only the heads that the likelihood uses are evaluated, and those that
+    scvi-tools does not have are added.
 
     Parameters
     ----------
     n_input, n_output
         Dimensions of the input (latent state and covariates) and of the output (genes).
     heads
-        Parameters besides the mean that differ from cell to cell: any of ``"log_theta"``
-        (inverse dispersion) and ``"zi_logits"`` (zero inflation).
+        Names of the likelihood's parameters besides the mean that differ from cell to cell; see
+        :attr:`lucidvi.distributions.Likelihood.parameters`.
     scale_activation
         ``"softmax"`` for expression that sums to one, ``"softplus"`` where a size factor says
         what it sums to.
@@ -68,7 +73,16 @@ class Decoder(scvi.nn.DecoderSCVI):
     ) -> None:
         super().__init__(n_input, n_output, scale_activation=scale_activation, **kwargs)
         self.heads = tuple(heads)
+        n_hidden = self.px_scale_decoder[0].in_features
+        self.added_heads = torch.nn.ModuleDict(
+            {name: torch.nn.Linear(n_hidden, n_output) for name in heads if name not in SCVI_HEADS}
+        )
         self.mean_name, self.mean_activation = SCALE_ACTIVATIONS[scale_activation]
+
+    def head(self, name: str) -> torch.nn.Linear:
+        """Return the layer that provides a parameter, one of ``heads``."""
+        layer: Any = self.added_heads
+        return getattr(self, SCVI_HEADS[name]) if name in SCVI_HEADS else layer[name]
 
     def forward(self, z: Tensor, *covariates: Tensor) -> dict[str, Tensor]:
         """Likelihood parameters of a minibatch.
@@ -86,8 +100,7 @@ class Decoder(scvi.nn.DecoderSCVI):
         ``(..., n_cells, n_output)``, by the names that the likelihoods take.
         """
         hidden = run_layers(self.px_decoder, z, covariates)
-        layers = {"log_theta": self.px_r_decoder, "zi_logits": self.px_dropout_decoder}
-        parameters = {name: _apply(layers[name], hidden) for name in self.heads}
+        parameters = {name: _apply(self.head(name), hidden) for name in self.heads}
         parameters[self.mean_name] = self.mean_activation(_apply(self.px_scale_decoder[0], hidden))
         return parameters
 

@@ -36,8 +36,8 @@ def amortization(finding: Amortization, ax: Axes | None = None) -> Axes:
     rule = criterion(finding, "error")
     if rule.verdict == "skipped":
         return say(ax, TITLE, rule.statement)
-    known = [group for group in finding.groups if np.isfinite(group.error_in_sd)]
-    groups = sorted(known, key=lambda group: -group.error_in_sd)[:N_GROUPS]
+    finite = [group for group in finding.groups if np.isfinite(group.error_in_sd)]
+    groups = sorted(finite, key=lambda group: -group.error_in_sd)[:N_GROUPS]
     names = ["all cells", *(f"{g.by} {g.group} ({g.n_cells})" for g in groups)]
     errors = [finding.error_in_sd, *(group.error_in_sd for group in groups)]
     ax.plot(errors, range(len(names)), "o", color=BLUE)

@@ -34,12 +34,12 @@ def collapse(finding: Collapse, ax: Axes | None = None) -> Axes:
     ax.errorbar(order, finding.worth, finding.worth_error, fmt="none", ecolor=BLUE)
     ax.plot(order, finding.worth, "o", color=BLUE, label="worth for itself")
     label = "worth beyond the directions before"
-    ax.plot(order, finding.own_worth, "D", color=ORANGE, mfc="none", ms=8, label=label)
+    ax.plot(order, finding.worth_beyond, "D", color=ORANGE, mfc="none", ms=8, label=label)
     for levels, colour, dashes in lines(finding):
         ax.axhline(levels, color=colour, linestyle=dashes, label=f"counts from {levels:.2g} nats")
     ax.set_yscale("symlog", linthresh=1)
-    low = float(min((finding.worth - finding.worth_error).min(), finding.own_worth.min()))
-    high = float(max((finding.worth + finding.worth_error).max(), finding.own_worth.max(), 1))
+    low = float(min((finding.worth - finding.worth_error).min(), finding.worth_beyond.min()))
+    high = float(max((finding.worth + finding.worth_error).max(), finding.worth_beyond.max(), 1))
     ax.set_ylim(min(0.0, ROOM * low) - 0.1, ROOM * high)
     ax.yaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -52,7 +52,7 @@ def collapse(finding: Collapse, ax: Axes | None = None) -> Axes:
 
 def lines(finding: Collapse) -> list[tuple[float, str, str]]:
     """Return level, colour and dashes of the thresholds: one line where both are the same."""
-    worth, own = finding.least_worth, finding.least_own_worth
-    if np.isclose(worth, own, rtol=0.05):
+    worth, beyond = finding.least_worth, finding.least_worth_beyond
+    if np.isclose(worth, beyond, rtol=0.05):
         return [(worth, "black", "--")]
-    return [(worth, BLUE, "--"), (own, ORANGE, ":")]
+    return [(worth, BLUE, "--"), (beyond, ORANGE, ":")]

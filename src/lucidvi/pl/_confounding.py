@@ -46,9 +46,9 @@ def confounding(finding: Confounding, ax: Axes | None = None) -> Axes:
     places, permuted = _permuted(finding, rows)
     ax.plot(permuted, places, "|", color=GREY, ms=12, label="permuted cells")
     for level, (colour, dashes) in LINES.items():
-        found = [(getattr(criterion(finding, name), level), row) for row, name in enumerate(rows)]
-        known = [(value, row) for value, row in found if value is not None]
-        for i, (value, row) in enumerate(known):
+        levels = [(getattr(criterion(finding, name), level), row) for row, name in enumerate(rows)]
+        lines = [(value, row) for value, row in levels if value is not None]
+        for i, (value, row) in enumerate(lines):
             ends = [row - 0.4, row + 0.4]
             label = None if i else level  # one entry of the legend for all
             ax.plot([value] * 2, ends, dashes, color=colour, lw=2, label=label)
@@ -67,8 +67,8 @@ def _permuted(finding: Confounding, rows: list[str]) -> tuple[np.ndarray, np.nda
         "batch": (finding.batch_null, finding.batch_chance),
         "library": (finding.library_null, finding.library_chance),
     }
-    known = [(rows.index(name), *drawn[name]) for name in rows if name in drawn]
-    known = [(row, null, chance) for row, null, chance in known if chance < 1]
-    places = [np.full(len(null), row) for row, null, _ in known]
-    shares = [(null - chance) / (1 - chance) for _, null, chance in known]
+    scores = [(rows.index(name), *drawn[name]) for name in rows if name in drawn]
+    scores = [(row, null, chance) for row, null, chance in scores if chance < 1]
+    places = [np.full(len(null), row) for row, null, _ in scores]
+    shares = [(null - chance) / (1 - chance) for _, null, chance in scores]
     return np.concatenate([[], *places]), np.concatenate([[], *shares])

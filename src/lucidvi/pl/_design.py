@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lucidvi.pl._axes import GREY, axes_or_new, new_figure
 
 if TYPE_CHECKING:
-    from lucidvi.simulate import DesignResult
+    from lucidvi.results import DesignResult
 
 #: Power that is usually asked for.
 USUAL = 0.8
@@ -31,7 +31,8 @@ def design(result: DesignResult) -> Figure:
     Parameters
     ----------
     result
-        Of :func:`lucidvi.simulate.design` or :func:`lucidvi.simulate.design_abundance`.
+        What :func:`lucidvi.simulate.design_expression` or
+        :func:`lucidvi.simulate.design_abundance` returned.
 
     Returns
     -------
@@ -40,19 +41,19 @@ def design(result: DesignResult) -> Figure:
     below its title the range of the false discovery rates.
     """
     table = result.table
-    depths, donors = np.unique(table["depth"]), np.unique(table["donors"])
+    depths, donors = np.unique(table["depth_factor"]), np.unique(table["n_donors"])
     colours = colormaps["viridis"](np.linspace(*COLOURS, len(donors)))
     size = (PANEL[0] * len(depths) + BESIDE, PANEL[1])
     figure = new_figure(size)
     panels = figure.subplots(1, len(depths), sharey=True, squeeze=False)[0]
     for ax, depth in zip(panels, depths, strict=True):
-        at_depth = table[table["depth"] == depth]
+        at_depth = table[table["depth_factor"] == depth]
         axes_or_new(ax)
         ax.axhline(USUAL, color=GREY, linestyle="--", lw=1)
         for i, n in enumerate(donors):
-            line = at_depth[at_depth["donors"] == n].sort_values("cells")
+            line = at_depth[at_depth["n_donors"] == n].sort_values("n_cells")
             ax.errorbar(
-                line["cells"],
+                line["n_cells"],
                 line["power"],
                 yerr=BAR * line["power_se"],
                 color=colours[i],
@@ -61,8 +62,8 @@ def design(result: DesignResult) -> Figure:
                 label=f"{n}",
             )
         _describe(ax, depth, at_depth["fdr"].min(), at_depth["fdr"].max())
-        ax.set_xticks(np.unique(table["cells"]))
-    panels[0].set_ylabel(f"Power at FDR {result.request['rate']:.0%}")
+        ax.set_xticks(np.unique(table["n_cells"]))
+    panels[0].set_ylabel(f"Power at FDR {result.request['fdr']:.0%}")
     handles, labels = panels[0].get_legend_handles_labels()
     # As the lines lie, the highest first.
     figure.legend(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from lucidvi.pl._axes import SIZE, new_figure, shortened
-
-if TYPE_CHECKING:
-    from lucidvi.atlas import Integration
+from lucidvi.results import Integration
 
 #: Inches a row and a column; a column is as wide as its number needs.
 ROW, COLUMN = 0.27, 0.85
@@ -29,7 +25,7 @@ def integration(result: Integration, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     result
-        Of :func:`lucidvi.atlas.integration`.
+        Scores, of :func:`lucidvi.atlas.score_integration`.
     ax
         Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib.axes import Axes
 
 from lucidvi.pl._axes import BLUE, GREY, ORANGE, axes_or_new, legend
-
-if TYPE_CHECKING:
-    from lucidvi.atlas import Calibration
+from lucidvi.results import Calibration
 
 #: Room around the points, as share of the axes.
 ROOM = 0.02

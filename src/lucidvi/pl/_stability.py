@@ -49,9 +49,9 @@ def stability(finding: Stability, ax: Axes | None = None) -> Axes:
     ax.plot(chance, range(len(rows)), "|", color=GREY, ms=16, mew=2, label="by chance")
     judged = [name for name in rows if name != "raw_axes"]
     for level, (colour, dashes) in LINES.items():
-        found = [(getattr(criterion(finding, name), level), name) for name in judged]
-        known = [(value, name) for value, name in found if value is not None]
-        for i, (value, name) in enumerate(known):
+        levels = [(getattr(criterion(finding, name), level), name) for name in judged]
+        lines = [(value, name) for value, name in levels if value is not None]
+        for i, (value, name) in enumerate(lines):
             place = finding.chance[name] + value * (1 - finding.chance[name])
             ends = [rows.index(name) - 0.4, rows.index(name) + 0.4]
             label = None if i else f"{level}, of the mean"  # one entry of the legend for all

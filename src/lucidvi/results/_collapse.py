@@ -51,10 +51,10 @@ class Collapse(Finding):
         cells' mean, shape ``(n_latent,)``.
     worth_error
         Standard errors of these, shape ``(n_latent,)``.
-    own_worth
+    worth_beyond
         The same when each direction is set to what those before it tell, the mean of the nearest
         cells, shape ``(n_latent,)``.
-    least_worth, least_own_worth
+    least_worth, least_worth_beyond
         Nats a cell from which on a direction counts, of the two.
     variance_share
         Share of the explained variance of expression, on a scale on which counts have unit
@@ -103,9 +103,9 @@ class Collapse(Finding):
     directions: np.ndarray
     worth: np.ndarray
     worth_error: np.ndarray
-    own_worth: np.ndarray
+    worth_beyond: np.ndarray
     least_worth: float
-    least_own_worth: float
+    least_worth_beyond: float
     variance_share: np.ndarray
     mutual_information: float
     mutual_information_upper: float

@@ -24,14 +24,14 @@ class Criterion:
     Parameters
     ----------
     name
-        Of the criterion, unique within its finding.
+        Name of the criterion, unique within its finding.
     verdict
         What the thresholds make of the value.
     statement
         One sentence for a reader who knows biology, with the numbers in it; of a criterion that
         was skipped, the reason.
     value
-        The number, NaN where it was skipped.
+        The number that is judged; NaN where it was skipped.
     warn, fail
         Thresholds from which on the verdict is ``warn`` or ``fail``; None where it never is.
     worse

@@ -12,7 +12,7 @@ from lucidvi.results._outline import listed, wrapped
 from lucidvi.results._text import as_text, fragment, section
 
 #: Fields that are texts of the check and not what it found.
-TEXTS = ("name", "title", "explanation", "reference")
+TEXTS = ("name", "title", "modality", "explanation", "reference")
 #: What else can be asked.
 HINT = "print(finding) adds what each criterion says and what to do."
 
@@ -25,6 +25,8 @@ class Finding:
     ----------
     criteria
         What the verdict rests on, the most telling one first.
+    modality
+        Name of the modality whose features were looked at; empty where nobody said.
     """
 
     #: Key in the report.
@@ -37,6 +39,7 @@ class Finding:
     reference: ClassVar[str]
 
     criteria: tuple[Criterion, ...]
+    modality: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -80,8 +83,8 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it in types that JSON has; arrays are under ``"data"``."""
-        texts = ("name", "title", "verdict", "summary", "explanation", "reference", "cure")
-        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        texts = ("name", "title", "verdict", "summary", *TEXTS[2:], "cure")
+        data = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in TEXTS}
         return jsonable(
             {name: getattr(self, name) for name in texts}
             | {"thresholds": self.thresholds, "numbers": self.numbers}

@@ -19,7 +19,7 @@ class Stability(Finding):
     Parameters
     ----------
     runs
-        Names of the runs: the given model and the seeds.
+        Names of the runs: the model itself and the seeds.
     pairs
         Positions of the two runs of each pair, shape ``(n_pairs, 2)``.
     n_cells, n_neighbours, n_top

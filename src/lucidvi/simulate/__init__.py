@@ -1,5 +1,6 @@
 """Experiments in silico, most of which return an AnnData with a record of what was asked for."""
 
+from lucidvi.results import DesignResult
 from lucidvi.simulate._perturb import perturb
 from lucidvi.simulate._resequence import resequence
 from lucidvi.simulate._sample import sample_cells
@@ -9,14 +10,15 @@ from lucidvi.simulate.comparisons._expression import differential_expression
 from lucidvi.simulate.conditions._compare import compare_conditions
 from lucidvi.simulate.conditions._predict import predict_condition
 from lucidvi.simulate.designs._abundance import design_abundance
-from lucidvi.simulate.designs._design import DesignResult
-from lucidvi.simulate.designs._expression import design
+from lucidvi.simulate.designs._design import Design
+from lucidvi.simulate.designs._expression import design_expression
 
 __all__ = [
+    "Design",
     "DesignResult",
     "compare_conditions",
-    "design",
     "design_abundance",
+    "design_expression",
     "differential_abundance",
     "differential_expression",
     "perturb",

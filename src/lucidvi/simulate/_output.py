@@ -13,7 +13,7 @@ from anndata.utils import make_index_unique
 from scipy import sparse
 from torch import Tensor
 
-from lucidvi.distributions import CountLikelihood
+from lucidvi.distributions import Likelihood
 from lucidvi.model import Cells
 
 #: Where the latent states are, in ``obsm``, and in ``layers`` what several draws tell.
@@ -46,9 +46,7 @@ class Output:
         self._states: list[np.ndarray] = []
         self._layers: dict[str, list[np.ndarray]] = {}
 
-    def add(
-        self, draws: Iterable[tuple[Tensor, CountLikelihood]], kept: Tensor | float = 0.0
-    ) -> None:
+    def add(self, draws: Iterable[tuple[Tensor, Likelihood]], kept: Tensor | float = 0.0) -> None:
         """Take in a minibatch.
 
         Parameters

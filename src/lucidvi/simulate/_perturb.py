@@ -134,7 +134,7 @@ def perturb(
             for i, (old, new) in enumerate(_pairs(*posteriors, n_samples)):
                 same, new = target.with_exposure(new, target.exposure(old))
                 px = same.likelihood(new)
-                change = px.log_mu - target.likelihood(old).log_mu
+                change = px.log_mean - target.likelihood(old).log_mean
                 sums[i] += change[affected].double().sum(dim=0).cpu().numpy()
                 if i == 0:
                     before.append(np.float32(target.representation(old).cpu().numpy()))

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from lucidvi import kernels
 from lucidvi.checks import check_choice, check_whole, listed, positive_numbers
-from lucidvi.distributions import CountLikelihood
+from lucidvi.distributions import Likelihood
 from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
 from lucidvi.model import Cells
-from lucidvi.simulate._depth import further_counts, thinned
+from lucidvi.simulate._depth import thinned
 from lucidvi.simulate._drawing import drawing
 from lucidvi.simulate._models import model_of_counts
 from lucidvi.simulate._output import Output, columns_of_origin
@@ -150,12 +150,12 @@ def resequence(
 
 def _draws(
     target: PosteriorTarget, x: Tensor, more: Tensor, posterior: str, n_samples: int
-) -> Iterator[tuple[Tensor, CountLikelihood]]:
+) -> Iterator[tuple[Tensor, Likelihood]]:
     """Yield states, and the distribution of the further counts given each."""
     q = posterior_of(target, posterior)
     for _ in range(n_samples):
         z = q.sample()
-        yield target.representation(z), further_counts(target.likelihood(z), x, more)
+        yield target.representation(z), target.likelihood(z).further(x, more)
 
 
 def _from_layer(model: Any, adata: AnnData | None, layer: str | None) -> AnnData | None:

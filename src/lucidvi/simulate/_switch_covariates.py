@@ -10,7 +10,7 @@ from scvi.model.base import BaseModelClass
 from torch import Tensor
 
 from lucidvi.checks import check_choice, check_whole
-from lucidvi.distributions import CountLikelihood
+from lucidvi.distributions import Likelihood
 from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
 from lucidvi.model import Cells
 from lucidvi.simulate._covariates import read_setting
@@ -108,7 +108,7 @@ def switch_covariates(
 
 def _draws(
     target: PosteriorTarget, switched: PosteriorTarget, posterior: str, n_samples: int
-) -> Iterator[tuple[Tensor, CountLikelihood]]:
+) -> Iterator[tuple[Tensor, Likelihood]]:
     """Yield states under the cells' own covariates, and the likelihood under the others."""
     q = posterior_of(target, posterior)
     for _ in range(n_samples):

@@ -9,20 +9,19 @@ import pytest
 import scvi
 
 from lucidvi.atlas import Reference
-from lucidvi.atlas.calibration._calibration import Calibration, Setting
-from lucidvi.atlas.calibration._reliability import (
-    cross_fitted,
-    expected_calibration_error,
-    fit,
-    probabilities,
-    reliability,
-)
+from lucidvi.atlas.calibration._calibrated import calibrated_p_values, calibrated_probabilities
+from lucidvi.atlas.calibration._probabilities import cross_fitted, fit, probabilities
 from lucidvi.atlas.labels._neighbours import Neighbours
-from lucidvi.atlas.labels._states import States
 from lucidvi.atlas.labels._voters import Voters
 from lucidvi.atlas.mapping._calibrate import by_other_batches, calibration_cells, n_others
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
+from lucidvi.results import Calibration, Posteriors, Setting
+from lucidvi.results._reliability import expected_calibration_error, reliability
+
+
+def posteriors(loc, scale):
+    return Posteriors(loc=loc, scale=scale, names=pd.RangeIndex(len(loc)).astype(str))
 
 
 def simulated_votes(n_cells, smoothing, power, seed):
@@ -100,7 +99,9 @@ def test_between_two_shares_of_information_lies_the_line_between_them():
         0.35: (of[1.0] + of[0.5]) / 2,
         0.01: of[0.5],
     }.items():
-        np.testing.assert_allclose(found.probabilities(votes, information, False), expected)
+        np.testing.assert_allclose(
+            calibrated_probabilities(found, votes, information, False), expected
+        )
 
 
 def test_new_batches_have_numbers_of_their_own():
@@ -108,9 +109,9 @@ def test_new_batches_have_numbers_of_their_own():
     own = (setting(1.0, 1.0, True, (5.0, 6.0)), setting(0.5, 1.0, True, (5.0, 6.0)))
     found = Calibration(True, shared + own)
     cell = np.exp([4.0]), np.array([np.nan]), 1.0
-    assert found.p_values(*cell, False) == pytest.approx(1 / 3)
-    assert found.p_values(*cell, True) == 1
-    assert Calibration(True, shared).p_values(*cell, True) == pytest.approx(1 / 3)
+    assert calibrated_p_values(found, *cell, False) == pytest.approx(1 / 3)
+    assert calibrated_p_values(found, *cell, True) == 1
+    assert calibrated_p_values(Calibration(True, shared), *cell, True) == pytest.approx(1 / 3)
 
 
 def test_calibrated_on_cells_that_the_model_did_not_see(model, reference):
@@ -126,19 +127,19 @@ def test_batches_vote_on_each_other():
     codes = np.array([0] * 20 + [1] * 20 + [0] * 20 + [2] * 20)
     batches = pd.Categorical(np.repeat(["one", "two"], 40))
     loc = np.random.default_rng(0).normal(size=(80, 2)).astype(np.float32)
-    voters = Voters(States(loc, np.ones_like(loc)), codes, 3, Neighbours(loc))
+    voters = Voters(posteriors(loc, np.ones_like(loc)), codes, 3, Neighbours(loc))
     elsewhere = n_others(voters, batches)
     np.testing.assert_array_equal(elsewhere, np.repeat([20, 0, 20, 0], 20))
     every_other = np.arange(0, 80, 2)
     groups = list(by_other_batches(every_other[elsewhere[every_other] > 0], voters, batches))
     # Label 1 is in the first batch alone, 2 in the second: nobody else could vote for them.
-    judged = {group.batch: group.cells for group in groups}
+    judged = {group.batch: group.indices for group in groups}
     np.testing.assert_array_equal(judged["one"], np.arange(0, 20, 2))
     np.testing.assert_array_equal(judged["two"], np.arange(40, 60, 2))
     for group in groups:
-        np.testing.assert_array_equal(group.truth, codes[group.cells])
+        np.testing.assert_array_equal(group.truth, codes[group.indices])
         other = loc[40:] if group.batch == "one" else loc[:40]
-        np.testing.assert_array_equal(group.voters.states.loc, other)
+        np.testing.assert_array_equal(group.voters.posteriors.loc, other)
 
 
 def test_no_cell_votes_on_itself():
@@ -175,7 +176,7 @@ def test_a_folder_without_calibration_is_read(reference, query, tmp_path):
     assert out.obs["lucidvi_novelty"].isna().all()
     assert (out.obs["lucidvi_call"].astype(str) == out.obs["lucidvi_label"].astype(str)).all()
     shares, _ = loaded.data.voters.judge(
-        States(out.obsm["X_lucidvi"], out.obsm["X_lucidvi_scale"])
+        posteriors(out.obsm["X_lucidvi"], out.obsm["X_lucidvi_scale"])
     )
     np.testing.assert_array_equal(out.obs["lucidvi_confidence"], shares.max(axis=1))
 

@@ -23,7 +23,6 @@ from lucidvi.model import SCVI
 
 scib = pytest.importorskip("scib_metrics", reason='pip install "lucidvi[scib]"')
 
-QUIET = {"progress": False}
 #: JAX compiles for each shape: every embedding here has this one, and every label as many cells.
 N_LABEL, N_LATENT = 80, 10
 
@@ -72,7 +71,7 @@ def arrays(model):
 
 @pytest.fixture(scope="module")
 def table(model, arrays):
-    return atlas.integration(model, against=arrays, **QUIET)
+    return atlas.score_integration(model, against=arrays)
 
 
 def by_brute_force(states, k):
@@ -163,7 +162,7 @@ def test_without_batches(without_batches):
     states = np.random.get_state()[1].copy(), torch.random.get_rng_state()  # noqa: NPY002
     setting = scvi.settings.seed
     arguments = {"against": ["X_other", "pca", "scvi"], "train_kwargs": {"max_epochs": 2}}
-    first, second = (atlas.integration(without_batches, **arguments, **QUIET) for _ in range(2))
+    first, second = (atlas.score_integration(without_batches, **arguments) for _ in range(2))
     pd.testing.assert_frame_equal(first.scores, second.scores, check_exact=True)
     assert list(first.scores.index) == ["model", "X_other", "pca", "scvi"]
     assert set(first.scores.columns.get_level_values("group")) == {"bio conservation", "total"}
@@ -242,21 +241,21 @@ def test_wrong_input_is_one_clear_error(without_batches, arguments, error, messa
     obs = without_batches.adata.obs
     obs["same"], obs["name"] = "T", without_batches.adata.obs_names
     with pytest.raises(error, match=message) as raised:
-        atlas.integration(without_batches, **arguments, **QUIET)
+        atlas.score_integration(without_batches, **arguments)
     assert raised.value.remedy
     del obs["same"], obs["name"]
 
 
 def test_wrong_models(simulate):
     with pytest.raises(ModelTypeError, match="AnnData, which has no latent space"):
-        atlas.integration(simulate(5))
+        atlas.score_integration(simulate(5))
     adata = simulate(20)
     SCVI.setup_anndata(adata)
     with pytest.raises(DataError, match="is not trained"):
-        atlas.integration(SCVI(adata))
+        atlas.score_integration(SCVI(adata))
 
 
 def test_without_scib_metrics(without_batches, monkeypatch):
     monkeypatch.setitem(sys.modules, "scib_metrics", None)
     with pytest.raises(MissingPackageError, match=r'pip install "lucidvi\[scib\]"'):
-        atlas.integration(without_batches)
+        atlas.score_integration(without_batches)

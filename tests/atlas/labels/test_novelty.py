@@ -1,6 +1,7 @@
 """P-values are uniform on cells like the reference's, and small on a type that it lacks."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scvi
 from scipy import stats
@@ -9,16 +10,20 @@ from scipy.spatial.distance import mahalanobis
 from lucidvi.atlas import Reference
 from lucidvi.atlas.labels._neighbours import Neighbours
 from lucidvi.atlas.labels._novelty import novelty, p_values
-from lucidvi.atlas.labels._states import States
 from lucidvi.atlas.labels._types import Types
 from lucidvi.atlas.labels._voters import Voters
 from lucidvi.atlas.mapping._agreement import agreement
 from lucidvi.model import SCVI
+from lucidvi.results import Posteriors
+
+
+def posteriors(loc, scale):
+    return Posteriors(loc=loc, scale=scale, names=pd.RangeIndex(len(loc)).astype(str))
 
 
 def voters_of(loc, codes, scale=0.1):
     loc = np.float32(loc)
-    states = States(loc, np.full_like(loc, scale))
+    states = posteriors(loc, np.full_like(loc, scale))
     return Voters(states, codes, int(codes.max()) + 1, Neighbours(loc))
 
 
@@ -41,7 +46,7 @@ def test_p_values_by_hand():
 def test_p_values_are_uniform_on_exchangeable_cells():
     voters = voters_of(*drawn(600, 0))
     of = [
-        voters.distances(States(loc, np.full_like(loc, 0.1)))
+        voters.distances(posteriors(loc, np.full_like(loc, 0.1)))
         for loc in (drawn(1_500, 1)[0], drawn(1_500, 2)[0])
     ]
     p = p_values(of[1], np.sort(of[0]))
@@ -52,11 +57,11 @@ def test_p_values_are_uniform_on_exchangeable_cells():
 
 def test_cells_between_the_types_and_beyond_them_are_new():
     voters = voters_of(*drawn(600, 0))
-    own = np.sort(voters.distances(voters.states, exclude=np.arange(600)))
+    own = np.sort(voters.distances(voters.posteriors, exclude=np.arange(600)))
     new = np.float32([[0, 0], [0, 5], [3, 3], [9, 0]])
-    p = p_values(voters.distances(States(new, np.full_like(new, 0.1))), own)
+    p = p_values(voters.distances(posteriors(new, np.full_like(new, 0.1))), own)
     assert (p < 0.02).all()
-    wide = States(new, np.full_like(new, 10))  # of which next to nothing was measured
+    wide = posteriors(new, np.full_like(new, 10))  # of which next to nothing was measured
     assert (p_values(voters.distances(wide), own) > 0.5).all()
 
 
@@ -68,7 +73,7 @@ def test_distance_to_a_type_is_mahalanobis():
         inverse = np.diag(1 / (sd**2 + scale[0].astype(float) ** 2))
         centre = [-3.0 + 6 * label, 0]
         expected = mahalanobis(z[0], centre, inverse) / np.sqrt(2)
-        assert types.distance(States(z, scale), np.array([label])) == pytest.approx(
+        assert types.distance(posteriors(z, scale), np.array([label])) == pytest.approx(
             expected, rel=0.02
         )
 

@@ -8,10 +8,11 @@ from scipy import sparse
 from lucidvi.atlas import Reference
 from lucidvi.atlas.mapping import _batches, _query
 from lucidvi.atlas.mapping._batches import model_of_query
-from lucidvi.atlas.mapping._query import nothing_is_trained, read_query, thinned
+from lucidvi.atlas.mapping._query import thinned
+from lucidvi.atlas.mapping._read_query import nothing_is_trained, read_query
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
-from lucidvi.model import SCVI
+from lucidvi.model import SCVI, Cells
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +68,17 @@ def test_the_shift_is_that_of_the_simulation(reference, simulate):
     found = batch.shift.numpy()
     assert np.corrcoef(found, truth)[0, 1] > 0.95
     assert np.std(found - found.mean() - truth + truth.mean()) < 0.25
-    assert batch.known == "lane0"
+    assert batch.stand_in == "lane0"
 
 
 def test_it_fits_better_than_a_known_batch(reference, stranger):
     given = read_query(stranger, reference.model)
     model, (batch,) = model_of_query(reference.model, given)
-    adata = given.known_as([batch.known]).of(given.sample)
+    adata = given.with_stand_ins([batch.stand_in]).read(given.sample)
     with batch.decoded(model.module):
         fit = log_likelihood(model, adata)
     for lane in ("lane0", "lane1"):
-        adata = given.known_as([lane]).of(given.sample)
+        adata = given.with_stand_ins([lane]).read(given.sample)
         assert fit > log_likelihood(model, adata) + 1
 
 
@@ -94,7 +95,7 @@ def test_much_deeper_batches_are_thinned(reference, stranger, simulate):
     deep = stranger.copy()
     deep.X = deep.X * 40
     given = read_query(deep, reference.model).thinned_to(reference.data.depth)
-    total = np.asarray(given.of(np.arange(120)).X.sum(axis=1))
+    total = np.asarray(given.read(np.arange(120)).X.sum(axis=1))
     assert np.median(total) == pytest.approx(reference.data.depth, rel=0.1)
     assert accuracy(reference.map(deep)) > 0.85
     # Known batches are not, nor those that are a little deeper.
@@ -194,7 +195,7 @@ def test_known_batches_are_compared_as_one_by_one(
     monkeypatch.setattr(_batches, "N_AT_ONCE", 41)  # two batches of these 20 cells
     genes = np.arange(60) < n_genes
     chosen, batches = np.arange(30, 50), np.array([3, 0, 1])
-    found = _batches._fits(model, chosen, genes, batches)
+    found = _batches._fits(Cells(model, model.adata, chosen), genes, batches)
     for fit, batch in zip(found, batches, strict=True):
         adata = cells[chosen].copy()
         adata.obs["batch"] = f"lane{batch}"
@@ -211,12 +212,13 @@ def test_the_likeliest_of_many_batches(n_cells, n_batches, monkeypatch):
     drawn = rng.normal(0, 1, n_batches) + rng.normal(0, 2, (n_cells, n_batches))
     n_evaluated = []
 
-    def fits(model, cells, genes, batches):
+    def fits(cells, genes, batches):
         n_evaluated.append(len(cells) * len(batches))
-        return drawn[np.ix_(cells, batches)].sum(axis=0)
+        return drawn[np.ix_(cells.positions, batches)].sum(axis=0)
 
     monkeypatch.setattr(_batches, "_fits", fits)
-    found = _batches._likeliest(None, np.arange(n_cells), np.ones(1, bool), np.arange(n_batches))
+    cells = Cells(None, None, np.arange(n_cells))
+    found = _batches._likeliest(cells, np.ones(1, bool), np.arange(n_batches))
     assert found == drawn[:256].sum(axis=0).argmax()
     everything = min(n_cells, 256) * n_batches
     assert sum(n_evaluated) <= (everything / 5 if n_cells * n_batches == 90_000 else everything)

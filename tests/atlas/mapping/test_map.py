@@ -53,6 +53,17 @@ def test_latents_are_the_refined_ones(mapped, model, query):
     np.testing.assert_allclose(mapped.obsm[SCALE], refined.scale, atol=1e-5)
 
 
+def test_latents_are_the_encoders_if_asked(reference, model, query):
+    out = reference.map(query, posterior="encoder")
+    loc, variance = model.get_latent_representation(query.copy(), return_dist=True)
+    np.testing.assert_allclose(out.obsm[LOC], loc, atol=1e-5)
+    np.testing.assert_allclose(out.obsm[SCALE], np.sqrt(variance), atol=1e-5)
+    assert out.uns["lucidvi"]["posterior"] == "encoder"
+    assert accuracy(out) > 0.95
+    with pytest.raises(DataError, match="`posterior` is 'prior'"):
+        reference.map(query, posterior="prior")
+
+
 def test_result_can_be_written(mapped, tmp_path):
     mapped.write_h5ad(tmp_path / "out.h5ad")
     back = anndata.read_h5ad(tmp_path / "out.h5ad")
@@ -139,7 +150,7 @@ def test_counts_in_a_layer(reference, query, mapped):
 
 @pytest.mark.parametrize("dense", [False, True])
 def test_backed(reference, query, mapped, tmp_path, dense, monkeypatch):
-    monkeypatch.setattr("lucidvi.atlas.mapping._counts.CHUNK", 17 * query.n_vars)
+    monkeypatch.setattr("lucidvi.data.matrices._stored.CHUNK", 17 * query.n_vars)
     stored = with_matrix(lambda x: x.toarray())(query) if dense else query
     stored.write_h5ad(tmp_path / "query.h5ad")
     backed = anndata.read_h5ad(tmp_path / "query.h5ad", backed="r")

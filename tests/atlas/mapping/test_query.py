@@ -9,8 +9,8 @@ from scipy import sparse
 
 from lucidvi.atlas.mapping import _place, _query
 from lucidvi.atlas.mapping._counts import ModelCounts
-from lucidvi.atlas.mapping._query import read_query
-from lucidvi.errors import DataError, MissingKeyError
+from lucidvi.atlas.mapping._read_query import read_query
+from lucidvi.errors import DataError, MissingKeyError, ModelTypeError
 from lucidvi.model import SCVI
 
 
@@ -19,7 +19,7 @@ def small_parts(monkeypatch):
     """Hold 32 cells at a time, and read 17."""
     monkeypatch.setattr(_query, "PART", 32 * 60)
     monkeypatch.setattr(_query, "MULTIPLE", 32)
-    monkeypatch.setattr("lucidvi.atlas.mapping._counts.CHUNK", 17 * 60)
+    monkeypatch.setattr("lucidvi.data.matrices._stored.CHUNK", 17 * 60)
 
 
 def stored(query, path, form):
@@ -55,7 +55,7 @@ def test_new_batches_in_parts(reference, simulate, monkeypatch):
     cells = cells[cells.obs["batch"].sort_values(kind="stable").index].copy()
     monkeypatch.setattr(_query, "N_SAMPLED", 2)  # parts of 32 cells
     given = read_query(cells, reference.model)
-    learned = given.of(given.sample)
+    learned = given.read(given.sample)
     assert learned.obs["batch"].value_counts().to_dict() == {"lane2": 32, "lane3": 32}
     out = reference.map(cells)
     assert (out.obs["lucidvi_label"].astype(str) == out.obs["cell_type"].astype(str)).mean() > 0.9
@@ -82,7 +82,7 @@ def test_counts_of_some_cells(monkeypatch):
     selection = sparse.csr_matrix(
         (np.ones(5, np.float32), ([0, 3, 4, 9, 12], [2, 0, 1, 1, 3])), (13, 6)
     )
-    monkeypatch.setattr("lucidvi.atlas.mapping._counts.CHUNK", 5 * 13)
+    monkeypatch.setattr("lucidvi.data.matrices._stored.CHUNK", 5 * 13)
     expected = counts @ selection.toarray()
     cells = np.array([0, 3, 4, 5, 22, 40])
     for form in (np.array, sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array):
@@ -163,7 +163,7 @@ WRONG = {
     "no X": (lambda q: anndata.AnnData(obs=q.obs, var=q.var), DataError, "query.X is None"),
     "no batch": (without_batch, MissingKeyError, "no column 'batch', where the reference's model"),
     "NaN batch": (batch(np.nan), DataError, r"query.obs\[\"batch\"\] is missing .* 1 of 120"),
-    "a path": (str, DataError, "is a builtins.str, not an AnnData"),
+    "a path": (str, ModelTypeError, "query is .*, a path and not the cells in it"),
 }
 
 

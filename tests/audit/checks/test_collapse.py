@@ -49,7 +49,7 @@ def test_what_the_others_tell_does_not_count_twice():
     found = count([60, 50, 9, 5, 0], own=[60, 50, 0.8, 0.1, 0])
     assert (found.active_units, found.used_units) == (2, 4)
     assert found.suggested_n_latent == 5
-    np.testing.assert_allclose(found.own_worth, [60, 50, 0.8, 0.1, 0], atol=0.2)
+    np.testing.assert_allclose(found.worth_beyond, [60, 50, 0.8, 0.1, 0], atol=0.2)
 
 
 def test_numbers():

@@ -278,7 +278,7 @@ def test_number_of_processes_and_the_caller(make_model):
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     one, two = (stability(model, seeds=[1, 2], n_jobs=n) for n in (1, 2))
     assert one.to_dict() == two.to_dict()
-    assert one.runs == ("given", "seed 1", "seed 2")
+    assert one.runs == ("model", "seed 1", "seed 2")
     assert set(one.groups) == {"T", "B"}
     assert one.n_cells == 120
     # Runs are different trainings, not copies.
@@ -320,7 +320,7 @@ def test_cells_of_all_kinds(make_model, make_adata, tmp_path, kind):
 
 def test_a_model_of_scvi_tools(make_model):
     found = stability(make_model(scvi.model.SCVI), n_seeds=2)
-    assert found.runs == ("given", "seed 1001")
+    assert found.runs == ("model", "seed 1001")
     assert found.neighbours.shape == (1,)
     assert 0 < found.neighbours[0] < 1
 

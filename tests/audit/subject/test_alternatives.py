@@ -31,7 +31,7 @@ def held_out(family, **kwargs):
 def exact(inflation=0.0):
     """Log likelihood of the held-out cells under what made them, by scipy."""
     given = cells(2, inflation)
-    x, mu = given.x.to_dense().numpy(), given.log_mu.double().exp().numpy() / (1 - inflation)
+    x, mu = given.x.to_dense().numpy(), given.log_mean.double().exp().numpy() / (1 - inflation)
     p = (1 - inflation) * stats.nbinom(THETA, THETA / (THETA + mu)).pmf(x)
     return float(np.log(p + inflation * (x == 0)).sum(axis=1).mean())
 
@@ -55,5 +55,5 @@ def test_what_is_needed_is_found():
 
 def test_poisson_has_nothing_to_fit():
     given = cells(2)
-    want = stats.poisson(given.log_mu.double().exp().numpy()).logpmf(given.x.to_dense().numpy())
+    want = stats.poisson(given.log_mean.double().exp().numpy()).logpmf(given.x.to_dense().numpy())
     np.testing.assert_allclose(tried("poisson", cells(1), given)[1], want.sum(axis=1), rtol=1e-4)

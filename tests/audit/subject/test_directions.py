@@ -11,6 +11,7 @@ from torch.distributions import Independent, Normal
 from lucidvi.audit.subject._directions import direction_losses, predicted_from_preceding
 from lucidvi.distributions import NegativeBinomial, Poisson
 from lucidvi.inference import canonical, information_metric
+from lucidvi.module import Observed
 
 N_CELLS, N_LATENT, N_GENES = 4, 3, 30
 
@@ -30,6 +31,7 @@ class LogLinear:
         self.q0 = Independent(Normal(self.loc, torch.full_like(self.loc, sd)), 1)
         self.log_theta = log_theta
         self.x = torch.poisson(torch.full((N_CELLS, N_GENES), 3.0), generator=generator)
+        self.observed = {"rna": Observed(self.x, None)}
 
     @staticmethod
     def latent(state):
@@ -38,6 +40,12 @@ class LogLinear:
     @staticmethod
     def with_latent(state, latent):
         return latent
+
+    def counts(self, key):
+        return self.x
+
+    def measured_likelihood(self, state, key):
+        return self.likelihood(state)
 
     def likelihood(self, z):
         mean = {"log_scale": z @ self.weights, "log_library": torch.ones(len(z), 1)}
@@ -88,13 +96,20 @@ def test_a_latent_library_is_no_direction():
     """What is latent besides the state is left as it was drawn."""
     target = LogLinear()
     loc = torch.cat([target.loc, torch.ones(N_CELLS, 1)], dim=1)
+
+    def likelihood(z):
+        return Poisson(log_scale=z[:, :3] @ target.weights, log_library=z[:, 3:])
+
     with_library = SimpleNamespace(
         n_cells=N_CELLS,
         x=target.x,
         q0=Independent(Normal(loc, torch.full_like(loc, 1e-6)), 1),
         latent=lambda state: state[:, :3],
         with_latent=lambda state, latent: torch.cat([latent, state[:, 3:]], dim=1),
-        likelihood=lambda z: Poisson(log_scale=z[:, :3] @ target.weights, log_library=z[:, 3:]),
+        likelihood=likelihood,
+        observed=target.observed,
+        counts=target.counts,
+        measured_likelihood=lambda z, key: likelihood(z),
     )
     both = (
         direction_losses(cells, np.eye(N_LATENT), np.zeros(N_LATENT))

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from lucidvi.data import check_counts
 from lucidvi.data.checks._scan import holds_counts, scan
-from lucidvi.data.matrices import _blocks
+from lucidvi.data.matrices import _blocks, _stored
 from lucidvi.errors import DataError, MissingKeyError
 
 FORMATS: dict[str, Callable[[np.ndarray], Any]] = {
@@ -55,7 +55,7 @@ def message(adata: AnnData, **kwargs: Any) -> str:
 def block_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run every test with blocks smaller than a row, too."""
     monkeypatch.setattr(_blocks, "BLOCK", request.param)
-    monkeypatch.setattr(_blocks, "CHUNK", max(64, request.param))
+    monkeypatch.setattr(_stored, "CHUNK", max(64, request.param))
 
 
 @in_all_formats

@@ -1,7 +1,6 @@
 """Rows of counts in files, dask arrays and of unusual types are those of NumPy."""
 
 import anndata
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,23 +9,25 @@ from anndata import AnnData
 from scipy import sparse
 
 from lucidvi.data import (
-    Cells,
+    CellSource,
     StoredCounts,
     align_genes,
     copy_in_memory,
+    store_of,
     with_tables_in_memory,
 )
 from lucidvi.data.matrices import _stored as stored
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI
 
-da = pytest.importorskip("dask.array")
-zarr = pytest.importorskip("zarr")
+pytest.importorskip("dask.array")
+pytest.importorskip("zarr")
+
+from tests.data.matrices.forms import FORMS, N_CELLS, N_GENES, draw_counts, typed
 
 # anndata's, of the versions of zarr that it will write
 pytestmark = pytest.mark.filterwarnings("ignore:.*zarr v:UserWarning")
 
-N_CELLS, N_GENES = 30, 7
 ROWS = {
     "mixed": np.array([17, 3, 21]),
     "repeated": np.array([5, 5, 2, 28, 2, 5]),
@@ -36,56 +37,6 @@ ROWS = {
     "backwards": slice(None, None, -1),
     "together": np.arange(4, 19),
     "none": np.zeros(0, dtype=int),
-}
-
-
-def draw_counts():
-    return np.random.default_rng(0).poisson(0.7, (N_CELLS, N_GENES)) + np.eye(
-        N_CELLS, N_GENES, dtype=int
-    )
-
-
-def typed(matrix, dtype):
-    """A sparse matrix of any type; scipy converts to its own only."""
-    matrix.data = matrix.data.astype(dtype)
-    return matrix
-
-
-def in_file(matrix, folder):
-    AnnData(matrix).write_h5ad(folder / "cells.h5ad")
-    return anndata.read_h5ad(folder / "cells.h5ad", backed="r").X
-
-
-def in_zarr(matrix, folder):
-    group = zarr.open_group(folder / "cells.zarr", mode="w")
-    anndata.io.write_elem(group, "X", matrix)
-    x = group["X"]
-    return anndata.io.sparse_dataset(x) if isinstance(x, zarr.Group) else x
-
-
-FORMS = {
-    "half precision": lambda x, _: x.astype(np.float16),
-    "big-endian": lambda x, _: x.astype(">i4"),
-    "long double": lambda x, _: x.astype(np.longdouble),
-    "CSR, half precision": lambda x, _: typed(sparse.csr_matrix(x), np.float16),
-    "CSR, big-endian": lambda x, _: typed(sparse.csr_array(x), ">f8"),
-    "CSC, half precision": lambda x, _: typed(sparse.csc_matrix(x), np.float16),
-    "dask": lambda x, _: da.from_array(x, chunks=(11, 3)),
-    "dask, half precision": lambda x, _: da.from_array(x.astype(np.float16), chunks=(11, 3)),
-    "dask of CSR": lambda x, _: da.from_array(x, chunks=(11, 3)).map_blocks(sparse.csr_matrix),
-    "dask of CSC": lambda x, _: da.from_array(x, chunks=(30, 3)).map_blocks(sparse.csc_array),
-    "file": lambda x, folder: in_file(x, folder),
-    "file, big-endian": lambda x, folder: in_file(x.astype(">f4"), folder),
-    "file of CSR": lambda x, folder: in_file(sparse.csr_matrix(x), folder),
-    "file of CSC": lambda x, folder: in_file(sparse.csc_matrix(x), folder),
-    "file of CSR, half precision": lambda x, folder: in_file(
-        typed(sparse.csr_matrix(x), np.float16), folder
-    ),
-    "zarr": lambda x, folder: in_zarr(x, folder),
-    "zarr of CSR": lambda x, folder: in_zarr(sparse.csr_matrix(x), folder),
-    "HDF5 of another": lambda x, folder: h5py.File(folder / "x.h5", "w").create_dataset(
-        "x", data=x
-    ),
 }
 
 
@@ -124,7 +75,7 @@ def test_minibatches_and_a_model(matrix):
         SCVI.setup_anndata(data)
         model = SCVI(data, n_latent=2, n_hidden=4, use_observed_lib_size=False)
         means.append(model.module.library_log_means)
-        minibatch = Cells(model.adata_manager).take([17, -1, 3, 17])["X"]
+        minibatch = store_of(CellSource(model.adata_manager)).take([17, -1, 3, 17])["X"]
         assert minibatch.layout == torch.sparse_csr
         np.testing.assert_array_equal(minibatch.to_dense(), x[[17, -1, 3, 17]])
     torch.testing.assert_close(*means)
@@ -198,7 +149,7 @@ def test_lazily_read_cells(kind, tmp_path):
     SCVI.setup_anndata(lazy, batch_key="batch")
     assert isinstance(lazy.obs, pd.DataFrame)
     assert hasattr(lazy.X, "dask")
-    minibatch = Cells(SCVI(lazy, n_hidden=4).adata_manager).take([4, 1])
+    minibatch = store_of(CellSource(SCVI(lazy, n_hidden=4).adata_manager)).take([4, 1])
     np.testing.assert_array_equal(minibatch["X"].to_dense(), x[[4, 1]])
     assert minibatch["batch"].ravel().tolist() == [0, 1]
     view = anndata.experimental.read_lazy(tmp_path / "cells.h5ad")[[4, 1]]
@@ -212,7 +163,7 @@ def test_big_endian_counts_stored_twice():
     matrix = sparse.csr_matrix((np.ones(90, np.float32), genes, starts), (N_CELLS, 4))
     adata = AnnData(typed(matrix, ">f4"))
     SCVI.setup_anndata(adata)
-    minibatch = Cells(SCVI(adata, n_hidden=4).adata_manager).take([3, 1])
+    minibatch = store_of(CellSource(SCVI(adata, n_hidden=4).adata_manager)).take([3, 1])
     np.testing.assert_array_equal(minibatch["X"].to_dense(), np.tile([1, 0, 2, 0], (2, 1)))
 
 

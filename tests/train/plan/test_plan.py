@@ -147,9 +147,9 @@ def spoil_after(monkeypatch, n_steps, cell_counts, gene):
         px = generative_outputs["px"]
         hit = (to_dense(tensors["X"]) == cell_counts).all(dim=1)
         if self.training and seen["n"] > n_steps and hit.any():
-            mark = torch.zeros_like(px.log_mu)
+            mark = torch.zeros_like(px.log_mean)
             mark[hit, gene] = torch.nan
-            px.log_mu = px.log_mu + mark
+            generative_outputs["px"] = px.scaled(mark)
         return loss(self, tensors, inference_outputs, generative_outputs, **kwargs)
 
     monkeypatch.setattr(VAE, "loss", spoiled)

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lucidvi.atlas.labels._states import States
+from lucidvi.results import Posteriors
 
 #: Share of the variance within labels that is added to the posteriors'. Those of deep cells are
 #: so narrow that without it every distance is large; measured on cells of left-out types.
@@ -53,19 +53,19 @@ class Types:
             covariance[label] /= n + N_PRIOR
         return cls(means, covariance, variance)
 
-    def distance(self, states: States, label: NDArray[np.integer]) -> NDArray[np.float64]:
+    def distance(self, posteriors: Posteriors, label: NDArray[np.integer]) -> NDArray[np.float64]:
         """Return the Mahalanobis distance of cells to a type each, over the root of n_latent."""
-        n_latent = states.loc.shape[1]
-        difference = states.loc - self.loc[label]
+        n_latent = posteriors.loc.shape[1]
+        difference = posteriors.loc - self.loc[label]
         covariance = self.covariance[label]
-        covariance[:, range(n_latent), range(n_latent)] += states.scale**2
+        covariance[:, range(n_latent), range(n_latent)] += posteriors.scale**2
         solved = np.linalg.solve(covariance, difference[..., None])[..., 0]
         return np.sqrt((difference * solved).mean(axis=1))
 
 
 def distance_to_cells(
-    states: States,
-    others: States,
+    posteriors: Posteriors,
+    others: Posteriors,
     nearest: NDArray[np.integer],
     variance: NDArray[np.floating],
 ) -> NDArray[np.float64]:
@@ -73,7 +73,7 @@ def distance_to_cells(
 
     Parameters
     ----------
-    states, others
+    posteriors, others
         The cells, and the others.
     nearest
         Positions of the others to which each cell is compared, shape ``(n_cells, n_nearest)``.
@@ -84,7 +84,7 @@ def distance_to_cells(
     -------
     Shape ``(n_cells,)``.
     """
-    sums = states.scale[:, None] ** 2 + others.scale[nearest] ** 2
+    sums = posteriors.scale[:, None] ** 2 + others.scale[nearest] ** 2
     sums = sums + SPREAD * variance
-    difference = states.loc[:, None] - others.loc[nearest]
+    difference = posteriors.loc[:, None] - others.loc[nearest]
     return np.sqrt((difference**2 / sums).mean(axis=2)).mean(axis=1)

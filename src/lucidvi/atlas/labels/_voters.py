@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.stats import mode
 
 from lucidvi.atlas.labels._neighbours import Neighbours
-from lucidvi.atlas.labels._states import States
 from lucidvi.atlas.labels._types import Types, distance_to_cells
 from lucidvi.atlas.labels._votes import N_NEIGHBOURS, votes
+from lucidvi.results import Posteriors
 
 #: Cells whose neighbours' posteriors are held at once.
 CHUNK = 4_096
@@ -24,7 +24,7 @@ class Voters:
 
     Parameters
     ----------
-    states
+    posteriors
         Their posteriors.
     codes, n_labels
         Their labels as numbers under ``n_labels``, shape ``(n_cells,)``.
@@ -32,7 +32,7 @@ class Voters:
         Index of their posteriors' means.
     """
 
-    states: States
+    posteriors: Posteriors
     codes: NDArray[np.integer]
     n_labels: int
     neighbours: Neighbours
@@ -40,22 +40,22 @@ class Voters:
     @cached_property
     def types(self) -> Types:
         """Where cells of each label are."""
-        return Types.of(self.states.loc, self.codes, self.n_labels)
+        return Types.of(self.posteriors.loc, self.codes, self.n_labels)
 
     def select(self, positions: NDArray[np.integer]) -> Voters:
         """Return some of the voters, to be searched exactly."""
-        states = self.states.select(positions)
-        index = Neighbours(states.loc, exact=len(positions))
-        return Voters(states, self.codes[positions], self.n_labels, index)
+        posteriors = self.posteriors.select(positions)
+        index = Neighbours(posteriors.loc, exact=len(positions))
+        return Voters(posteriors, self.codes[positions], self.n_labels, index)
 
     def judge(
-        self, states: States, exclude: NDArray[np.integer] | None = None
+        self, posteriors: Posteriors, exclude: NDArray[np.integer] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return shares of the votes on other cells, and their distances to the voters.
 
         Parameters
         ----------
-        states
+        posteriors
             The cells.
         exclude
             Position of the voter that has no say on each cell, which is the cell itself; shape
@@ -65,12 +65,12 @@ class Voters:
         -------
         Shapes ``(n_cells, n_labels)`` and ``(n_cells,)``.
         """
-        loc, scale = states.loc, states.scale
+        loc, scale = posteriors.loc, posteriors.scale
         shares = votes(self.neighbours, self.codes, self.n_labels, loc, scale, exclude=exclude)
-        return shares, self.distances(states, exclude)
+        return shares, self.distances(posteriors, exclude)
 
     def distances(
-        self, states: States, exclude: NDArray[np.integer] | None = None
+        self, posteriors: Posteriors, exclude: NDArray[np.integer] | None = None
     ) -> NDArray[np.float64]:
         r"""Return the distance of cells to the voters, in standard deviations.
 
@@ -89,20 +89,20 @@ class Voters:
 
         Parameters
         ----------
-        states, exclude
+        posteriors, exclude
             As in :meth:`judge`.
 
         Returns
         -------
         Shape ``(n_cells,)``, without units; the larger, the less the cell is like the voters.
         """
-        distances = np.empty(len(states.loc))
+        distances = np.empty(len(posteriors.loc))
         for first in range(0, len(distances), CHUNK):
             rows = np.arange(first, min(first + CHUNK, len(distances)))
-            chunk = states.select(rows)
+            chunk = posteriors.select(rows)
             excluded = None if exclude is None else exclude[rows]
             nearest = self.neighbours.find(chunk.loc, N_NEIGHBOURS, excluded)
-            to_cells = distance_to_cells(chunk, self.states, nearest, self.types.variance)
+            to_cells = distance_to_cells(chunk, self.posteriors, nearest, self.types.variance)
             label = mode(self.codes[nearest], axis=1).mode
             distances[rows] = np.sqrt(to_cells * self.types.distance(chunk, label))
         return distances

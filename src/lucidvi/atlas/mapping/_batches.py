@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,11 @@ from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from lucidvi._progress import track
-from lucidvi.atlas.mapping._query import Query, categories, nothing_is_trained
-from lucidvi.inference import PosteriorTarget, information, refine
+from lucidvi.atlas.mapping._query import Query
+from lucidvi.atlas.mapping._read_query import nothing_is_trained
+from lucidvi.distributions import likelihood_of
+from lucidvi.inference import PosteriorTarget, refine
+from lucidvi.model import Cells
 from lucidvi.nn import frozen
 
 #: Cells by which a batch is learned, at most.
@@ -30,8 +33,6 @@ N_AT_ONCE = 512
 ENCODED = 0.5
 #: Standard deviation of a gene's shift before anything is seen, in nats.
 SHIFT_SD = 0.3
-#: Added to the logits of zero inflation, so that there is none.
-NO_INFLATION = -30.0
 #: Steps of Fisher scoring, at most; the size of one, at most, and of one that is the last, in
 #: nats. Where the mean is far below the counts, a full step overshoots by orders of magnitude.
 N_STEPS, LARGE_STEP, SMALL_STEP = 30, 1.0, 1e-2
@@ -51,28 +52,30 @@ class NewBatch:
 
     Parameters
     ----------
-    known, code
-        Name of the known batch, and its number in the model.
+    stand_in, code
+        Name of the known batch that stands in for it, and its number in the model.
     shift
         Shift :math:`\delta` of the log expression, shape ``(n_genes,)``; zero for genes that
         were not measured.
     """
 
-    known: Any
+    stand_in: Any
     code: int
     shift: Tensor
 
-    def of(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return a minibatch as cells of the known batch."""
-        return _in_batch(tensors, self.code)
+    def cells(self, cells: Cells) -> Cells:
+        """Return cells as if they were of the known batch."""
+        return cells.with_codes({REGISTRY_KEYS.BATCH_KEY: self.code})
 
     @contextmanager
     def decoded(self, module: Any) -> Iterator[None]:
         """Let a module decode the batch where it decodes the known one."""
         decoder = module.decoder
         added = {decoder.px_scale_decoder[0].bias: self.shift}
-        if "zi_logits" in decoder.heads:
-            added[decoder.px_dropout_decoder.bias] = torch.tensor(NO_INFLATION)
+        for name in decoder.heads:
+            absent = likelihood_of(module).parameters[name].absent
+            if absent is not None:
+                added[decoder.head(name).bias] = torch.tensor(absent)
         kept = {bias: bias.detach().clone() for bias in added}
         with torch.no_grad():
             for bias, shift in added.items():
@@ -95,23 +98,23 @@ def model_of_query(reference: Any, query: Query) -> tuple[Any, list[NewBatch]]:
     query
         The cells.
     """
-    names = categories(reference, REGISTRY_KEYS.BATCH_KEY)
-    stand_in = query.known_as([names[0]] * len(query.new_batches))
+    names = query.setup.batches
+    sample = query.with_stand_ins([names[0]] * len(query.new_batches)).read(query.sample)
     with nothing_is_trained():
-        model = type(reference).load_query_data(stand_in.of(query.sample), reference)
+        model = type(reference).load_query_data(sample, reference)
     model.is_trained_ = True
     model.module.eval()
     group = query.group[query.sample]
     return model, [
-        learn_batch(model, np.flatnonzero(group == i), query.genes)
+        learn_batch(Cells(model, model.adata, np.flatnonzero(group == i)), query.genes, names)
         for i in track(range(len(query.new_batches)), "Learning batches", slow_steps=True)
     ]
 
 
 def learn_batch(
-    model: Any,
-    cells: NDArray[np.integer],
+    cells: Cells,
     genes: NDArray[np.bool_],
+    names: NDArray[Any],
     exclude: int | None = None,
 ) -> NewBatch:
     r"""Learn a new batch of its cells, with everything else as it is.
@@ -123,60 +126,64 @@ def learn_batch(
 
     Parameters
     ----------
-    model
-        Model whose AnnData holds the cells, under any known batch.
     cells
-        Their positions.
+        Its cells, under any known batch.
     genes
         Which genes were measured, shape ``(n_genes,)``.
+    names
+        Names of the batches that the model knows, in the order of their numbers.
     exclude
-        Number of a known batch that it is not taken for; None for no such batch.
+        Number of a known batch that does not stand in for it; None for no such batch.
     """
-    names = categories(model, REGISTRY_KEYS.BATCH_KEY)
-    among = np.setdiff1d(np.arange(len(names)), [] if exclude is None else [exclude])
-    cells = np.random.default_rng(SEED).permutation(cells)[:N_CELLS]
-    with NewBatch(names[0], 0, torch.zeros(len(genes))).decoded(model.module):
-        known = _likeliest(model, cells, genes, among)
-        of_known = [_in_batch(tensors, known) for tensors in _minibatches(model, cells)]
-        shift = _shift(model.module, of_known, genes)
-    return NewBatch(names[known], known, shift)
+    candidates = np.setdiff1d(np.arange(len(names)), [] if exclude is None else [exclude])
+    cells = cells.select(np.random.default_rng(SEED).permutation(len(cells))[:N_CELLS])
+    module = cells.model.module
+    with NewBatch(names[0], 0, torch.zeros(len(genes))).decoded(module):
+        code = _likeliest(cells, genes, candidates)
+        of_batch = cells.with_codes({REGISTRY_KEYS.BATCH_KEY: code})
+        targets = [target for _, target in of_batch.targets(None, BATCH_SIZE, _mask(genes))]
+        shift = _shift(module, targets, genes)
+    return NewBatch(names[code], code, shift)
 
 
-def _likeliest(
-    model: Any,
-    cells: NDArray[np.integer],
-    genes: NDArray[np.bool_],
-    among: NDArray[np.integer],
-) -> int:
-    """Known batch under which the cells are likeliest, by successive halving."""
-    fits = np.zeros(among.max() + 1)
-    left = among
-    for part in np.split(cells[: N_COMPARED[-1]], N_COMPARED[:-1]):
+def _likeliest(cells: Cells, genes: NDArray[np.bool_], candidates: NDArray[np.integer]) -> int:
+    """Return the known batch under which the cells are likeliest, by successive halving."""
+    fits = np.zeros(candidates.max() + 1)
+    left = candidates
+    for part in np.split(np.arange(len(cells))[: N_COMPARED[-1]], N_COMPARED[:-1]):
         if len(part):
-            fits[left] += _fits(model, part, genes, left)
+            fits[left] += _fits(cells.select(part), genes, left)
             best_first = left[np.argsort(-fits[left], kind="stable")]
             left = best_first[: max(N_STAY, int(STAY * len(left)))]
     return int(left[0])
 
 
 def _fits(
-    model: Any,
-    cells: NDArray[np.integer],
-    genes: NDArray[np.bool_],
-    batches: NDArray[np.integer],
+    cells: Cells, genes: NDArray[np.bool_], batches: NDArray[np.integer]
 ) -> NDArray[np.floating]:
-    """Log joint density of some cells and the encoder's states in each batch, in nats."""
-    module, n_cells = model.module, len(cells)
-    (tensors,) = _minibatches(model, cells, n_cells)
-    target = _target(module, tensors, genes)
+    """Return the log joint density of cells and the encoder's states in each batch, in nats."""
+    n_cells = len(cells)
+    target = _target(cells, genes)
     fits = []
     for some in np.array_split(batches, -(-len(batches) * n_cells // N_AT_ONCE)):
-        if module.encode_covariates:
-            targets = [_target(module, _in_batch(tensors, batch), genes) for batch in some]
+        if cells.model.module.encode_covariates:
+            key = REGISTRY_KEYS.BATCH_KEY
+            targets = [_target(cells.with_codes({key: batch}), genes) for batch in some]
         else:  # the encoder's states are the same in every batch
             targets = [_repeated(target, some)]
         fits += [t.evaluate(t.q0.mean[None]).reshape(-1, n_cells).sum(dim=1) for t in targets]
     return torch.cat(fits).cpu().numpy()
+
+
+def _target(cells: Cells, genes: NDArray[np.bool_]) -> PosteriorTarget:
+    """Return the target of all of the cells at once."""
+    ((_, target),) = cells.targets(None, len(cells), _mask(genes))
+    return target
+
+
+def _mask(genes: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Return which genes were measured, None for all."""
+    return None if genes.all() else genes
 
 
 def _repeated(target: PosteriorTarget, batches: NDArray[np.integer]) -> PosteriorTarget:
@@ -185,27 +192,11 @@ def _repeated(target: PosteriorTarget, batches: NDArray[np.integer]) -> Posterio
     n_cells = target.n_cells
     several = target.select(torch.arange(n_cells, device=target.x.device).repeat(len(batches)))
     batch = torch.as_tensor(np.repeat(batches, n_cells)[:, None]).to(several.covariates[key])
-    return replace(several, covariates=several.covariates | {key: batch})
+    return several.with_covariates({key: batch})
 
 
-def _minibatches(
-    model: Any, cells: NDArray[np.integer], batch_size: int = BATCH_SIZE
-) -> Iterator[dict[str, Tensor]]:
-    yield from model._make_data_loader(adata=model.adata, indices=cells, batch_size=batch_size)
-
-
-def _in_batch(tensors: dict[str, Tensor], batch: int) -> dict[str, Tensor]:
-    key = REGISTRY_KEYS.BATCH_KEY
-    return tensors | {key: torch.full_like(tensors[key], batch)}
-
-
-def _target(module: Any, tensors: dict[str, Tensor], genes: NDArray[np.bool_]) -> PosteriorTarget:
-    return PosteriorTarget.from_module(module, tensors, None if genes.all() else genes)
-
-
-def _shift(module: Any, minibatches: list[dict[str, Tensor]], genes: NDArray[np.bool_]) -> Tensor:
-    """Shifts of a batch that is decoded as a known one, see :func:`learn_batch`."""
-    targets = [_target(module, tensors, genes) for tensors in minibatches]
+def _shift(module: Any, targets: Sequence[PosteriorTarget], genes: NDArray[np.bool_]) -> Tensor:
+    """Return shifts of a batch that is decoded as a known one, see :func:`learn_batch`."""
     # The encoder takes missing genes for zeros; but refinement without shifts takes the effect of
     # a batch for a state of the cells, which is worse while most genes are there.
     encoded = genes.mean() >= ENCODED
@@ -226,7 +217,7 @@ def _shift(module: Any, minibatches: list[dict[str, Tensor]], genes: NDArray[np.
                     value = target.log_joint(z[None]).sum()
                 slope += torch.autograd.grad(value, bias)[0]
                 with torch.no_grad():
-                    precision[measured] += information(target.measured_likelihood(z)).sum(dim=0)
+                    precision[measured] += target.measured_likelihood(z).information.sum(dim=0)
             step = (slope / precision).clamp(-LARGE_STEP, LARGE_STEP)
             shift += step
             if step.abs().max() < SMALL_STEP:

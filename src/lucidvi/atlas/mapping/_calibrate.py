@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
 from lucidvi._progress import track
-from lucidvi.atlas.calibration._calibration import Calibration, Setting
-from lucidvi.atlas.calibration._reliability import cross_fitted, fit
+from lucidvi.atlas.calibration._probabilities import cross_fitted, fit
 from lucidvi.atlas.labels._voters import Voters
 from lucidvi.atlas.labels._votes import N_NEIGHBOURS
 from lucidvi.atlas.mapping._batches import NewBatch, learn_batch
 from lucidvi.atlas.mapping._place import Placed, place
-from lucidvi.atlas.mapping._query import categories
+from lucidvi.atlas.mapping._setup import Setup
 from lucidvi.data import category_texts
+from lucidvi.model import Cells
+from lucidvi.results import Calibration, Setting
 
 #: Cells to calibrate by: at most; and at least, else cells of the training are taken.
 N_CELLS, N_CELLS_MIN = 1_000, 20
@@ -36,7 +37,7 @@ class Group:
 
     Parameters
     ----------
-    cells, truth
+    indices, truth
         Their positions in the reference, ascending, and their labels as numbers.
     voters
         Who votes on them.
@@ -47,7 +48,7 @@ class Group:
         The batch that they are all of, if it is taken for a new one.
     """
 
-    cells: NDArray[np.integer]
+    indices: NDArray[np.integer]
     truth: NDArray[np.integer]
     voters: Voters
     exclude: NDArray[np.integer] | None = None
@@ -55,7 +56,7 @@ class Group:
 
 
 def calibrate(
-    model: Any,
+    cells: Cells,
     voters: Voters,
     batches: pd.Categorical | None,
     information: NDArray[np.floating],
@@ -64,10 +65,10 @@ def calibrate(
 
     Parameters
     ----------
-    model
-        Trained model with its data.
+    cells
+        All cells of a trained model.
     voters, batches
-        All of its cells, and their batches.
+        The same as they vote on others, and their batches.
     information
         What each gene says about the cell, as shares, shape ``(n_genes,)``.
 
@@ -77,13 +78,13 @@ def calibrate(
     """
     if len(voters.codes) < 2:
         return None
-    cells, held_out = calibration_cells(model, len(voters.codes))
-    kinds = {False: [Group(cells, voters.codes[cells], voters, cells)]}
-    comparable = np.zeros(len(cells), dtype=bool)
+    indices, held_out = calibration_cells(cells.model, len(voters.codes))
+    kinds = {False: [Group(indices, voters.codes[indices], voters, indices)]}
+    comparable = np.zeros(len(indices), dtype=bool)
     if batches is not None:
-        comparable = n_others(voters, batches)[cells] >= N_NEIGHBOURS
-        others = list(by_other_batches(cells[comparable], voters, batches))
-        if sum(len(group.cells) for group in others) >= N_CELLS_MIN:
+        comparable = n_others(voters, batches)[indices] >= N_NEIGHBOURS
+        others = list(by_other_batches(indices[comparable], voters, batches))
+        if sum(len(group.indices) for group in others) >= N_CELLS_MIN:
             kinds[True] = others
     rng = np.random.default_rng(SEED)
     masks = [rng.random(len(information)) < share for share in SHARES]
@@ -92,13 +93,13 @@ def calibrate(
     tasks = [(genes, *kind) for genes in masks for kind in kinds.items()]
     all_groups = [group for groups in kinds.values() for group in groups]
     learned = {
-        group.batch: _as_new(model, group) for group in track(all_groups, "Learning batches")
+        group.batch: _as_new(cells, group) for group in track(all_groups, "Learning batches")
     }
     settings = [
         _setting(
             new_batch,
             float(information[genes].sum()),
-            [_judged(model, group, learned[group.batch], genes) for group in groups],
+            [_judged(cells, group, learned[group.batch], genes) for group in groups],
         )
         for genes, new_batch, groups in track(tasks, "Calibrating")
     ]
@@ -134,21 +135,21 @@ def n_others(voters: Voters, batches: pd.Categorical) -> NDArray[np.integer]:
 
 
 def by_other_batches(
-    cells: NDArray[np.integer], voters: Voters, batches: pd.Categorical
+    indices: NDArray[np.integer], voters: Voters, batches: pd.Categorical
 ) -> Iterator[Group]:
     """Let all others vote on the cells of each batch; of many, on those with the most cells.
 
     Parameters
     ----------
-    cells
+    indices
         Positions of calibration cells, whose labels other batches have, too.
     voters, batches
         All cells, and their batches.
     """
-    for batch in pd.Series(batches.codes[cells]).value_counts().index[:N_NEW]:
-        own = cells[batches.codes[cells] == batch]
+    for batch in pd.Series(batches.codes[indices]).value_counts().index[:N_NEW]:
+        inside = indices[batches.codes[indices] == batch]
         others = voters.select(np.flatnonzero(batches.codes != batch))
-        yield Group(own, voters.codes[own], others, batch=str(batches.categories[batch]))
+        yield Group(inside, voters.codes[inside], others, batch=str(batches.categories[batch]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,25 +172,26 @@ class Judged:
     codes: NDArray[np.integer]
 
 
-def _as_new(model: Any, group: Group) -> NewBatch | None:
+def _as_new(cells: Cells, group: Group) -> NewBatch | None:
     """Learn a known batch as if it were new, with all genes."""
     if group.batch is None:
         return None
-    names = category_texts(categories(model, REGISTRY_KEYS.BATCH_KEY))
-    code = list(names).index(group.batch)
-    of_batch = np.ravel(model.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)) == code
-    genes = np.ones(model.adata_manager.summary_stats.n_vars, dtype=bool)
-    return learn_batch(model, np.flatnonzero(of_batch), genes, exclude=code)
+    setup = Setup.of(cells.model)
+    code = list(category_texts(setup.batches)).index(group.batch)
+    of_batch = cells.select(np.ravel(cells.field(REGISTRY_KEYS.BATCH_KEY)) == code)
+    return learn_batch(of_batch, np.ones(len(setup.genes), bool), setup.batches, exclude=code)
 
 
-def _judged(model: Any, group: Group, batch: NewBatch | None, genes: NDArray[np.bool_]) -> Judged:
+def _judged(
+    cells: Cells, group: Group, batch: NewBatch | None, genes: NDArray[np.bool_]
+) -> Judged:
     """Treat a group as a query."""
-    placed = Placed.empty(len(group.cells), model.module.n_latent)
-    some = None if genes.all() else genes
-    n_pool = len(group.cells) if batch is None else None
-    for rows, block in place(model, model.adata, group.cells, some, n_pool, batch):
-        placed.put(np.searchsorted(group.cells, rows), block)
-    shares, distance = group.voters.judge(placed.states, group.exclude)
+    placed = Placed.empty(cells.names[group.indices], cells.model.module.n_latent)
+    measured = None if genes.all() else genes
+    n_pool = len(group.indices) if batch is None else None
+    for rows, block in place(cells.select(group.indices), measured, n_pool, batch):
+        placed.put(rows, block)
+    shares, distance = group.voters.judge(placed.posteriors, group.exclude)
     return Judged(shares, distance, placed.agreement, group.truth)
 
 

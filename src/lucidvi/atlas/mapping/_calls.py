@@ -11,6 +11,10 @@ import scvi
 from numpy.typing import NDArray
 
 from lucidvi.atlas._data import ReferenceData
+from lucidvi.atlas.calibration._calibrated import (
+    calibrated_p_values,
+    calibrated_probabilities,
+)
 from lucidvi.atlas.labels._hierarchy import coarser, finest_believed
 from lucidvi.atlas.mapping._place import Placed
 from lucidvi.atlas.mapping._request import Request
@@ -76,15 +80,17 @@ def _judged(
     data: ReferenceData, placed: Placed, information: float, new_batch: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return probabilities of the labels, and p-values of being new."""
-    shares, distance = data.voters.judge(placed.states)
+    shares, distance = data.voters.judge(placed.posteriors)
     novelty = np.full(len(distance), np.nan)
     calibration = data.calibration
     for is_new in (False, True):
         cells = new_batch == is_new
         if calibration is not None and cells.any():
-            shares[cells] = calibration.probabilities(shares[cells], information, is_new)
-            novelty[cells] = calibration.p_values(
-                distance[cells], placed.agreement[cells], information, is_new
+            shares[cells] = calibrated_probabilities(
+                calibration, shares[cells], information, is_new
+            )
+            novelty[cells] = calibrated_p_values(
+                calibration, distance[cells], placed.agreement[cells], information, is_new
             )
     return shares, novelty
 

@@ -14,9 +14,6 @@ from scipy import sparse
 
 from lucidvi.data import StoredCounts
 
-#: Values, zeros included, read at once.
-CHUNK = 2**25
-
 
 @dataclass(frozen=True)
 class ModelCounts:
@@ -57,13 +54,8 @@ class ModelCounts:
 
     def _rows(self, cells: NDArray[np.integer]) -> Iterator[sparse.csr_matrix]:
         """Yield the counts of all genes, some cells at a time."""
-        source = StoredCounts(self.matrix)
-        step = max(1, CHUNK // self.matrix.shape[1])
-        starts = np.arange(0, self.matrix.shape[0] + step, step)
-        for part in np.split(cells, np.searchsorted(cells, starts)):
-            if len(part):
-                first, last = part[0], part[-1] + 1
-                yield sparse.csr_matrix(source[first:last]).astype(np.float32)[part - first]
+        for _, rows in StoredCounts(self.matrix).blocks(cells):
+            yield sparse.csr_matrix(rows).astype(np.float32)
 
     @cached_property
     def _all_by_gene(self) -> sparse.csr_matrix:

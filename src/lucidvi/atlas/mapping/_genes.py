@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lucidvi.atlas.mapping._gene_names import best_match
+from lucidvi.atlas.mapping._setup import Setup
 from lucidvi.errors import DataError, GeneMismatchError, first_few
 
 #: Columns of the reference's ``var``: share of all counts, and nats a count about the cell.
@@ -136,11 +137,12 @@ def gene_weights(model: Any) -> pd.DataFrame:
     -------
     A row a gene, the shares of the two sums.
     """
-    cells = _spread(model.adata.n_obs, N_WEIGHED)
-    batches = model.registry["field_registries"]["batch"]["state_registry"]["categorical_mapping"]
-    chosen = [batches[i] for i in _spread(len(batches), N_BATCHES)]
+    setup = Setup.of(model)
+    batches = [setup.batches[i] for i in _spread(len(setup.batches), N_BATCHES)]
     rho = model.get_normalized_expression(
-        indices=cells, transform_batch=chosen if len(chosen) > 1 else None, return_numpy=True
+        indices=_spread(model.adata.n_obs, N_WEIGHED),
+        transform_batch=batches if len(batches) > 1 else None,
+        return_numpy=True,
     ).astype(np.float64)
     mean = rho.mean(axis=0)
     tiny = np.finfo(np.float64).tiny
@@ -151,7 +153,7 @@ def gene_weights(model: Any) -> pd.DataFrame:
         EXPRESSION: mean / mean.sum(),
         INFORMATION: nats / max(nats.sum(), tiny),
     }
-    return pd.DataFrame(weights, index=pd.Index(model.get_var_names()).astype(str))
+    return pd.DataFrame(weights, index=setup.genes)
 
 
 def _spread(n: int, limit: int) -> NDArray[np.integer]:

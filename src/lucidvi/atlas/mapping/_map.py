@@ -12,18 +12,16 @@ from numpy.typing import NDArray
 from lucidvi._progress import Progress, track
 from lucidvi._random import isolated
 from lucidvi.atlas._data import LOC, SCALE, ReferenceData
+from lucidvi.atlas.mapping._annotate import annotate, check_can_be_annotated
 from lucidvi.atlas.mapping._batches import NewBatch, model_of_query
 from lucidvi.atlas.mapping._calls import calls
 from lucidvi.atlas.mapping._genes import EXPRESSION, INFORMATION
 from lucidvi.atlas.mapping._place import Placed, blocks, place
-from lucidvi.atlas.mapping._query import (
-    Query,
-    check_is_adata,
-    nothing_is_trained,
-    read_query,
-)
+from lucidvi.atlas.mapping._query import Query
+from lucidvi.atlas.mapping._read_query import errors_name, nothing_is_trained, read_query
 from lucidvi.atlas.mapping._request import Request
-from lucidvi.data import category_text, with_tables_in_memory
+from lucidvi.data import category_text, check_is_anndata, with_tables_in_memory
+from lucidvi.model import Cells
 
 #: Where in ``uns`` of a query it is said what was measured of it and what was learned.
 SUMMARY = "lucidvi"
@@ -43,9 +41,29 @@ def map_query(model: Any, data: ReferenceData, query: AnnData, request: Request)
         How they are to be mapped.
     """
     request.check(data.calibration)
-    check_is_adata(query)
+    _check_is_anndata(query)
     with Progress("Mapping", total=4, slow_steps=True) as progress:
         return _mapped(model, data, query, request, progress)
+
+
+def annotate_query(
+    model: Any, data: ReferenceData, query: AnnData, request: Request
+) -> dict[str, list[str]]:
+    """Map a query and write the result into it, see :meth:`lucidvi.atlas.Reference.annotate`.
+
+    Parameters
+    ----------
+    model, data, query, request
+        See :func:`map_query`.
+    """
+    _check_is_anndata(query)
+    check_can_be_annotated(query)
+    return annotate(query, map_query(model, data, query, request))
+
+
+def _check_is_anndata(query: Any) -> None:
+    with errors_name():
+        check_is_anndata(query, "query = ")
 
 
 def _mapped(
@@ -61,47 +79,50 @@ def _mapped(
     with isolated(SEED):  # loaders and weights that are drawn
         decoding, batches = model_of_query(model, cells)
         progress.advance()
-        placed = _placed(data, decoding, cells, batches)
+        placed = _placed(data, decoding, cells, batches, request.posterior)
         decoding.deregister_manager(decoding.adata)  # scvi-tools would hold the cells on and on
     progress.advance()
     progress.now("labels")
     mapped = AnnData(obs=table.obs.copy(), var=table.var.copy())
-    mapped.obsm[LOC], mapped.obsm[SCALE] = placed.states.loc, placed.states.scale
+    mapped.obsm[LOC], mapped.obsm[SCALE] = placed.posteriors.loc, placed.posteriors.scale
     columns = calls(data, placed, summary["share_of_information"], cells.group >= 0, request)
     for name, column in columns.items():
         mapped.obs[name] = column
     progress.advance()
     mapped.uns[SUMMARY] = summary | {
         "new_batches_as": np.array(
-            [category_text(batch.known) for batch in batches], dtype=object
+            [category_text(batch.stand_in) for batch in batches], dtype=object
         ),
         "novelty_rate": request.novelty_rate,
+        "posterior": request.posterior,
     }
     return mapped
 
 
-def _placed(data: ReferenceData, model: Any, query: Query, batches: Sequence[NewBatch]) -> Placed:
+def _placed(
+    data: ReferenceData, model: Any, query: Query, batches: Sequence[NewBatch], posterior: str
+) -> Placed:
     """Place the cells, with one progress bar for all of them."""
-    placed = Placed.empty(len(query.obs), model.module.n_latent)
+    placed = Placed.empty(query.obs.index, model.module.n_latent)
     sizes = [
         n for part in query.parts for n in np.unique(query.group[part], return_counts=True)[1]
     ]
     n_blocks = sum(len(blocks(n)) for n in sizes)
-    done = _blocks_placed(data, model, query, batches)
+    done = _blocks_placed(data, model, query, batches, posterior)
     for positions, block in track(done, "Placing cells", n_blocks):
         placed.put(positions, block)
     return placed
 
 
 def _blocks_placed(
-    data: ReferenceData, model: Any, query: Query, batches: Sequence[NewBatch]
+    data: ReferenceData, model: Any, query: Query, batches: Sequence[NewBatch], posterior: str
 ) -> Iterator[tuple[NDArray[np.integer], Placed]]:
     """Yield positions of cells, and the cells; one part of them is in memory."""
     calibration = data.calibration
     genes = None if query.genes.all() else query.genes
-    as_known = query.known_as([batch.known for batch in batches])
+    decoded = query.with_stand_ins([batch.stand_in for batch in batches])
     for positions in query.parts:
-        part = as_known.of(positions)
+        part = decoded.read(positions)
         with nothing_is_trained():
             manager = model.adata_manager.transfer_fields(part)
         model.register_manager(manager)
@@ -111,10 +132,11 @@ def _blocks_placed(
             rows = np.flatnonzero(group == i)
             batch = batches[i] if i >= 0 else None
             n_pool = calibration.n_cells if batch is None and calibration is not None else None
-            for here, placed in place(model, part, rows, genes, n_pool, batch):
-                yield positions[here], placed
+            cells = Cells(model, part, rows)
+            for here, placed in place(cells, genes, n_pool, batch, posterior):
+                yield positions[rows[here]], placed
         model.deregister_manager(part)  # scvi-tools would hold the cells as long as it runs
-        del part, manager  # before the next one is read
+        del part, manager, cells  # before the next one is read
 
 
 def _summary(data: ReferenceData, query: Query) -> dict[str, Any]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from anndata import AnnData
+import pandas as pd
+import scvi
 from numpy.typing import NDArray
 
-from lucidvi.atlas.labels._states import States
 from lucidvi.atlas.mapping._agreement import agreement, pearson_residuals
 from lucidvi.atlas.mapping._batches import NewBatch
-from lucidvi.inference import PosteriorTarget, refine
+from lucidvi.inference import posterior_of
+from lucidvi.model import Cells
+from lucidvi.results import Posteriors
 
 #: Cells whose residuals of all genes are in memory at once.
 BLOCK = 1_024
@@ -27,26 +29,28 @@ class Placed:
 
     Parameters
     ----------
-    states
+    posteriors
         Their posteriors.
     agreement
         How far each cell's residuals agree with those of other cells, NaN where that was not
         looked at; shape ``(n_cells,)``. See :func:`lucidvi.atlas.mapping._agreement.agreement`.
     """
 
-    states: States
+    posteriors: Posteriors
     agreement: NDArray[np.float32]
 
     @classmethod
-    def empty(cls, n_cells: int, n_latent: int) -> Self:
-        """Return room for so many cells."""
-        loc, scale = np.full((2, n_cells, n_latent), np.nan, dtype=np.float32)
-        return cls(States(loc, scale), np.full(n_cells, np.nan, dtype=np.float32))
+    def empty(cls, names: pd.Index, n_latent: int) -> Self:
+        """Return room for some cells."""
+        loc, scale = np.full((2, len(names), n_latent), np.nan, dtype=np.float32)
+        posteriors = Posteriors(loc=loc, scale=scale, names=names)
+        return cls(posteriors, np.full(len(names), np.nan, dtype=np.float32))
 
-    def put(self, cells: NDArray[np.integer], other: Placed) -> None:
+    def put(self, indices: NDArray[np.integer], other: Placed) -> None:
         """Write others to the positions of some of the cells."""
-        self.states.loc[cells], self.states.scale[cells] = other.states.loc, other.states.scale
-        self.agreement[cells] = other.agreement
+        self.posteriors.loc[indices] = other.posteriors.loc
+        self.posteriors.scale[indices] = other.posteriors.scale
+        self.agreement[indices] = other.agreement
 
 
 def blocks(n_cells: int) -> list[NDArray[np.integer]]:
@@ -56,23 +60,18 @@ def blocks(n_cells: int) -> list[NDArray[np.integer]]:
 
 
 def place(
-    model: Any,
-    adata: AnnData,
-    cells: NDArray[np.integer],
+    cells: Cells,
     genes: NDArray[np.bool_] | None,
     n_pool: int | None,
     batch: NewBatch | None = None,
+    posterior: str = "refined",
 ) -> Iterator[tuple[NDArray[np.integer], Placed]]:
-    """Refine the posteriors of cells of one batch, or of known ones, block by block.
+    """Infer the posteriors of cells of one batch, or of known ones, block by block.
 
     Parameters
     ----------
-    model
-        Model that decodes them.
-    adata
-        Where they are, registered with it.
     cells
-        Their positions.
+        The cells, as the model reads them that decodes them.
     genes
         Which genes were measured, shape ``(n_genes,)``; None for all.
     n_pool
@@ -81,40 +80,34 @@ def place(
         as large as the one that the reference was calibrated by. None for no comparison.
     batch
         The cells' batch, if it is none that the model knows.
+    posterior
+        Key of :data:`lucidvi.inference.POSTERIORS`.
 
     Yields
     ------
-    Positions of cells, and the cells.
+    Positions among the cells, and the cells there.
     """
+    cells = cells if batch is None else batch.cells(cells)
     for block in blocks(len(cells)):
-        with nullcontext() if batch is None else batch.decoded(model.module):
-            placed, residuals = _refined(model, adata, cells[block], genes, n_pool, batch)
+        with nullcontext() if batch is None else batch.decoded(cells.model.module):
+            placed, residuals = _placed(cells.select(block), genes, n_pool, posterior)
         if n_pool is not None:
             x = np.concatenate(residuals)
             for pool in np.array_split(np.arange(len(x)), max(1, round(len(x) / n_pool))):
-                placed.agreement[pool] = agreement(x[pool], placed.states.loc[pool])
-        yield cells[block], placed
+                placed.agreement[pool] = agreement(x[pool], placed.posteriors.loc[pool])
+        yield block, placed
 
 
-def _refined(
-    model: Any,
-    adata: AnnData,
-    cells: NDArray[np.integer],
-    genes: NDArray[np.bool_] | None,
-    n_pool: int | None,
-    batch: NewBatch | None,
+def _placed(
+    cells: Cells, genes: NDArray[np.bool_] | None, n_pool: int | None, posterior: str
 ) -> tuple[Placed, list[NDArray[np.float32]]]:
-    """Refine a block, and return residuals if cells are to be compared."""
-    n_latent = model.module.n_latent
-    placed, residuals, done = Placed.empty(len(cells), n_latent), [], 0
-    for tensors in model._make_data_loader(adata=adata, indices=cells):
-        given = tensors if batch is None else batch.of(tensors)
-        target = PosteriorTarget.from_module(model.module, given, genes)
-        posterior = refine(target).posterior
-        rows = slice(done, done + target.n_cells)
-        placed.states.loc[rows] = posterior.loc[:, :n_latent].cpu()
-        placed.states.scale[rows] = posterior.scale[:, :n_latent].cpu()
+    """Infer the posteriors of a block, and return residuals if cells are to be compared."""
+    placed = Placed.empty(cells.names, cells.model.module.n_latent)
+    residuals = []
+    for rows, target in cells.targets(None, scvi.settings.batch_size, genes):
+        q = posterior_of(target, posterior, "diagonal")
+        placed.posteriors.loc[rows] = target.latent(q.mean).cpu()
+        placed.posteriors.scale[rows] = target.latent(q.stddev).cpu()
         if n_pool is not None:
-            residuals.append(pearson_residuals(target, posterior.loc))
-        done += target.n_cells
+            residuals.append(pearson_residuals(target, q.mean))
     return placed, residuals

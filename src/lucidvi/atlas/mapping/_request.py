@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import scvi
 
-from lucidvi.atlas.calibration._calibration import Calibration
-from lucidvi.errors import DataError
+from lucidvi.checks import check_choice, check_share
+from lucidvi.inference import POSTERIORS
+from lucidvi.results import Calibration
 
 
 @dataclass(frozen=True)
@@ -22,17 +21,13 @@ class Request:
     gene_key: str | None = None
     novelty_rate: float = 0.05
     min_confidence: float = 0.8
+    posterior: str = "refined"
 
     def check(self, calibration: Calibration | None) -> None:
-        """Raise DataError for a rate that is none, and warn of one that is never reached."""
-        for name in ("novelty_rate", "min_confidence"):
-            rate: Any = getattr(self, name)
-            if not isinstance(rate, float | int | np.number) or not 0 <= rate <= 1:
-                default = getattr(Request, name)
-                raise DataError(
-                    f"`{name}` is {rate!r}.",
-                    remedy=f"pass a share from 0 to 1, reference.map(query, {name}={default}).",
-                )
+        """Raise DataError for what cannot be, and warn of a rate that is never reached."""
+        check_choice("posterior", self.posterior, POSTERIORS)
+        check_share("novelty_rate", self.novelty_rate)
+        check_share("min_confidence", self.min_confidence)
         least = 1.0 if calibration is None else 1 / (1 + calibration.n_cells)
         if calibration is not None and 0 < self.novelty_rate < least:
             warnings.warn(

@@ -23,7 +23,7 @@ class AgainstPrior:
     name
         Kind of the prior.
     criterion
-        What of it is told; without thresholds.
+        What a finding says of it; it has no thresholds.
     spread
         Variance of each axis under the prior, shape ``(n_latent,)``.
     """

@@ -70,9 +70,9 @@ def amortization(
         Variance of each number of the latent state under each cell's prior, shape
         ``(n_cells, n_latent)``.
     seed
-        Of the draws with which neighbours by chance are found.
+        Seed of the draws with which neighbours by chance are determined.
     cures
-        What to do in the terms of a model; by default in those of a SCVI.
+        What makes the code that mends a problem; by default for a model of default arguments.
 
     References
     ----------

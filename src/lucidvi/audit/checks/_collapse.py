@@ -58,7 +58,7 @@ def collapse(
     seed
         Of the draws for mutual information and holes.
     cures
-        What to do in the terms of a model; by default in those of a SCVI.
+        What makes the code that mends a problem; by default for a model of default arguments.
     """
     n_latent = loc.shape[1]
     cures = cures or Cures()
@@ -94,9 +94,9 @@ def collapse(
         directions=directions,
         worth=worth,
         worth_error=error,
-        own_worth=own_losses.mean(axis=0),
+        worth_beyond=own_losses.mean(axis=0),
         least_worth=least_worth(worth),
-        least_own_worth=least_worth(own_losses.mean(axis=0)),
+        least_worth_beyond=least_worth(own_losses.mean(axis=0)),
         variance_share=variance / max(variance.sum(), np.finfo(float).tiny),
         mutual_information=against.mutual_information,
         mutual_information_upper=against.mutual_information_upper,

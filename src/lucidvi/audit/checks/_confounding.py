@@ -52,7 +52,7 @@ def confounding(
     seed
         Of the permutations.
     cures
-        What to do in the terms of a model; by default in those of a SCVI.
+        What makes the code that mends a problem; by default for a model of default arguments.
     """
     cures = cures or Cures()
     k = max(1, min(N_NEIGHBOURS, (len(z) - 1) // 10))
@@ -149,8 +149,8 @@ def latent_share(z: np.ndarray, value: np.ndarray, label: np.ndarray) -> float:
     both = both - means[codes]
     z, value = both[:, :-1], both[:, -1]
     total, square = np.square(z).sum(), np.square(value).sum()
-    known = total > 0 and varies(square, raw)
-    return float(np.square(value @ z).sum() / (total * square)) if known else 0.0
+    both_vary = total > 0 and varies(square, raw)
+    return float(np.square(value @ z).sum() / (total * square)) if both_vary else 0.0
 
 
 def _batch(score: Excess, n_batches: int, cure: str) -> Criterion:

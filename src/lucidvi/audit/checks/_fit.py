@@ -21,6 +21,7 @@ from lucidvi.audit.subject._predictive import (
     false_discovery,
     ks_uniform,
 )
+from lucidvi.distributions import candidate_of
 from lucidvi.results import Criterion, Fit, judge
 
 #: Genes count as expressed that are found in this share of the cells.
@@ -84,7 +85,7 @@ def fit(
     n_latent, n_used
         Latent dimensions, and those of them that are in use, which decide what to do.
     cures
-        What to do in the terms of a model; by default in those of a SCVI.
+        What makes the code that mends a problem; by default for a model of default arguments.
     """
     cures = cures or Cures()
     distance, p = ks_uniform(predicted.residuals)
@@ -239,15 +240,11 @@ def _carried_over(over: Overfitting) -> str:
 
 def check(subject: Subject) -> Fit:
     """Ask whether counts that a model predicts look like the data."""
-    module = subject.module
-    likelihood = str(getattr(module, "gene_likelihood", ""))
-    if getattr(module, "dispersion", "") == "gene-batch" and likelihood != "poisson":
-        likelihood += " by batch"
-    compared = None if likelihood.startswith("normal") else comparison(subject, likelihood)
+    compared = comparison(subject)
     return fit(
         predictions(subject),
         compared,
-        likelihood,
+        candidate_of(subject.module),
         subject.sample.split,
         n_latent=subject.n_latent,
         n_used=subject.n_used,

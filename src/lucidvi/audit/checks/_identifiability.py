@@ -73,7 +73,7 @@ def identifiability(
     not_turned
         Why the model's axes are not compared with random rotations; empty if they are.
     cures
-        What to do in the terms of a model; by default in those of a SCVI.
+        What makes the code that mends a problem; by default for a model of default arguments.
     """
     cures = cures or Cures(Making(can_turn=False))
     rng = np.random.default_rng((seed, 1))

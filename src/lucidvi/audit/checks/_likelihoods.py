@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from lucidvi.audit.cures import Cures
 from lucidvi.audit.subject import Comparison
+from lucidvi.distributions import BY_BATCH, Question, questions_about
 from lucidvi.results import Alternative, Criterion, judge
 
 #: Gain in proportion to what counts cost.
@@ -45,25 +44,23 @@ def compare_likelihoods(
     compared: Comparison | None, likelihood: str, cures: Cures
 ) -> list[Criterion]:
     """Ask which other likelihood is needed."""
-    if compared is None or likelihood not in QUESTIONS:
+    questions = questions_about(likelihood)
+    if compared is None or not questions:
         reason = "There is no other likelihood to compare with."
         return [Criterion.skipped("likelihood", reason)]
-    asked = [q for q in QUESTIONS[likelihood] if q.better in compared.evaluated]
-    return [_asked(compared, question, cures.of(question.cure)) for question in asked]
+    return [
+        _answer(compared, q, needed(q, cures)) for q in questions if q.better in compared.evaluated
+    ]
 
 
-@dataclass(frozen=True)
-class Question:
-    """Whether one likelihood is needed in place of another."""
-
-    name: str
-    better: str
-    than: str
-    what: str
-    cure: str
+def needed(question: Question, cures: Cures) -> str:
+    """Return what to do where the better likelihood of a question is needed."""
+    if question.better.endswith(BY_BATCH):
+        return cures.of("dispersion_by_batch")
+    return cures.of("needed_likelihood", name=question.better, why=question.why)
 
 
-def _asked(compared: Comparison, question: Question, cure: str) -> Criterion:
+def _answer(compared: Comparison, question: Question, cure: str) -> Criterion:
     gained, error = gain(compared, question.better, question.than)
     # What the likelihood could gain, in proportion to what the counts hold besides.
     share = gained / float(-compared.evaluated[question.than].mean())
@@ -76,18 +73,3 @@ def _asked(compared: Comparison, question: Question, cure: str) -> Criterion:
         fail=GAIN_FAIL,
         cure=cure,
     )
-
-
-ZERO_INFLATION = Question("zero_inflation", "zinb", "nb", "Zero inflation", "zero_inflation")
-BY_BATCH = Question(
-    "dispersion", "nb by batch", "nb", "A dispersion for each batch", "dispersion_by_batch"
-)
-DISPERSED = Question("dispersion", "nb", "poisson", "Over-dispersion", "over_dispersion")
-
-#: What is asked of a likelihood.
-QUESTIONS: dict[str, tuple[Question, ...]] = {
-    "poisson": (DISPERSED,),
-    "nb": (ZERO_INFLATION, BY_BATCH),
-    "zinb": (BY_BATCH,),
-    "nb by batch": (ZERO_INFLATION,),
-}

@@ -49,9 +49,9 @@ def overfitting(compared: Comparison) -> Overfitting:
     null = np.concatenate([compared.null_fit, compared.null_evaluated])
     log_total = np.concatenate([compared.log_total_fit, compared.log_total_evaluated])
     is_fit = np.arange(len(null)) < len(explained_fit)
-    given = np.stack([null, log_total, log_total**2], axis=1)
-    given = (given - given.mean(axis=0)) / given.std(axis=0).clip(min=1e-12)
-    design = np.column_stack([is_fit, np.ones(len(null)), given])
+    held_equal = np.stack([null, log_total, log_total**2], axis=1)
+    held_equal = (held_equal - held_equal.mean(axis=0)) / held_equal.std(axis=0).clip(min=1e-12)
+    design = np.column_stack([is_fit, np.ones(len(null)), held_equal])
     inverse = np.linalg.pinv(design)
     coefficients = inverse @ explained
     left = explained - design @ coefficients

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lucidvi.distributions import BY_BATCH, dispersed
 from lucidvi.results import Cure
 
 if TYPE_CHECKING:
@@ -108,34 +109,28 @@ def longer(
 
 def likelihood(cures: Cures, *, name: str) -> str:
     """Take another likelihood altogether, with the dispersion that goes with it."""
-    family, _, by_batch = name.partition(" by ")
-    if by_batch:
+    if name.endswith(BY_BATCH):
         return dispersion_by_batch(cures)
-    init: dict[str, Any] = {"gene_likelihood": family}
+    init: dict[str, Any] = {"gene_likelihood": name}
     if cures.making.argument("dispersion") == "gene-batch":
         init["dispersion"] = "gene"
-    return cures.remake(f"Counts are more like draws of another likelihood, {family}.", init=init)
+    return cures.remake(f"Counts are more like draws of another likelihood, {name}.", init=init)
 
 
-def zero_inflation(cures: Cures) -> str:
-    """Add zero inflation and keep the dispersion as it is."""
-    return cures.remake("There are more zeros than predicted.", init={"gene_likelihood": "zinb"})
-
-
-def over_dispersion(cures: Cures) -> str:
-    """Take a negative binomial in place of a Poisson."""
-    return cures.remake("Counts vary more than predicted.", init={"gene_likelihood": "nb"})
+def needed_likelihood(cures: Cures, *, name: str, why: str) -> str:
+    """Take a likelihood that has what is missing, and keep the dispersion as it is."""
+    return cures.remake(why, init={"gene_likelihood": name})
 
 
 def dispersion_by_batch(cures: Cures) -> str:
     """Give each batch dispersions of its own."""
     before, setup = cures.told_of_batch(as_batch=True)
-    inflated = cures.making.argument("gene_likelihood") == "zinb"
+    family = cures.making.argument("gene_likelihood")
     return cures.remake(
         "Counts vary more in some batches than in others.",
         before=before,
         setup=setup,
-        init={"gene_likelihood": "zinb" if inflated else "nb", "dispersion": "gene-batch"},
+        init={"gene_likelihood": dispersed(family), "dispersion": "gene-batch"},
     )
 
 

@@ -94,8 +94,18 @@ class Cures:
     # -- what several cures need --------------------------------------------------------------
 
     def remake(self, *comment: str, making: Making | None = None, **changes: Any) -> str:
-        """Return the code that makes the model again with some changes."""
-        return Cure.of(Remake(making or self.making, comment, **changes))
+        """Return the code that makes the model again with some changes.
+
+        Arguments that the model's constructor does not take are left out; without any change there
+        is no cure.
+        """
+        making, wanted = making or self.making, changes.get("init", {})
+        takes = making.init_takes
+        init = {name: wanted[name] for name in wanted if takes is None or name in takes}
+        others = ("before", "setup", "train")
+        if wanted and not init and not any(changes.get(part) for part in others):
+            return ""
+        return Cure.of(Remake(making, comment, **changes | {"init": init}))
 
     @property
     def counts(self) -> str:
@@ -160,8 +170,7 @@ CURES: Mapping[str, Callable[..., str]] = {
         _advice.encoder_is_off,
         _advice.longer,
         _advice.likelihood,
-        _advice.zero_inflation,
-        _advice.over_dispersion,
+        _advice.needed_likelihood,
         _advice.dispersion_by_batch,
         _advice.more_dimensions,
         _advice.more_weights,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
+from lucidvi.model import MODELS
 from lucidvi.train import PRESETS
 
 #: Where classes of models are imported from.
@@ -62,14 +63,15 @@ class Making:
     Parameters
     ----------
     class_name, imported
-        Name of its class, and the line that makes the name known.
+        Name of its class, and the line of code that imports it; by default of the first of
+        :data:`lucidvi.model.MODELS`.
     setup, init, train
         Arguments of ``setup_anndata``, of the constructor and of ``train`` that are not the
         defaults.
     defaults
         Defaults of the constructor.
-    setup_takes
-        Names of the arguments that ``setup_anndata`` takes.
+    init_takes, setup_takes
+        Names of the arguments that the constructor and ``setup_anndata`` take; None for any.
     default_epochs, n_epochs
         Epochs of a training by default, and those that the model had, 0 if not known.
     is_linear
@@ -82,22 +84,13 @@ class Making:
         Whether its counts are in a file.
     """
 
-    class_name: str = "SCVI"
-    imported: str = "from lucidvi.model import SCVI"
+    class_name: str = field(default_factory=lambda: next(iter(MODELS)))
+    imported: str = field(default_factory=lambda: _import_of(_first_model()))
     setup: Mapping[str, Any] = field(default_factory=dict)
     init: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(
-        default_factory=lambda: {
-            "n_latent": 10,
-            "n_hidden": 128,
-            "n_layers": 1,
-            "dropout_rate": 0.1,
-            "gene_likelihood": "zinb",
-            "dispersion": "gene",
-            "use_observed_lib_size": True,
-        }
-    )
+    defaults: Mapping[str, Any] = field(default_factory=lambda: _defaults(_first_model().__init__))
+    init_takes: tuple[str, ...] | None = None
     setup_takes: tuple[str, ...] = ("batch_key", "categorical_covariate_keys", "size_factor_key")
     default_epochs: int = 40
     n_epochs: int = 0
@@ -120,8 +113,9 @@ class Making:
         n_epochs = next((len(history[key]) for key in EPOCHS if key in history), 0)
         n_cells = adata.n_obs if model.adata is None else model.adata.n_obs
         trained = getattr(model, "_trained_with", {})
-        told = trained.get("preset") or getattr(model, "preset_", None) or preset_of(history)
-        preset = told if is_lucid else "scvi"
+        preset = "scvi"
+        if is_lucid:
+            preset = trained.get("preset") or getattr(model, "preset_", None) or preset_of(history)
         default_epochs = PRESETS[preset].max_epochs(n_cells)
         init = {
             name: _written(value, place)
@@ -144,10 +138,11 @@ class Making:
             init=_unusual(init, defaults),
             train=_unusual(train, _defaults(kind.train)),
             defaults=defaults,
+            init_takes=_taken(kind.__init__),
             setup_takes=tuple(inspect.signature(setup).parameters),
             default_epochs=default_epochs,
             n_epochs=n_epochs,
-            is_linear=hasattr(model.module.decoder, "factor_regressor"),
+            is_linear=hasattr(getattr(model.module, "decoder", None), "factor_regressor"),
             is_lucid=is_lucid,
             can_refine=hasattr(model, "refine_posterior"),
             can_turn=hasattr(model, "canonicalize")
@@ -167,12 +162,14 @@ class Making:
 
     @property
     def nonlinear(self) -> Making:
-        """The same as a SCVI, whose decoder is not linear."""
+        """The same as scvi-tools' model of the plainest kind, whose decoder is not linear."""
+        name = next(iter(MODELS))
         return replace(
             self,
-            class_name="SCVI",
-            imported="from scvi.model import SCVI",
+            class_name=name,
+            imported=f"from {PUBLIC[-1]} import {name}",
             init={name: self.argument(name) for name in SHARED if name in self.defaults},
+            init_takes=None,
             is_linear=False,
         )
 
@@ -271,6 +268,10 @@ class Remake:
         )
 
 
+def _first_model() -> Any:
+    return next(iter(MODELS.values()))
+
+
 def _import_of(kind: type) -> str:
     for name in PUBLIC:
         if getattr(importlib.import_module(name), kind.__name__, None) is kind:
@@ -281,6 +282,14 @@ def _import_of(kind: type) -> str:
 def _defaults(function: Any) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _taken(function: Any) -> tuple[str, ...] | None:
+    """Return the names of the arguments that a function takes; None where it takes any."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return tuple(parameter.name for parameter in parameters)
 
 
 def _unusual(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

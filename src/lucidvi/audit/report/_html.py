@@ -27,6 +27,7 @@ MEANINGS: dict[Verdict, str] = {
 #: What is told of what was audited, and how it is called; the other things are left out.
 ABOUT = {
     "model": "Model",
+    "modalities": "Modalities",
     "gene_likelihood": "Likelihood of the counts",
     "n_latent": "Latent dimensions",
     "n_genes": "Genes",
@@ -73,7 +74,7 @@ def page(findings: Mapping[str, Finding], verdict: Verdict, about: Mapping[str, 
         verdict=verdict,
         meaning=MEANINGS[verdict],
         about=about,
-        told={label: shown(about[name]) for name, label in ABOUT.items() if name in about},
+        facts={label: shown(about[name]) for name, label in ABOUT.items() if name in about},
         figures={name: figure(finding) for name, finding in findings.items()},
     )
 
@@ -115,6 +116,6 @@ def thresholds(criterion: Criterion) -> str:
     """Return from which values on a criterion warns and fails."""
     side = "≥" if criterion.worse == "higher" else "≤"
     levels = {"warn": criterion.warn, "fail": criterion.fail}
-    known = {level: value for level, value in levels.items() if value is not None}
+    levels = {level: value for level, value in levels.items() if value is not None}
     # No-break spaces: a line ends between thresholds only.
-    return ", ".join(f"{level}\xa0{side}\xa0{value:g}" for level, value in known.items()) or "-"
+    return ", ".join(f"{level}\xa0{side}\xa0{value:g}" for level, value in levels.items()) or "-"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
@@ -143,11 +144,11 @@ def across_runs(
     seed
         Of the permutations of the cells that tell what chance would give.
     cures
-        What to do in the terms of a model; by default in those of a SCVI.
+        What makes the code that mends a problem; by default for a model of default arguments.
     """
     rng = np.random.default_rng(seed)
     pairs = np.array(list(combinations(range(len(runs)), 2)))
-    values = {
+    values: dict[str, Any] = {
         name: np.array([measure(runs[i], runs[j]) for i, j in pairs])
         for name, measure in MEASURES.items()
     }

@@ -26,7 +26,7 @@ from lucidvi.audit.cures._making import init_arguments, preset_of
 from lucidvi.audit.retraining._across_runs import Run
 from lucidvi.audit.subject import Sample, Subject
 from lucidvi.errors import DataError, TrainingError
-from lucidvi.inference import canonical_axes, log_mean
+from lucidvi.inference import canonical_axes
 
 #: Counts a cell that are added to the expected expression before its logarithm is taken, so that
 #: genes that are hardly there do not have the largest fold changes.
@@ -55,13 +55,16 @@ class PortableCells:
     var: pd.DataFrame | None = None
 
     @classmethod
-    def of(cls, adata: AnnData, layer: str | None) -> PortableCells:
-        """Take what is needed of an AnnData whose counts are in this layer."""
+    def of(cls, adata: AnnData, setup: Mapping[str, Any]) -> PortableCells:
+        """Take what is needed of an AnnData, from the arguments with which it was set up."""
         if adata.isbacked:
             return cls(file=str(adata.filename), obs=adata.obs, var=adata.var)
+        layer = setup.get("layer")
         x = adata.X if layer is None else None
         layers = {} if layer is None else {layer: adata.layers[layer]}
-        return cls(AnnData(x, obs=adata.obs, var=adata.var, layers=layers))
+        names = [name for name in setup.values() if isinstance(name, str) and name in adata.obsm]
+        obsm = {name: adata.obsm[name] for name in names}
+        return cls(AnnData(x, obs=adata.obs, var=adata.var, layers=layers, obsm=obsm))
 
     def open(self) -> AnnData:
         """Return the AnnData, which nobody else holds."""
@@ -115,7 +118,7 @@ class Recipe:
     ) -> Recipe:
         """Take all but the data from a model."""
         registry = deepcopy(model.registry_)
-        cells = PortableCells.of(adata, registry["setup_args"].get("layer"))
+        cells = PortableCells.of(adata, registry["setup_args"])
         init = init_arguments(model)
         return cls(type(model), init, train, registry, cells, sample, groups, seed)
 
@@ -133,9 +136,9 @@ def training_of(model: BaseModelClass, train_kwargs: Mapping[str, Any]) -> dict[
     Parameters
     ----------
     model
-        Its history tells the number of epochs and, for LucidVI's, the preset. A SCANVI that was
-        made from a SCVI has only the last epochs in its history, so it is trained as long as
-        scvi-tools trains one from the start.
+        Its history tells the number of epochs and, for LucidVI's, the preset. A model that was
+        made from a trained one has only the last epochs in its history, so it is trained as long
+        as scvi-tools trains one from the start.
     train_kwargs
         Arguments of ``train`` that take precedence.
     """
@@ -195,7 +198,7 @@ def _mean_share(subject: Subject, positions: np.ndarray) -> np.ndarray:
     total = np.zeros(subject.n_genes)
     with torch.no_grad():
         for _, target in subject.targets(positions):
-            shares = log_mean(target.likelihood(target.q0.mean)).double().softmax(dim=1)
+            shares = target.likelihood(target.q0.mean).log_mean.double().softmax(dim=1)
             total += shares.sum(dim=0).cpu().numpy()
     return total / len(positions)
 

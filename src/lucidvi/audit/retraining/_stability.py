@@ -42,7 +42,7 @@ def stability(
     """Train a model again with other seeds, and say what all trainings agree about.
 
     The retrainings run in processes of their own, each on one thread, so that the result does
-    not depend on how many run at a time. The given model, the data and the state of the random
+    not depend on how many run at a time. The model, the data and the state of the random
     generators stay as they are.
 
     Parameters
@@ -54,10 +54,10 @@ def stability(
         Cells to train with, by default those that it holds. If backed, each process opens the
         file itself.
     n_seeds
-        Number of runs, the given model among them; at least two.
+        Number of runs, the model itself among them; at least two.
     seeds
         Seeds of the retrainings, all different, in place of ``n_seeds``. Leave out the one that
-        the given model was trained with.
+        the model was trained with.
     n_jobs
         Retrainings at a time, each with a copy of the data; by default one a processor, or one
         if the model is on a GPU, which the retrainings then use too.
@@ -67,7 +67,7 @@ def stability(
     batch_key, labels_key
         Columns of ``obs`` with batches, by which to sample, and cell types, by which to sample
         and whose two largest are compared; by default those that the model was set up with.
-        Without two types, the two largest clusters of the given model are compared.
+        Without two types, the two largest clusters of the model are compared.
     max_cells
         Most cells to compare the runs on, sampled from all batches and labels.
     seed
@@ -118,7 +118,7 @@ def stability(
             steps.advance()
         steps.now("comparing")
         ordered = [first, *(runs[value] for value in chosen)]
-        labels = ["given", *(f"seed {value}" for value in chosen)]
+        labels = ["model", *(f"seed {value}" for value in chosen)]
         by_label = has_two_labels(sample.label)
         cures = Cures.of_model(model, adata, batch_key, labels_key)
         cures = cures if by_label else replace(cures, labels_key=None)
@@ -131,7 +131,7 @@ def check_seeds(n_seeds: int, seeds: Sequence[int] | None) -> list[int]:
         if n_seeds < 2:
             raise DataError(
                 f"`n_seeds` is {n_seeds}, which leaves nothing to compare the model with.",
-                remedy="Use at least 2: the given model and one retraining.",
+                remedy="Use at least 2: the model and one retraining.",
             )
         return list(range(FIRST_SEED, FIRST_SEED + n_seeds - 1))
     chosen = [int(value) for value in seeds]

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from lucidvi._brief import brief
 from lucidvi.audit.subject._subject import Subject, to_numpy
-from lucidvi.distributions import (
-    CountLikelihood,
-    NegativeBinomial,
-    Poisson,
-    ZeroInflatedNegativeBinomial,
-)
+from lucidvi.distributions import candidates, likelihood_of
 from lucidvi.inference import elbo
 
 #: Most cells of each kind, and most values, of cells x genes.
@@ -36,7 +29,7 @@ class Cells:
     ----------
     x
         Counts, CSR or dense, shape ``(n_cells, n_genes)``.
-    log_mu
+    log_mean
         Log mean of each count, zero inflation included, at a draw of each posterior.
     batch
         Number of each cell's batch, shape ``(n_cells,)``.
@@ -47,7 +40,7 @@ class Cells:
     """
 
     x: Tensor
-    log_mu: Tensor
+    log_mean: Tensor
     batch: Tensor
     own: Tensor
     elbo: Tensor
@@ -61,12 +54,14 @@ def cells_of(subject: Subject, positions: np.ndarray) -> Cells:
         for _, target in subject.targets(positions):
             px = target.likelihood(target.q0.sample())
             dense = target.x.to_dense() if target.x.layout == torch.sparse_csr else target.x
-            log_mu = px.mean.clamp(min=1e-30).log()
+            log_mean = px.mean.clamp(min=1e-30).log()
             bound = elbo(target, N_DRAWS)[0]
-            parts.append((dense, log_mu, px.log_likelihood(target.x), bound))
-    x, log_mu, own, bound = (torch.cat(part) for part in zip(*parts, strict=True))
+            parts.append((dense, log_mean, px.log_likelihood(target.x), bound))
+    x, log_mean, own, bound = (torch.cat(part) for part in zip(*parts, strict=True))
     # Sparse once, so that no step of a fit looks for the zeros again.
-    return Cells(x.to_sparse_csr(), log_mu, torch.tensor(batches[positions]), own.double(), bound)
+    return Cells(
+        x.to_sparse_csr(), log_mean, torch.tensor(batches[positions]), own.double(), bound
+    )
 
 
 def two_sets(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
@@ -80,57 +75,36 @@ def two_sets(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(fit[:n]), np.sort(evaluate[:n])
 
 
-def poisson(log_mu: Tensor) -> CountLikelihood:
-    """Poisson with these means."""
-    return Poisson(log_scale=log_mu, log_library=torch.zeros_like(log_mu[:, :1]))
-
-
-def nb(log_mu: Tensor, log_theta: Tensor) -> CountLikelihood:
-    """Negative binomial with these means."""
-    zeros = torch.zeros_like(log_mu[:, :1])
-    return NegativeBinomial(log_scale=log_mu, log_library=zeros, log_theta=log_theta)
-
-
-def zinb(log_mu: Tensor, log_theta: Tensor, zi_logits: Tensor) -> CountLikelihood:
-    """Zero-inflated negative binomial with these means, inflation included."""
-    return ZeroInflatedNegativeBinomial(
-        log_scale=log_mu + softplus(zi_logits),
-        log_library=torch.zeros_like(log_mu[:, :1]),
-        log_theta=log_theta,
-        zi_logits=zi_logits,
-    )
-
-
-#: Likelihoods by name: what makes them, where each of their parameters starts, and whether these
-#: are of each batch.
-FAMILIES: dict[str, tuple[Callable[..., CountLikelihood], tuple[float, ...], bool]] = {
-    "poisson": (poisson, (), False),
-    "nb": (nb, (1.0,), False),
-    "zinb": (zinb, (1.0, -3.0), False),
-    "nb by batch": (nb, (1.0,), True),
-}
-
-
 def tried(family: str, fit: Cells, evaluate: Cells) -> tuple[Tensor, Tensor]:
-    """Fit a family's parameters, a value a gene (and batch), and return both log likelihoods.
+    """Fit a candidate's parameters, a value a gene (and batch), and return log likelihoods.
+
+    Parameters
+    ----------
+    family
+        Name of one of :func:`lucidvi.distributions.candidates`.
+    fit, evaluate
+        Cells to fit to, and cells to try the fit on.
 
     Returns
     -------
     Nats, shape ``(n_fit,)`` and ``(n_evaluated,)``.
     """
-    make, starts, by_batch = FAMILIES[family]
+    likelihood, by_batch = candidates()[family]
     shape = (
         int(max(fit.batch.max(), evaluate.batch.max())) + 1 if by_batch else 1,
         fit.x.shape[1],
     )
-    parameters = [torch.full(shape, start, requires_grad=True) for start in starts]
+    parameters = {
+        name: torch.full(shape, kind.start, requires_grad=True)
+        for name, kind in likelihood.parameters.items()
+    }
 
     def value(cells: Cells) -> Tensor:
-        at = [p[cells.batch] if by_batch else p[0] for p in parameters]
-        return make(cells.log_mu, *at).log_likelihood(cells.x)
+        at = {name: p[cells.batch] if by_batch else p[0] for name, p in parameters.items()}
+        return likelihood.with_mean(cells.log_mean, **at).log_likelihood(cells.x)
 
     if parameters:
-        optimizer = torch.optim.Adam(parameters, lr=RATE)
+        optimizer = torch.optim.Adam(parameters.values(), lr=RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, N_STEPS, RATE / 20)
         for _ in range(N_STEPS):
             optimizer.zero_grad()
@@ -169,14 +143,17 @@ class Comparison:
     __repr__ = brief
 
 
-def comparison(subject: Subject, likelihood: str) -> Comparison:
-    """Try the other likelihoods, and the model without latent state."""
+def comparison(subject: Subject) -> Comparison | None:
+    """Try the other likelihoods, and the model without latent state; None without counts."""
+    family = likelihood_of(subject.model.module)
+    if not family.is_counts:
+        return None
     fit, evaluate = (cells_of(subject, positions) for positions in two_sets(subject))
     many = len(torch.unique(fit.batch)) > 1
-    names = [name for name, (_, _, by_batch) in FAMILIES.items() if many or not by_batch]
+    names = [name for name, kind in candidates().items() if many or not kind.by_batch]
     values = {name: to_numpy(tried(name, fit, evaluate)[1]) for name in names}
     null = tried(
-        "poisson" if likelihood == "poisson" else "nb",
+        family.without_state,
         *(without_state(cells, fit) for cells in (fit, evaluate)),
     )
     return Comparison(
@@ -193,8 +170,8 @@ def comparison(subject: Subject, likelihood: str) -> Comparison:
 def without_state(cells: Cells, fit: Cells) -> Cells:
     """Give each cell the same shares of its total counts, those of the cells fitted to."""
     sums = torch.ones(len(fit.x)) @ fit.x + 0.5
-    log_mu = _log_total(cells)[:, None] + (sums / sums.sum()).log()
-    return Cells(cells.x, log_mu, cells.batch, cells.own, cells.elbo)
+    log_mean = _log_total(cells)[:, None] + (sums / sums.sum()).log()
+    return Cells(cells.x, log_mean, cells.batch, cells.own, cells.elbo)
 
 
 def _log_total(cells: Cells) -> Tensor:

@@ -12,13 +12,17 @@ from lucidvi.model import MODELS, Cells
 
 #: Fewest cells from which anything is concluded.
 N_CELLS_MIN = 20
-#: Parts that a module needs to be audited.
+#: Parts that a module of scvi-tools needs to be audited; others keep the contract
+#: :class:`lucidvi.module.Generative`.
 PARTS = ("inference", "generative", "z_encoder", "n_latent")
 
 
 def check_model(model: Any) -> None:
     """Raise if a model cannot be audited: another kind of model, or one that is not trained."""
-    missing = [part for part in PARTS if not hasattr(getattr(model, "module", None), part)]
+    module = getattr(model, "module", None)
+    missing = [part for part in PARTS if not hasattr(module, part)]
+    if hasattr(module, "modalities"):
+        missing = []
     if not isinstance(model, BaseModelClass) or missing:
         raise ModelTypeError(
             f"`model` is a {type(model).__name__}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
 
 from lucidvi.inference import NormalPosterior, PosteriorTarget
 
@@ -19,6 +20,28 @@ WORTH_MIN = 0.5
 N_DRAWS = 2
 #: Cells that a coordinate is predicted from.
 N_NEIGHBOURS = 30
+
+
+def log_likelihood(target: PosteriorTarget, state: Tensor) -> Tensor:
+    """Log likelihood of all that was measured of cells, of each modality that they have.
+
+    Parameters
+    ----------
+    target
+        The cells.
+    state
+        A draw of all that is latent in each cell, shape ``(n_cells, n_state)``.
+
+    Returns
+    -------
+    Nats, shape ``(n_cells,)``.
+    """
+    terms = []
+    for key, observed in target.observed.items():
+        value = target.measured_likelihood(state, key).log_likelihood(target.counts(key))
+        present = observed.present
+        terms.append(value if present is None else torch.where(present, value, 0))
+    return sum(terms[1:], terms[0])
 
 
 def direction_losses(
@@ -58,12 +81,12 @@ def direction_losses(
         noise = torch.randn_like(posterior.loc)
         for draw in (noise, -noise):
             z = posterior.loc + torch.einsum("nij,nj->ni", posterior.scale_tril, draw)
-            whole = target.likelihood(z).log_likelihood(target.x)
+            whole = log_likelihood(target, z)
             for k, direction in enumerate(basis):
                 latent = target.latent(z)
                 excess = latent @ direction - kept[:, k]
                 reduced = target.with_latent(z, latent - excess[:, None] * direction)
-                without = target.likelihood(reduced).log_likelihood(target.x)
+                without = log_likelihood(target, reduced)
                 losses[:, k] += (whole - without) / N_DRAWS
     return losses.double().cpu().numpy()
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from lucidvi import kernels
 from lucidvi._brief import brief
-from lucidvi.audit.subject._predictive import BOUNDS, quantile_residuals
+from lucidvi.audit.subject._predictive import quantile_residuals
 from lucidvi.audit.subject._subject import Subject, to_numpy
-from lucidvi.distributions import CountLikelihood, Normal
+from lucidvi.distributions import Likelihood
 
 #: Most cells that are predicted, and most values, of cells x genes.
 N_CELLS, N_VALUES = 1000, 2**24
@@ -111,18 +111,16 @@ def predictions(subject: Subject) -> Predictions:
     )
 
 
-def residuals_of(px: CountLikelihood | Normal, x: Tensor, rng: np.random.Generator) -> np.ndarray:
+def residuals_of(px: Likelihood, x: Tensor, rng: np.random.Generator) -> np.ndarray:
     """Randomized quantile residuals of values under a likelihood, of the values' shape."""
-    bounds, names = next(found for kind, found in BOUNDS.items() if isinstance(px, kind))
-    parameters = (np.broadcast_to(to_numpy(getattr(px, name)), x.shape) for name in names)
-    return quantile_residuals(*bounds(to_numpy(x), *parameters), rng)
+    return quantile_residuals(*px.cumulative(x), rng)
 
 
-def _moments(px: CountLikelihood | Normal) -> tuple[np.ndarray, ...]:
+def _moments(px: Likelihood) -> tuple[np.ndarray, ...]:
     """Sum mean, squared mean, variance, chance of a zero and its variance over the cells."""
     mean, variance = px.mean, px.variance
     zeros = torch.full_like(mean, torch.nan)
-    if isinstance(px, CountLikelihood):
+    if px.is_counts:
         zeros = px.log_prob(torch.zeros_like(mean)).exp()
     return tuple(
         to_numpy(part.sum(dim=0)) for part in (mean, mean**2, variance, zeros, zeros * (1 - zeros))

@@ -2,57 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy import special, stats
-
-from lucidvi.distributions import NegativeBinomial, Normal, Poisson, ZeroInflatedNegativeBinomial
-
-#: Largest inverse dispersion whose distribution function is evaluated; above it is a Poisson's.
-THETA_MAX = 1e7
-
-Bounds = tuple[np.ndarray, np.ndarray]
-
-
-def poisson_bounds(x: np.ndarray, mu: np.ndarray) -> Bounds:
-    """Probability of less than, and of at most, each count under a Poisson of mean ``mu``."""
-    lower = np.where(x > 0, special.gammaincc(np.maximum(x, 1), mu), 0.0)
-    return lower, special.gammaincc(x + 1, mu)
-
-
-def nb_bounds(x: np.ndarray, mu: np.ndarray, theta: np.ndarray) -> Bounds:
-    """Probability of less than, and of at most, each count under a negative binomial."""
-    theta = np.minimum(theta, THETA_MAX)
-    zero = np.exp(-theta * np.log1p(mu / theta))
-    lower, upper = np.zeros_like(zero), zero.copy()
-    some = x > 0  # most counts are zero, and need no incomplete beta function
-    mu, theta, count = np.broadcast_to(mu, x.shape)[some], theta[some], x[some]
-    success = theta / (theta + mu)
-    lower[some] = special.betainc(theta, count, success)
-    upper[some] = special.betainc(theta, count + 1, success)
-    return lower, upper
-
-
-def zinb_bounds(x: np.ndarray, mu: np.ndarray, theta: np.ndarray, zi: np.ndarray) -> Bounds:
-    """Do as :func:`nb_bounds`, with a share ``zi`` of inflated zeros."""
-    lower, upper = nb_bounds(x, mu, theta)
-    return np.where(x > 0, zi + (1 - zi) * lower, 0.0), zi + (1 - zi) * upper
-
-
-def normal_bounds(x: np.ndarray, loc: np.ndarray, scale: np.ndarray) -> Bounds:
-    """Probability of at most each value, twice, since a density has no steps."""
-    value = special.ndtr((x - loc) / scale)
-    return value, value
-
-
-#: Distribution function by likelihood, and the likelihood's parameters that it takes.
-BOUNDS: dict[type, tuple[Callable[..., Bounds], tuple[str, ...]]] = {
-    ZeroInflatedNegativeBinomial: (zinb_bounds, ("mu", "theta", "zi_probs")),
-    NegativeBinomial: (nb_bounds, ("mu", "theta")),
-    Poisson: (poisson_bounds, ("mu",)),
-    Normal: (normal_bounds, ("loc", "scale")),
-}
 
 
 def quantile_residuals(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from lucidvi.audit.cures import Cures
 from lucidvi.audit.subject._directions import (
     active_directions,
     direction_losses,
+    log_likelihood,
     predicted_from_preceding,
 )
 from lucidvi.audit.subject._priors import CellPriors, inapplicable
@@ -25,12 +26,14 @@ from lucidvi.data import stratified
 from lucidvi.inference import (
     NormalPosterior,
     PosteriorTarget,
+    as_generative,
     canonical,
     inference_gap,
     information_metric,
     refine,
 )
 from lucidvi.model import Cells
+from lucidvi.module import Modality
 from lucidvi.results import Posteriors
 
 #: Values, of cells x genes, of a minibatch.
@@ -73,6 +76,16 @@ class Subject:
         """The model's module."""
         return self.model.module
 
+    @cached_property
+    def modalities(self) -> Mapping[str, Modality]:
+        """What is observed of the cells, by name; the first is the main one."""
+        return as_generative(self.module).modalities
+
+    @property
+    def modality(self) -> Modality:
+        """The main modality, whose features the checks look at."""
+        return next(iter(self.modalities.values()))
+
     @property
     def n_latent(self) -> int:
         """Length of ``z``."""
@@ -80,12 +93,12 @@ class Subject:
 
     @property
     def n_genes(self) -> int:
-        """Number of genes."""
-        return self.adata.n_vars
+        """Number of features of the main modality."""
+        return self.modality.n_features
 
     @cached_property
     def gene_names(self) -> np.ndarray:
-        """Names of the model's genes."""
+        """Names of the features of the main modality."""
         return np.asarray(self.model.get_var_names()).astype(str)
 
     @cached_property
@@ -105,7 +118,8 @@ class Subject:
 
     def targets(self, positions: np.ndarray) -> Iterator[tuple[np.ndarray, PosteriorTarget]]:
         """Yield minibatches of the cells at some positions in the sample, and their targets."""
-        size = max(1, min(512, MINIBATCH // self.n_genes))
+        n_features = sum(modality.n_features for modality in self.modalities.values())
+        size = max(1, min(512, MINIBATCH // n_features))
         for rows, target in self.cells.select(positions).targets(batch_size=size):
             yield positions[rows], target
 
@@ -121,7 +135,7 @@ class Subject:
         parts, totals = [], []
         for positions, target in self.targets(self.everyone):
             q = NormalPosterior.from_distribution(target.q0)
-            parts.append(self.posteriors(q, positions))
+            parts.append(self.posteriors(target.latent_posterior(q), positions))
             totals.append(to_numpy(kernels.row_sums(target.x).squeeze(-1)))
         return Posteriors.concatenate(parts), np.concatenate(totals)
 
@@ -146,7 +160,8 @@ class Subject:
         values, diagonal = [], []
         for positions, target in self.targets(chosen):
             gap = inference_gap(target, N_CHAINS)
-            diagonal.append(self.posteriors(refine(target, "diagonal").posterior, positions))
+            best = target.latent_posterior(refine(target, "diagonal").posterior)
+            diagonal.append(self.posteriors(best, positions))
             covariance = covariance_of(target, refine(target, "full").posterior)
             explained = gap.elbo_refined - without_state(target, center)
             values.append((gap.amortization_gap, gap.approximation_gap, explained, covariance))
@@ -161,9 +176,9 @@ class Subject:
         )
 
     def posteriors(self, posterior: NormalPosterior, positions: np.ndarray) -> Posteriors:
-        """Return posteriors of ``z`` of the cells at some positions in the sample."""
+        """Return posteriors of ``z`` of the cells at some positions in the sample, as arrays."""
         names = self.cells.select(positions).names
-        return Posteriors.of(posterior, names, self.n_latent, full=True, dtype=np.float64)
+        return Posteriors.of(posterior, names, full=True, dtype=np.float64)
 
     # -- what the latent space is worth, and its prior ------------------------------------------
 
@@ -247,11 +262,9 @@ def covariance_of(target: PosteriorTarget, posterior: NormalPosterior) -> Tensor
 def without_state(target: PosteriorTarget, center: Tensor) -> Tensor:
     """Log likelihood of each cell at the mean latent state, nats, shape ``(n_cells,)``."""
     state = target.q0.mean
-    center = center.to(state).expand(target.n_cells, -1)
+    state = target.with_latent(state, center.to(state).expand(target.n_cells, -1))
     with torch.no_grad():
-        return (
-            target.likelihood(target.with_latent(state, center)).log_likelihood(target.x).double()
-        )
+        return log_likelihood(target, state).double()
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

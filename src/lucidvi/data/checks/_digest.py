@@ -19,7 +19,7 @@ from numba import njit
 from scipy import sparse
 
 from lucidvi.data.matrices._blocks import Block, blocks
-from lucidvi.data.matrices._repeats import has_repeats
+from lucidvi.data.matrices._repeats import has_repeats, without_repeats
 from lucidvi.data.matrices._stored import StoredCounts, readable_dtype
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class CellDigests:
         elif block.by_cell:
             out += digests_of_values(_as_matrix(block), weights)
         else:
-            by_gene = _without_repeats(_as_matrix(block))
+            by_gene = without_repeats(_as_matrix(block))
             bits = as_read(by_gene.data).view(np.uint32)
             _add_sparse_by_gene(by_gene.indptr, by_gene.indices, bits, weights, out)
 
@@ -100,10 +100,8 @@ def digests_of_rows(matrix: Any, rows: NDArray[np.integer]) -> NDArray[np.uint64
             digests.add(block)
         return digests.values[rows]
     source = StoredCounts(matrix)  # scipy cannot take rows of all types
-    step = max(1, CHUNK // max(1, matrix.shape[1]))
-    for first in range(0, len(rows), step):
-        part = slice(first, first + step)
-        out[part] = digests_of_values(source[rows[part]])
+    for part, values in source.blocks(rows, CHUNK):
+        out[part] = digests_of_values(values)
     return out
 
 
@@ -122,7 +120,7 @@ def digests_of_values(values: Any, weights: NDArray[np.uint32] | None = None) ->
     if not sparse.issparse(values):
         _add_dense(as_read(np.asarray(values)).view(np.uint32), rows, weights, out)
         return out
-    csr = _without_repeats(values if values.format == "csr" else values.tocsr())
+    csr = without_repeats(values if values.format == "csr" else values.tocsr())
     _add_sparse(csr.indptr, csr.indices, as_read(csr.data), rows, weights, out)
     return out
 
@@ -146,15 +144,6 @@ def _as_matrix(block: Block) -> sparse.csr_matrix:
     shape = (block.n_rows, block.n_columns)
     values = block.values.astype(readable_dtype(block.values.dtype), copy=False)
     return sparse.csr_matrix((values, block.indices, block.indptr), shape=shape, copy=False)
-
-
-def _without_repeats(matrix: Any) -> Any:
-    """Return a CSR matrix in which no entry is stored twice, where their sum is meant."""
-    if not has_repeats(matrix.indptr, matrix.indices, matrix.shape[1]):
-        return matrix
-    summed = matrix.copy()
-    summed.sum_duplicates()
-    return summed
 
 
 @njit(cache=True)

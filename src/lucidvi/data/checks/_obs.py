@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -202,12 +202,11 @@ def _numbers(adata: AnnData, argument: str, column: str) -> np.ndarray:
     values = adata.obs[column]
     if not pd.api.types.is_numeric_dtype(values.dtype):
         place = column_of(column)
-        remedy, code = f"{place} = {place}.astype(float)", []
-        if _are_texts_of_numbers(values):
-            code.append(remedy)
+        code = _as_numbers(values, place)
+        ways = list(code)
         if argument == "continuous_covariate_keys":
-            groups = f"categorical_covariate_keys=[{quoted(column)}]"
-            remedy += f", or, if it names groups, {groups}"
+            ways.append(f"if it names groups, categorical_covariate_keys=[{quoted(column)}]")
+        remedy = ", or, ".join(ways) or f"put numbers there, {place} = values"
         raise DataError(
             f"{argument}: {place} has dtype {values.dtype} (first value: {values.iloc[0]!r}), "
             "but numbers are needed.",
@@ -217,9 +216,25 @@ def _numbers(adata: AnnData, argument: str, column: str) -> np.ndarray:
     return values.to_numpy(dtype=float, na_value=np.nan)
 
 
-def _are_texts_of_numbers(values: pd.Series) -> bool:
+def _as_numbers(values: pd.Series, place: str) -> list[str]:
+    """Return the code that makes numbers of a column, if there is one that works."""
+    if pd.api.types.is_timedelta64_dtype(values.dtype):
+        return [f"{place} = {place} / pd.Timedelta(days=1)"]
+    if _works(lambda: values.astype(float)) and not _are_dates(values):
+        return [f"{place} = {place}.astype(float)"]
+    if _works(lambda: pd.to_datetime(values, format="ISO8601", utc=True)):
+        dates = f'pd.to_datetime({place}, format="ISO8601", utc=True)'
+        return [f"dates = {dates}; {place} = (dates - dates.min()) / pd.Timedelta(days=1)"]
+    return []
+
+
+def _are_dates(values: pd.Series) -> bool:
+    return pd.api.types.is_datetime64_any_dtype(values.dtype)
+
+
+def _works(convert: Callable[[], Any]) -> bool:
     try:
-        values.astype(float)
+        convert()
     except (TypeError, ValueError):
         return False
     return True

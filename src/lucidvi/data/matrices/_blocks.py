@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from lucidvi.data.matrices._stored import CHUNK, Compressed, is_dask, is_sparse, is_stored
+from lucidvi.data.matrices._stored import Compressed, is_dask, is_sparse, is_stored, steps
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -116,10 +116,9 @@ def _dense_blocks(matrix: NDArray[Any]) -> Iterator[Block]:
     by_cell = matrix.flags.c_contiguous or not matrix.flags.f_contiguous
     rows = matrix if by_cell else matrix.T
     n_rows, n_columns = rows.shape
-    step = max(1, BLOCK // max(1, n_columns))
-    for first in range(0, n_rows, step):
-        part = np.ascontiguousarray(rows[first : first + step])
-        yield Block(part.reshape(-1), part.shape[0], n_columns, by_cell, first_row=first)
+    for part in steps(n_rows, n_columns, BLOCK):
+        values = np.ascontiguousarray(rows[part])
+        yield Block(values.reshape(-1), len(values), n_columns, by_cell, first_row=part.start)
 
 
 def _sparse_blocks(matrix: Any) -> Iterator[Block]:
@@ -148,15 +147,10 @@ def _file_blocks(matrix: Any, place: str) -> Iterator[Block]:
     arrays = Compressed(matrix) if is_sparse(matrix) else None
     by_cell = arrays is None or arrays.by_cell
     n_rows, n_columns = matrix.shape if by_cell else matrix.shape[::-1]
-    step = max(1, CHUNK // max(1, n_columns))
-    if arrays is None and matrix.chunks:
-        step = -(-step // matrix.chunks[0]) * matrix.chunks[0]
-    for first in range(0, n_rows, step):
-        if arrays is None:
-            part = matrix[first : first + step]
-        else:
-            part = arrays.take(np.arange(first, min(first + step, n_rows)))
-        part, start = (part, {"cell": first}) if by_cell else (part.T, {"gene": first})
+    in_chunks = matrix.chunks[0] if arrays is None and matrix.chunks else 1
+    for rows in steps(n_rows, n_columns, multiple_of=in_chunks):
+        part = matrix[rows] if arrays is None else arrays.take(np.arange(rows.start, rows.stop))
+        part, start = (part, {"cell": rows.start}) if by_cell else (part.T, {"gene": rows.start})
         yield from _shifted(blocks(part, place), **start)
 
 

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 #: Values, zeros included, read at once from a file.
 CHUNK = 2**25
+#: Rows of a file are read with those between them, if the span is shorter than this many times
+#: their number.
+NEAR = 4
 #: Kinds of types that scipy computes with.
 NUMBERS = "buifc"
 #: Names of a sparse matrix's arrays in a file.
@@ -164,8 +167,7 @@ class StoredCounts:
 
     def sum(self, axis: int) -> NDArray[np.floating]:
         """Return the sums of the cells (``axis=1``) or genes (``axis=0``), read part by part."""
-        parts = self._parts(np.arange(len(self)))
-        sums = [np.ravel(part.sum(axis=axis, dtype=float)) for part in parts]
+        sums = [np.ravel(part.sum(axis=axis, dtype=float)) for _, part in self.blocks()]
         return np.sum(sums, axis=0) if axis == 0 else np.concatenate(sums)
 
     def take(
@@ -177,16 +179,36 @@ class StoredCounts:
             return sparse.csr_array(self._compressed.take(distinct)[back].T)[cells]
         if is_dask(self.matrix):
             return readable(self.matrix[:, genes][cells].compute())
-        parts = [part[:, genes] for part in self._parts(cells)]
+        parts = [part[:, genes] for _, part in self.blocks(cells)]
         return sparse.vstack(parts, "csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
 
-    def _parts(self, cells: NDArray[np.integer]) -> Iterator[NDArray[Any] | sparse.csr_array]:
-        step = max(1, CHUNK // max(1, self.shape[1]))
-        for first in range(0, max(1, len(cells)), step):
-            yield self[cells[first : first + step]]
+    def blocks(
+        self, cells: NDArray[np.integer] | None = None, n_values: int | None = None
+    ) -> Iterator[tuple[slice, NDArray[Any] | sparse.csr_array]]:
+        """Yield some cells after the other, and which ones they are.
+
+        Parameters
+        ----------
+        cells
+            Positions of the cells; by default all.
+        n_values
+            Values, zeros included, that are read at once; by default 32 million.
+
+        Yields
+        ------
+        Where the cells of a block are among ``cells``, and their counts. Of no cells one empty
+        block.
+        """
+        cells = np.arange(len(self)) if cells is None else cells
+        for part in steps(max(1, len(cells)), self.shape[1], n_values):
+            yield slice(part.start, min(part.stop, len(cells))), self[cells[part]]
 
     def _ascending(self, rows: NDArray[np.integer]) -> NDArray[Any] | sparse.csr_matrix:
         """Return rows in ascending order, each once."""
+        first, last = rows[0], rows[-1]
+        # Of a file it is faster to read what lies between as well.
+        if len(rows) <= last - first < NEAR * len(rows) and not self.is_in_memory:
+            return self._ascending(np.arange(first, last + 1))[rows - first]
         if self._compressed is None:
             return readable(_read(self.matrix, rows))
         return self._compressed.take(rows) if self._compressed.by_cell else self._by_cell[rows]
@@ -205,6 +227,26 @@ class StoredCounts:
                 "them are read into memory."
             )
         return sparse.csr_matrix(self._compressed.take(np.arange(self.shape[1])).T)
+
+
+def steps(
+    n_rows: int, n_columns: int, n_values: int | None = None, multiple_of: int = 1
+) -> Iterator[slice]:
+    """Yield slices of consecutive rows that are read at once.
+
+    Parameters
+    ----------
+    n_rows, n_columns
+        Shape of the matrix.
+    n_values
+        Values, zeros included, of a block of rows; by default 32 million.
+    multiple_of
+        Rows of a block are a multiple of these, such as those of a file's chunks.
+    """
+    n = max(1, (CHUNK if n_values is None else n_values) // max(1, n_columns))
+    n = -(-n // multiple_of) * multiple_of
+    for first in range(0, n_rows, n):
+        yield slice(first, min(first + n, n_rows))
 
 
 def readable(rows: Any) -> NDArray[Any] | sparse.csr_matrix:

@@ -43,6 +43,7 @@ EXPRESSION = {
             "silent": "",
             "dataloader": "",
             "data_loader_kwargs": "",
+            "posterior": "",
             "**importance_weighting_kwargs": (
                 "Further arguments of :meth:`get_importance_weights`."
             ),
@@ -83,6 +84,7 @@ EXPRESSION = {
             "batch_size": "",
             "dataloader": "",
             "silent": "",
+            "posterior": "",
             "**data_loader_kwargs": "",
         },
         "Counts (linear), a sparse array of the package ``sparse`` of shape ``(n_cells, "

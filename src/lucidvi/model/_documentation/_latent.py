@@ -30,6 +30,7 @@ LATENT = {
                 "default False."
             ),
             "dataloader": "",
+            "posterior": "",
             "**data_loader_kwargs": "",
         },
         "Float32 of shape ``(n_cells, n_latent)``; with ``return_dist=True`` two of them, means "
@@ -87,6 +88,7 @@ LATENT = {
             "dataloader": "",
             "return_mean": RETURN_MEAN,
             "data_loader_kwargs": "",
+            "posterior": "",
             "**kwargs": "",
         },
         "Mean over the cells, a tensor without axes, or with ``return_mean=False`` a tensor of "

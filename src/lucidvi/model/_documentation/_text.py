@@ -47,6 +47,10 @@ SHARED = CELLS | {
         "Leave out the bar of scvi-tools, which runs over batches or groups. What takes longer "
         "than two seconds has a bar unless ``lucidvi.settings.progress_bars`` is False."
     ),
+    "posterior": (
+        'Whose posterior to answer by: ``"encoder"``, or ``"refined"``, each cell\'s own, see '
+        ":meth:`refine_posterior`, which takes longer. By default the encoder's."
+    ),
     "kwargs": "Further arguments of the module's ``loss``, such as ``kl_weight``.",
 }
 

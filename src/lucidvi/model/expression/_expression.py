@@ -12,11 +12,13 @@ import torch
 from scvi.model.base import BaseModelClass, RNASeqMixin
 
 from lucidvi.checks import check_choice
+from lucidvi.distributions import likelihood_of
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.model._arguments import keywords
 from lucidvi.model.queries._arguments import to_loader
 from lucidvi.model.queries._query import query
 from lucidvi.model.queries._requests import bound, gene_positions
+from lucidvi.model.queries._which_posterior import of_either_posterior
 from lucidvi.module import VAE
 
 CORRELATIONS = ("spearman", "pearson")
@@ -35,6 +37,7 @@ WEIGHTING = keywords(RNASeqMixin.get_importance_weights) - {"adata", "indices", 
 class ExpressionMixin(BaseModelClass):
     """Normalized expression and what is drawn from it."""
 
+    @of_either_posterior
     @query(passes_to=to_importance_weights)
     @wraps(RNASeqMixin.get_normalized_expression, assigned=())
     def get_normalized_expression(self, *args: Any, **kwargs: Any) -> np.ndarray | pd.DataFrame:
@@ -72,6 +75,7 @@ class ExpressionMixin(BaseModelClass):
         chosen = gene_positions(arguments.get("gene_list"), genes)
         return pd.DataFrame(result, columns=genes[chosen])
 
+    @of_either_posterior
     @query(passes_to=to_loader)
     @wraps(RNASeqMixin.posterior_predictive_sample, assigned=())
     def posterior_predictive_sample(self, *args: Any, **kwargs: Any) -> Any:
@@ -118,10 +122,10 @@ class ExpressionMixin(BaseModelClass):
                 f"Unknown correlation type: `correlation_type` is {kind!r}.",
                 remedy=f"Use one of {', '.join(map(repr, CORRELATIONS))}.",
             )
-        if self.module.gene_likelihood == "normal":
+        if not likelihood_of(self.module).is_counts:
             raise ModelTypeError(
                 "Correlations are those of denoised counts, and a model with "
-                "`gene_likelihood='normal'` has no counts.",
+                f"`gene_likelihood={self.module.gene_likelihood!r}` has no counts.",
                 remedy="model.get_normalized_expression().corr('spearman')",
             )
         return super().get_feature_correlation_matrix(**arguments)
@@ -130,8 +134,9 @@ class ExpressionMixin(BaseModelClass):
     @wraps(RNASeqMixin._get_denoised_samples, assigned=())
     def _get_denoised_samples(self, *args: Any, **kwargs: Any) -> np.ndarray:
         """Draws of expression with the spread of the likelihood's rate, of Poisson none at all."""
-        if self.module.gene_likelihood != "poisson":
-            return super()._get_denoised_samples(*args, **kwargs)
+        if likelihood_of(self.module).parameters:
+            # scvi-tools makes dispersions of the shape of the counts.
+            return super()._get_denoised_samples(*args, dense=True, **kwargs)
         arguments = bound(RNASeqMixin._get_denoised_samples, self, args, kwargs)
         n_samples = arguments.get("n_samples", 25)
         rates = super().get_normalized_expression(
@@ -171,7 +176,8 @@ class ExpressionMixin(BaseModelClass):
             If prior or posterior is another one.
         """
         check_importance_weights(self.module)
-        return super().get_importance_weights(*args, **kwargs)
+        # scvi-tools puts counts into a density, cell by cell.
+        return super().get_importance_weights(*args, dense=True, **kwargs)
 
     def _by_genes(
         self, method: Callable[..., Any], arguments: dict[str, Any], axis: int

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
-from scvi.model.base import BaseModelClass, VAEMixin
+from scvi.model.base import BaseModelClass
 from torch import Tensor
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type, check_adata_or_dataloader
 from lucidvi.data import check_is_anndata
 from lucidvi.errors import DataError, TrainingError
-from lucidvi.model.queries._arguments import Recipient, bind, to_loader, to_module
+from lucidvi.model.queries._arguments import Recipient, bind
 from lucidvi.model.queries._errors import errors_of_query
 from lucidvi.model.queries._requests import batch_categories, cells_of
 
@@ -99,14 +99,6 @@ class QueryMixin(BaseModelClass):
 
     #: Name of the method that is answering, if one is.
     _asked: str | None = None
-
-    get_elbo = of_scvi_tools(VAEMixin.get_elbo, needs_counts=True, passes_to=to_module)
-    get_reconstruction_error = of_scvi_tools(
-        VAEMixin.get_reconstruction_error, needs_counts=True, passes_to=to_module
-    )
-    get_latent_representation = of_scvi_tools(
-        VAEMixin.get_latent_representation, passes_to=to_loader
-    )
 
     def _resolve(self, name: str, arguments: dict[str, Any], needs_counts: bool) -> None:
         """Put into the arguments of a method what they mean."""

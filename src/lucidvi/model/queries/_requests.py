@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lucidvi.checks import SHORT_LIST, cell_positions, did_you_mean, name_positions, nearest
 from lucidvi.data import plain_category
 from lucidvi.errors import DataError, MissingKeyError, UnknownGeneError, first_few
+from lucidvi.model.queries._signature import by_name
 
 
 def gene_positions(gene_list: Any, names: pd.Index) -> NDArray[np.integer]:
@@ -174,10 +175,4 @@ def bound(
     method: Callable[..., Any], model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments of a call of a method of scvi-tools by name, without the model."""
-    call = signature(method).bind(model, *args, **kwargs)
-    arguments = dict(call.arguments)
-    arguments.pop("self")
-    for name, parameter in call.signature.parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            arguments |= arguments.pop(name, {})
-    return arguments
+    return by_name(signature(method), model, args, kwargs)

@@ -14,8 +14,6 @@ from scipy.stats import false_discovery_control, ttest_ind_from_stats
 from lucidvi.data import StoredCounts
 from lucidvi.simulate.comparisons._moderated import moderated_t
 
-#: Values, zeros included, of the cells that are read at once.
-BLOCK = 2**25
 #: Mean count of a gene in a sample (or, where cells are the replicates, in a group) below which it
 #: is not tested: counts so low have no normal logarithms.
 COUNT_MIN = 5.0
@@ -61,10 +59,8 @@ class Comparison:
 
 def row_blocks(matrix: Any) -> Iterator[tuple[slice, sparse.csr_matrix]]:
     """Yield some cells after the other, as CSR in double precision."""
-    step, source = max(1, BLOCK // max(1, matrix.shape[1])), StoredCounts(matrix)
-    for start in range(0, matrix.shape[0], step):
-        rows = slice(start, min(start + step, matrix.shape[0]))
-        yield rows, sparse.csr_matrix(source[rows], dtype=np.float64)
+    for rows, block in StoredCounts(matrix).blocks():
+        yield rows, sparse.csr_matrix(block, dtype=np.float64)
 
 
 def indicator(codes: NDArray[np.integer], n: int) -> sparse.csr_matrix:

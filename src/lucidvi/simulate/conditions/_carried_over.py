@@ -7,14 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lucidvi.distributions import CountLikelihood
-from lucidvi.simulate._depth import further_counts
+from lucidvi.distributions import Likelihood
 
 #: Below this a mean is zero, so that ratios are finite.
 MEAN_MIN = 1e-30
 
 
-def carried_over(x: Tensor, before: CountLikelihood, after: CountLikelihood) -> Tensor:
+def carried_over(x: Tensor, before: Likelihood, after: Likelihood) -> Tensor:
     r"""Change observed counts as far as the expectation changes, and no further.
 
     A count is a Poisson draw of a rate :math:`\lambda`, gamma distributed under a negative
@@ -38,18 +37,18 @@ def carried_over(x: Tensor, before: CountLikelihood, after: CountLikelihood) -> 
         one the inflation enters through the mean.
     """
     ratio = after.mean / before.mean.clamp(min=MEAN_MIN)
-    added = further_counts(before, x, torch.ones_like(x[:, :1]))
-    added.log_mu = added.log_mu + (ratio - 1).clamp(min=0).log()
+    added = before.further(x, torch.ones_like(x[:, :1]))
+    added = added.scaled((ratio - 1).clamp(min=0).log())
     return torch.binomial(x, ratio.clamp(max=1)) + added.sample()
 
 
-def drawn_anew(x: Tensor, before: CountLikelihood, after: CountLikelihood) -> Tensor:
+def drawn_anew(x: Tensor, before: Likelihood, after: Likelihood) -> Tensor:
     """Draw counts of ``after``, whatever was observed."""
     return after.sample()
 
 
 #: The values of ``noise``.
-NOISE: dict[str, Callable[[Tensor, CountLikelihood, CountLikelihood], Tensor]] = {
+NOISE: dict[str, Callable[[Tensor, Likelihood, Likelihood], Tensor]] = {
     "kept": carried_over,
     "new": drawn_anew,
 }

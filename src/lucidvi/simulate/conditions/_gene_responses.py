@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lucidvi.distributions import CountLikelihood
+from lucidvi.distributions import Likelihood
 
 #: Counts that the response of all labels weighs in that of one, as if the labels' log ratios had a
 #: standard deviation of sqrt(2 / 5) = 0.6 about it.
@@ -69,8 +69,8 @@ class GeneShift:
     weights: NDArray[np.floating]
     log_ratios: NDArray[np.floating]
 
-    def apply(self, px: CountLikelihood, rows: slice) -> None:
-        r"""Shift the log means of a minibatch, in place; the sum of a cell's means stays.
+    def apply(self, px: Likelihood, rows: slice) -> Likelihood:
+        r"""Return a minibatch with shifted log means; the sum of a cell's means stays.
 
         .. math:: \log \mu'_{cg} = \log \mu_{cg} + \sum_\ell w_{c\ell} \beta_{\ell g} + k_c
 
@@ -81,8 +81,7 @@ class GeneShift:
         rows
             Which cells these are.
         """
-        shift = torch.as_tensor(self.weights[rows] @ self.log_ratios).to(px.log_mu)
-        moved = px.log_mu + shift
-        px.log_mu = moved + (
-            px.log_mu.logsumexp(-1, keepdim=True) - moved.logsumexp(-1, keepdim=True)
-        )
+        shift = torch.as_tensor(self.weights[rows] @ self.log_ratios).to(px.log_mean)
+        moved = px.scaled(shift)
+        before, after = (p.log_mean.logsumexp(-1, keepdim=True) for p in (px, moved))
+        return moved.scaled(before - after)

@@ -177,10 +177,10 @@ def predicted(cells: Compared, method: str, noise: str, seed: int) -> AnnData:
             moved = state + torch.nn.functional.pad(shift[rows].to(state), (0, n_others))
             after = before if setting is None else setting.of(before, rows)
             x = kernels.to_dense(before.x)
-            expected: Any = before.likelihood(state), after.likelihood(moved)
+            expected = after.likelihood(moved)
             if genes is not None:
-                genes.apply(expected[1], rows)
-            drawn = NOISE[noise](x, *expected)
+                expected = genes.apply(expected, rows)
+            drawn = NOISE[noise](x, before.likelihood(state), expected)
             counts.append(sparse.csr_matrix(drawn.cpu().numpy()))
             states.append(before.representation(moved).cpu().numpy())
     obs = columns_of_origin(cells.predicted)

@@ -1,37 +1,30 @@
-"""Power and false discoveries of an experiment that compares numbers of cells."""
+"""Power and false discoveries of a planned experiment that compares numbers of cells."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import scvi
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
+from scvi.model.base import BaseModelClass
 
 from lucidvi.checks import check_choice, listed
 from lucidvi.errors import DataError, MissingKeyError
-from lucidvi.model import SCVI, capable
+from lucidvi.results import DesignResult
+from lucidvi.simulate._models import model_of_counts
 from lucidvi.simulate.comparisons._groups import label_codes
 from lucidvi.simulate.comparisons._label_tests import LABEL_TESTS
 from lucidvi.simulate.designs._abundance_plan import AbundancePlan
-from lucidvi.simulate.designs._design import (
-    SIZE,
-    DesignResult,
-    check_planned,
-    donor_codes,
-    given_spread,
-    grid_of,
-    planned_cells,
-    table_of,
-)
+from lucidvi.simulate.designs._design import Design, Size
 from lucidvi.simulate.designs._label_cells import called_labels
 from lucidvi.simulate.designs._label_donors import label_centres, label_spread
-from lucidvi.simulate.designs._repeats import Kept, run_repeats
+from lucidvi.simulate.designs._outcomes import check_repeats, repeated, table_of
+from lucidvi.simulate.designs._pilot import Pilot
 
 #: What is assumed.
 ASSUMPTIONS = (
@@ -45,21 +38,18 @@ ASSUMPTIONS = (
 
 
 def design_abundance(
-    model: SCVI | scvi.model.SCVI,
+    model: BaseModelClass,
+    design: Design,
     *,
     labels_key: str,
-    effect: float = 1.0,
     changed: str | Sequence[str] | None = None,
-    cells: Sequence[int] = (250, 500, 1000),
-    donors: Sequence[int] = (4, 8),
-    depth: Sequence[float] = (1.0,),
-    among: AnnData | Sequence[Any] | NDArray[Any] | None = None,
+    adata: AnnData | None = None,
+    indices: Any | None = None,
     donor_key: str | None = None,
     donor_sd: float | ArrayLike | None = None,
     test: str = "donors",
-    rate: float = 0.05,
     n_repeats: int = 500,
-    posterior: str = "encoder",
+    posterior: Literal["encoder", "refined"] = "encoder",
     n_jobs: int = 1,
     seed: int = 0,
     resume: str | PathLike[str] | None = None,
@@ -76,30 +66,22 @@ def design_abundance(
 
     with :math:`a = 1` in the second group and 0 in the first, :math:`\beta_k` the effect for one
     label and zero for all others, and :math:`c_k` such that donors' mean shares are those of the
-    data. :math:`C(r)` is how cells of the relative depth :math:`r` are called: counts of up to 500
+    data. :math:`C(r)` is how cells at the depth factor :math:`r` are called: counts of up to 500
     cells of each label are drawn from the model, and labelled by the 15 nearest other cells of the
     data.
 
     Parameters
     ----------
-    model
-        Trained :class:`lucidvi.model.SCVI`, or a SCVI of scvi-tools, with its AnnData: the pilot.
+    model, adata, indices, n_repeats, posterior, n_jobs, seed, resume
+        See :func:`design_expression`.
+    design
+        Sizes of the experiment, effect of the label that changes, and false discovery rate. Cells
+        of a donor are those of all labels together.
     labels_key
         Column of ``obs`` with the labels, at least three.
-    effect
-        Log2 fold change of the label that changes, in the second group.
     changed
         A label, or several of which one changes in each repeat, in turn; by default all. With
         ``[]`` none does, and ``fdr`` is the probability of any finding.
-    cells
-        Numbers of cells of each donor, of all labels together.
-    donors
-        Numbers of donors of each group.
-    depth
-        Library sizes, as multiples of the data's.
-    among
-        Cells to plan by: an AnnData, or positions, a mask or names in the model's data; by
-        default all.
     donor_key
         Column of ``obs`` with the donors, from whose differences :math:`\sigma` is estimated: the
         variance of their log odds of each label, less what the sampling of cells and the other
@@ -110,24 +92,10 @@ def design_abundance(
     test
         ``"donors"``, donors as replicates, or ``"cells"``, cells as replicates, to see what that
         does; see :func:`differential_abundance`.
-    rate
-        False discovery rate at which labels are called, by Benjamini and Hochberg.
-    n_repeats
-        Experiments to draw.
-    posterior
-        Of the states: ``"encoder"`` or ``"refined"``.
-    n_jobs
-        Processes; -1 for one a core. The result does not depend on it.
-    seed
-        Of the draws.
-    resume
-        A file in which finished repeats are kept: the same call goes on where another ended, and
-        more repeats are added to those that there are.
 
     Returns
     -------
-    A table with a row for each number of cells, donors and depth, and in ``labels`` the power of
-    each label that changes.
+    A table with a row for each size, and in ``labels`` the power of each label that changes.
 
     Raises
     ------
@@ -137,75 +105,78 @@ def design_abundance(
     lucidvi.errors.FileError
         If ``resume`` is the file of another request.
     lucidvi.errors.ModelTypeError
-        If ``model`` is no SCVI of counts.
+        If ``model`` has no counts.
     """
-    known = capable(model, "counts")
-    grid = grid_of(cells, donors, depth)
-    check_planned(effect, rate, n_repeats, seed, posterior, "changed=[]")
+    model = model_of_counts(model)
+    check_repeats(n_repeats, seed, posterior)
     check_choice("test", test, LABEL_TESTS)
-    chosen = planned_cells(known, among, donors)
-    codes, labels = label_codes(chosen.adata[chosen.positions], labels_key)
+    pilot = Pilot.of(model, design, adata, indices, donor_key, donor_sd)
+    codes, labels = label_codes(pilot.cells.adata[pilot.cells.positions], labels_key)
     changeable = _changeable(changed, labels)
-    of_donor = donor_codes(chosen, donor_key, donor_sd)
     share = np.bincount(codes) / len(codes)
-    if of_donor is None:
-        spread = given_spread(donor_sd, len(labels), "label")
-    else:
-        numbers = np.zeros((of_donor.max() + 1, len(labels)), dtype=int)
-        np.add.at(numbers, (of_donor, codes), 1)
-        spread = label_spread(numbers)
-    called = called_labels(chosen, codes, sorted({r for *_, r in grid}), posterior, seed)
+    spread = pilot.spread(
+        len(labels), "label", lambda donor: label_spread(_numbers(donor, codes, len(labels)))
+    )
+    called = called_labels(pilot.cells, codes, sorted(set(design.depth_factor)), posterior, seed)
     plan = AbundancePlan(
         centre=label_centres(share, spread),
-        log_effect=float(effect) * np.log(2),
+        log_effect=design.log_effect,
         changeable=changeable,
         spread=spread,
         called=called,
-        grid=grid,
+        sizes=design.sizes,
         test=test,
-        rate=float(rate),
+        fdr=float(design.fdr),
         seed=int(seed),
     )
-    request = {
+    names = [str(labels[i]) for i in changeable]
+    request = design.to_dict() | {
         "labels_key": labels_key,
-        "effect": float(effect),
-        "changed": [str(labels[i]) for i in changeable],
-        "cells": [int(n) for n in cells],
-        "donors": [int(n) for n in donors],
-        "depth": [float(r) for r in depth],
+        "changed": names,
         "donor_key": donor_key,
         "test": test,
-        "rate": float(rate),
         "posterior": posterior,
         "seed": int(seed),
     }
-    found = hashlib.sha256(np.concatenate([share, *map(np.ravel, called.values())]).tobytes())
-    same = {"model, cells or their labels": found.hexdigest(), "donor_sd": spread.tolist()}
-    kept = Kept(resume, request | same)
-    values: NDArray[np.float64] = np.array(run_repeats(plan, range(n_repeats), n_jobs, kept))
-    request["n_repeats"] = int(n_repeats)
+    cells = np.concatenate([share, *map(np.ravel, called.values())]).tobytes()
+    identity = {
+        "model, cells or their labels": hashlib.sha256(cells).hexdigest(),
+        "donor_sd": spread.tolist(),
+    }
+    values = repeated(plan, n_repeats, n_jobs, resume, request | identity)
     return DesignResult(
-        table_of(grid, values),
-        request,
+        table_of(design.sizes, values),
+        request | {"n_repeats": int(n_repeats)},
         pd.Series(spread, pd.Index(labels, name=labels_key), name="donor_sd"),
-        _in_words([str(labels[i]) for i in changeable], len(labels)),
+        _in_words(names, len(labels)),
         ASSUMPTIONS,
         _by_label(plan, values, labels, share),
     )
 
 
+def _numbers(
+    donor: NDArray[np.integer], label: NDArray[np.integer], n_labels: int
+) -> NDArray[np.integer]:
+    """Count the cells of each donor and label, shape ``(n_donors, n_labels)``."""
+    numbers = np.zeros((donor.max() + 1, n_labels), dtype=int)
+    np.add.at(numbers, (donor, label), 1)
+    return numbers
+
+
 def _changeable(changed: Any, labels: NDArray[Any]) -> NDArray[np.integer]:
-    asked = [changed] if isinstance(changed, str) else changed
-    asked = list(labels) if asked is None else [str(label) for label in asked]
-    unknown = [label for label in asked if label not in labels]
+    """Return the positions of the labels of which one changes, or raise."""
+    if changed is None:
+        return np.arange(len(labels))
+    names = [changed] if isinstance(changed, str) else [str(label) for label in changed]
+    unknown = [name for name in names if name not in labels]
     if unknown:
         raise MissingKeyError(
             f"`changed` names {listed(unknown)}, which no cell is labelled as.",
             remedy=f"There are {listed(labels)}.",
         )
-    if len(set(asked)) < len(asked):
-        raise DataError(f"`changed` names a label twice: {listed(asked)}.", remedy="Name it once.")
-    return np.array([list(labels).index(label) for label in asked], dtype=int)
+    if len(set(names)) < len(names):
+        raise DataError(f"`changed` names a label twice: {listed(names)}.", remedy="Name it once.")
+    return np.array([list(labels).index(name) for name in names], dtype=int)
 
 
 def _in_words(changed: Sequence[str], n_labels: int) -> str:
@@ -225,9 +196,9 @@ def _by_label(
     for i in plan.changeable:
         of_label = [plan.changing(repeat)[0] == i for repeat in range(len(values))]
         if any(of_label):
-            part = table_of(plan.grid, values[of_label]).drop(columns=["fdr", "fdr_se"])
+            part = table_of(plan.sizes, values[of_label]).drop(columns=["fdr", "fdr_se"])
             part.insert(0, "label", labels[i])
-            called = [plan.called[depth][i, i] for depth in part["depth"]]
+            called = [plan.called[r][i, i] for r in part["depth_factor"]]
             parts.append(part.assign(share=share[i], called=called))
-    columns = ["label", *SIZE, "power", "power_se", "n_repeats", "share", "called"]
+    columns = ["label", *Size._fields, "power", "power_se", "n_repeats", "share", "called"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

@@ -1,34 +1,26 @@
-"""Power and false discoveries of an experiment that is planned."""
+"""Power and false discoveries of a planned experiment that compares expression."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import scvi
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
+from scvi.model.base import BaseModelClass
 
-from lucidvi.checks import check_choice
-from lucidvi.errors import DataError
-from lucidvi.model import SCVI, capable
+from lucidvi.checks import check_choice, check_share
+from lucidvi.results import DesignResult
+from lucidvi.simulate._models import model_of_counts
 from lucidvi.simulate.comparisons._comparison import TESTS, row_blocks
-from lucidvi.simulate.designs._design import (
-    DesignResult,
-    check_planned,
-    donor_codes,
-    given_spread,
-    grid_of,
-    planned_cells,
-    table_of,
-)
-from lucidvi.simulate.designs._expression_plan import Plan
+from lucidvi.simulate.designs._design import Design
+from lucidvi.simulate.designs._expression_plan import ExpressionPlan
 from lucidvi.simulate.designs._gene_donors import EXPRESSED_MIN, donor_spread
+from lucidvi.simulate.designs._outcomes import check_repeats, repeated, table_of
+from lucidvi.simulate.designs._pilot import Pilot
 from lucidvi.simulate.designs._population import Population
-from lucidvi.simulate.designs._repeats import Kept, run_repeats
 
 #: What is assumed.
 ASSUMPTIONS = (
@@ -40,21 +32,18 @@ ASSUMPTIONS = (
 )
 
 
-def design(
-    model: SCVI | scvi.model.SCVI,
+def design_expression(
+    model: BaseModelClass,
+    design: Design,
     *,
-    effect: float = 1.0,
     share: float = 0.05,
-    cells: Sequence[int] = (25, 50, 100),
-    donors: Sequence[int] = (4, 8),
-    depth: Sequence[float] = (1.0,),
-    among: AnnData | Sequence[Any] | NDArray[Any] | None = None,
+    adata: AnnData | None = None,
+    indices: Any | None = None,
     donor_key: str | None = None,
     donor_sd: float | ArrayLike | None = None,
     test: str = "pseudobulk",
-    rate: float = 0.05,
     n_repeats: int = 100,
-    posterior: str = "encoder",
+    posterior: Literal["encoder", "refined"] = "encoder",
     n_jobs: int = 1,
     seed: int = 0,
     resume: str | PathLike[str] | None = None,
@@ -70,26 +59,21 @@ def design(
         \qquad u_{dg} \sim N(0, \sigma_g^2)
 
     with the cell's state :math:`z_c`, covariates and exposure from one of the data, the effect
-    :math:`\beta_g`, zero for most genes, and the relative depth :math:`r`.
+    :math:`\beta_g`, zero for most genes, and the depth factor :math:`r`.
 
     Parameters
     ----------
     model
-        Trained :class:`lucidvi.model.SCVI`, or a SCVI of scvi-tools, with its AnnData: the pilot.
-    effect
-        Log2 fold change of the genes that change, in the second group.
+        Trained model of counts, of LucidVI or scvi-tools, with its AnnData: the pilot.
+    design
+        Sizes of the experiment, effect of the genes that change, and false discovery rate.
     share
-        Of the genes with at least 0.05 counts in a mean cell that change, random ones in every
-        repeat. With 0 none does, and ``fdr`` is the probability of any finding.
-    cells
-        Numbers of cells of each donor.
-    donors
-        Numbers of donors of each group.
-    depth
-        Library sizes, as multiples of the data's.
-    among
-        Cells to draw from, best those of one type: an AnnData, or positions, a mask or names in
-        the model's data; by default all.
+        Share of the genes with at least 0.05 counts in a mean cell that change, random ones in
+        every repeat. With 0 none does, and ``fdr`` is the probability of any finding.
+    adata
+        Cells to plan by, best those of one type; by default the model's.
+    indices
+        Which cells: positions, a boolean mask, a slice, or names; all by default.
     donor_key
         Column of ``obs`` with the donors, from whose differences :math:`\sigma` is estimated:
         batches of donors included, sampling of cells excluded.
@@ -98,23 +82,22 @@ def design(
     test
         ``"pseudobulk"``, donors as replicates, or ``"cells"``, cells as replicates, to see what
         that does; see :func:`differential_expression`.
-    rate
-        False discovery rate at which genes are called, by Benjamini and Hochberg.
     n_repeats
-        Experiments to draw.
+        Number of experiments to draw.
     posterior
-        Of the states: ``"encoder"`` or ``"refined"``.
+        Posterior of the states, see :func:`lucidvi.inference.posterior_of`: ``"encoder"`` or
+        ``"refined"``.
     n_jobs
-        Processes; -1 for one a core. The result does not depend on it.
+        Number of processes; -1 for one a core. The result does not depend on it.
     seed
-        Of the draws.
+        Seed of the draws.
     resume
         A file in which finished repeats are kept: the same call goes on where another ended, and
         more repeats are added to those that there are.
 
     Returns
     -------
-    A table with a row for each number of cells, donors and depth.
+    A table with a row for each size.
 
     Raises
     ------
@@ -124,59 +107,49 @@ def design(
     lucidvi.errors.FileError
         If ``resume`` is the file of another request.
     lucidvi.errors.ModelTypeError
-        If ``model`` is no SCVI of counts.
+        If ``model`` has no counts.
     """
-    known = capable(model, "counts")
-    grid = grid_of(cells, donors, depth)
-    check_planned(effect, rate, n_repeats, seed, posterior, "share=0")
-    if not 0 <= share <= 1:
-        raise DataError(f"`share` is {share!r}.", remedy="Give a number from 0 to 1.")
+    model = model_of_counts(model)
+    check_repeats(n_repeats, seed, posterior)
+    check_share("share", share)
     check_choice("test", test, TESTS)
-    chosen = planned_cells(known, among, donors)
-    codes = donor_codes(chosen, donor_key, donor_sd)
-    counts = chosen.counts
-    if codes is None:
-        spread = given_spread(donor_sd, counts.shape[1], "gene")
-    else:
-        spread = donor_spread(counts, codes)
-    population = Population.of(known, chosen, posterior, seed)
-    plan = Plan(
+    pilot = Pilot.of(model, design, adata, indices, donor_key, donor_sd)
+    counts = pilot.cells.counts
+    spread = pilot.spread(counts.shape[1], "gene", lambda codes: donor_spread(counts, codes))
+    population = Population.of(model, pilot.cells, posterior, seed)
+    plan = ExpressionPlan(
         population=population,
-        log_effect=float(effect) * np.log(2),
+        log_effect=design.log_effect,
         share=float(share),
         changeable=_expressed(counts),
         spread=spread,
-        grid=grid,
+        sizes=design.sizes,
         test=test,
-        rate=float(rate),
+        fdr=float(design.fdr),
         seed=int(seed),
     )
-    request = {
-        "effect": float(effect),
+    request = design.to_dict() | {
         "share": float(share),
-        "cells": [int(n) for n in cells],
-        "donors": [int(n) for n in donors],
-        "depth": [float(r) for r in depth],
         "donor_key": donor_key,
         "test": test,
-        "rate": float(rate),
         "posterior": posterior,
         "seed": int(seed),
     }
-    same = {"model, cells or their states": population.digest(), "donor_sd": spread.tolist()}
-    kept = Kept(resume, request | same)
-    values: NDArray[np.float64] = np.array(run_repeats(plan, range(n_repeats), n_jobs, kept))
-    names = pd.Index(known.adata.var_names)
-    request["n_repeats"] = int(n_repeats)
+    identity = {
+        "model, cells or their states": population.digest(),
+        "donor_sd": spread.tolist(),
+    }
+    values = repeated(plan, n_repeats, n_jobs, resume, request | identity)
     return DesignResult(
-        table_of(grid, values),
-        request,
-        pd.Series(spread, names, name="donor_sd"),
+        table_of(design.sizes, values),
+        request | {"n_repeats": int(n_repeats)},
+        pd.Series(spread, pd.Index(model.adata.var_names), name="donor_sd"),
         f"{share:.0%} of the genes",
         ASSUMPTIONS,
     )
 
 
 def _expressed(counts: Any) -> NDArray[np.integer]:
+    """Positions of the genes with enough counts in a mean cell."""
     total = sum(np.asarray(block.sum(axis=0)).ravel() for _, block in row_blocks(counts))
     return np.flatnonzero(total >= EXPRESSED_MIN * counts.shape[0])

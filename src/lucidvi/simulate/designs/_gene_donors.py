@@ -35,13 +35,13 @@ def donor_spread(counts: Any, donor: NDArray[np.integer]) -> NDArray[np.float64]
     -------
     Natural logarithm, shape ``(n_genes,)``.
     """
-    own, whole, mean_count, n_donors = _squared_variation(counts, donor)
-    expressed = (mean_count >= EXPRESSED_MIN) & np.isfinite(own)
+    variation, whole, mean_count, n_donors = _squared_variation(counts, donor)
+    expressed = (mean_count >= EXPRESSED_MIN) & np.isfinite(variation)
     if not expressed.any():
         return np.zeros(counts.shape[1])
-    own, whole = own[expressed], whole[expressed]
-    squared = np.full(counts.shape[1], max(np.median(own), 0))
-    squared[expressed] = _shrunk(own, np.maximum(whole - own, 0), n_donors)
+    variation, whole = variation[expressed], whole[expressed]
+    squared = np.full(counts.shape[1], max(np.median(variation), 0))
+    squared[expressed] = _shrunk(variation, np.maximum(whole - variation, 0), n_donors)
     return np.sqrt(np.log1p(squared))
 
 
@@ -92,11 +92,11 @@ def _squared_variation(
 
 
 def _shrunk(
-    own: NDArray[np.float64], noise: NDArray[np.float64], n_donors: int
+    variation: NDArray[np.float64], noise: NDArray[np.float64], n_donors: int
 ) -> NDArray[np.float64]:
     """Shrink variances to their median by how uncertain each is."""
-    centre = max(float(np.median(own)), 0.0)
+    centre = max(float(np.median(variation)), 0.0)
     error = 2 * (noise + centre) ** 2 / (n_donors - 1)
-    scatter = max(float(iqr(own, scale="normal")) ** 2 - float(np.median(error)), 0.0)
-    weight = np.divide(scatter, scatter + error, out=np.ones_like(own), where=error > 0)
-    return np.maximum(weight * own + (1 - weight) * centre, 0)
+    scatter = max(float(iqr(variation, scale="normal")) ** 2 - float(np.median(error)), 0.0)
+    weight = np.divide(scatter, scatter + error, out=np.ones_like(variation), where=error > 0)
+    return np.maximum(weight * variation + (1 - weight) * centre, 0)

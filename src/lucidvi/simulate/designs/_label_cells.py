@@ -23,7 +23,7 @@ N_OF_LABEL = 500
 def called_labels(
     cells: Cells,
     labels: NDArray[np.integer],
-    depths: Sequence[float],
+    depth_factors: Sequence[float],
     posterior: str,
     seed: int,
 ) -> dict[float, NDArray[np.float64]]:
@@ -32,20 +32,20 @@ def called_labels(
     Parameters
     ----------
     cells
-        Of the data.
+        Cells of the data.
     labels
-        Their codes, shape ``(n_cells,)``, from 0 without gaps.
-    depths
+        Codes of the cells' labels, shape ``(n_cells,)``, from 0 without gaps.
+    depth_factors
         Library sizes, as multiples of the data's.
     posterior
-        See :func:`lucidvi.inference.posterior_of`: of states that counts are drawn from,
-        and of those that the counts are then placed by.
+        Posterior that states are drawn from, and that their counts are then placed by, see
+        :func:`lucidvi.inference.posterior_of`.
     seed
-        Of cells and draws.
+        Seed of the choice of cells and of the draws.
 
     Returns
     -------
-    For each depth the share of the cells of each label (rows) that get each label, shape
+    For each depth factor the share of the cells of each label (rows) that get each label, shape
     ``(n_labels, n_labels)``.
     """
     n = int(labels.max()) + 1
@@ -54,28 +54,28 @@ def called_labels(
         [rng.permutation(np.flatnonzero(labels == label))[:N_OF_LABEL] for label in range(n)]
     )
     some = cells.select(chosen)
-    known = _states(cells, posterior, seed)
-    placed, empty = _placed(some, tuple(depths), posterior, seed)
-    index = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS + 1, len(known))).fit(known)
-    found = {}
-    for depth in depths:
-        neighbours = index.kneighbors(placed[depth], return_distance=False)
+    measured = _states(cells, posterior, seed)
+    placed, empty = _placed(some, tuple(depth_factors), posterior, seed)
+    index = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS + 1, len(measured))).fit(measured)
+    called = {}
+    for r in depth_factors:
+        neighbours = index.kneighbors(placed[r], return_distance=False)
         # The cell itself is no evidence, and leaves one neighbour too many if it is none of them.
         other = neighbours != chosen[:, None]
         other[other.all(axis=1), -1] = False
         votes = np.zeros((len(chosen), n))
         np.add.at(votes, (np.nonzero(other)[0], labels[neighbours[other]]), 1)
-        counted = ~empty[depth]
+        counted = ~empty[r]
         table = np.zeros((n, n))
         np.add.at(table, (labels[chosen][counted], votes.argmax(axis=1)[counted]), 1)
         total = table.sum(axis=1, keepdims=True)
         if (total == 0).any():
             raise DataError(
-                f"`depth` has {depth!r}, at which no cell of a label has a count.",
+                f"`depth_factor` has {r!r}, at which no cell of a label has a count.",
                 remedy="Take a larger depth.",
             )
-        found[depth] = table / total
-    return found
+        called[r] = table / total
+    return called
 
 
 def _states(cells: Cells, posterior: str, seed: int) -> NDArray[np.float64]:
@@ -88,23 +88,21 @@ def _states(cells: Cells, posterior: str, seed: int) -> NDArray[np.float64]:
 
 
 def _placed(
-    cells: Cells, depths: Sequence[float], posterior: str, seed: int
+    cells: Cells, depth_factors: Sequence[float], posterior: str, seed: int
 ) -> tuple[dict[float, NDArray[np.float64]], dict[float, NDArray[np.bool_]]]:
     """Return where cells with new counts are placed, and which have none."""
-    states: dict[float, list[NDArray[np.float64]]] = {depth: [] for depth in depths}
-    empty: dict[float, list[NDArray[np.bool_]]] = {depth: [] for depth in depths}
+    states: dict[float, list[NDArray[np.float64]]] = {r: [] for r in depth_factors}
+    empty: dict[float, list[NDArray[np.bool_]]] = {r: [] for r in depth_factors}
     with drawing(cells.model, seed):
         for _, target in cells.targets("Labelling simulated cells"):
             z = posterior_of(target, posterior).sample()
-            for depth in depths:
-                px = target.likelihood(z)
-                px.log_mu = px.log_mu + float(np.log(depth))
-                x = px.sample()
-                again = target.with_exposure(z, target.exposure(z) * depth)[0].with_counts(x)
+            for r in depth_factors:
+                x = target.likelihood(z).scaled(float(np.log(r))).sample()
+                again = target.with_exposure(z, target.exposure(z) * r)[0].with_counts(x)
                 mean = again.representation(posterior_of(again, posterior).mean)
-                states[depth].append(mean.cpu().numpy())
-                empty[depth].append((torch.sum(x, dim=-1) == 0).cpu().numpy())
+                states[r].append(mean.cpu().numpy())
+                empty[r].append((torch.sum(x, dim=-1) == 0).cpu().numpy())
     return (
-        {depth: np.concatenate(parts) for depth, parts in states.items()},
-        {depth: np.concatenate(parts) for depth, parts in empty.items()},
+        {r: np.concatenate(parts) for r, parts in states.items()},
+        {r: np.concatenate(parts) for r, parts in empty.items()},
     )

@@ -96,5 +96,4 @@ class Population:
     def _counts(self, cells: NDArray[np.integer], log_factor: NDArray[np.float64]) -> Tensor:
         chosen = torch.as_tensor(cells, device=self.states.device)
         px = self.target.select(chosen).likelihood(self.states[chosen])
-        px.log_mu = px.log_mu + torch.as_tensor(log_factor).to(px.log_mu)
-        return px.sample().cpu()
+        return px.scaled(torch.as_tensor(log_factor).to(px.log_mean)).sample().cpu()

@@ -22,9 +22,9 @@ class Kept:
     Parameters
     ----------
     path
-        Of the file; None keeps nothing.
+        Path of the file; None keeps nothing.
     request
-        What the results are of, in plain values. A file of another request is refused.
+        What the results belong to, in plain values. A file of another request is refused.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, request: Mapping[str, Any]) -> None:
@@ -44,8 +44,8 @@ class Kept:
 
     def _read(self, path: Path) -> dict[int, Values]:
         try:
-            found = json.loads(path.read_text())
-            request, results = found["request"], found["repeats"]
+            content = json.loads(path.read_text())
+            request, results = content["request"], content["repeats"]
         except (ValueError, KeyError, TypeError) as error:
             raise FileError(
                 f"`resume`: {path} holds no repeats of a design ({type(error).__name__}).",
@@ -73,13 +73,13 @@ def run_repeats(
     Parameters
     ----------
     function
-        Of the repeat's number, on which alone its result depends.
+        Takes the number of a repeat, on which alone its result depends.
     repeats
-        Their numbers.
+        Numbers of the repeats.
     n_jobs
-        Processes, each on one thread; 1 for none of their own.
+        Number of processes, each on one thread; 1 for none of their own.
     kept
-        Results that there are.
+        Results that are there already.
     """
     missing = [repeat for repeat in repeats if repeat not in kept.results]
     with parallel_config(backend="loky", inner_max_num_threads=1):

@@ -103,8 +103,8 @@ def information(module: Any, cells: Minibatch) -> Tensor:
         A minibatch of at least two cells.
     """
     cells = {name: tensor.to(module.device) for name, tensor in cells.items()}
-    with in_evaluation(module):
-        qz = module.encode(module.observe(cells), module.covariates(cells)).latent
+    with in_evaluation(module):  # or dropout would draw, and batch norm would follow these cells
+        qz: Any = module.encode(module.observe(cells), module.covariates(cells)).latent
     return (qz.loc.var(dim=0) / qz.scale.square().mean(dim=0)).log1p() / 2
 
 

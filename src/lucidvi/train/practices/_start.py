@@ -15,16 +15,16 @@ from scvi import REGISTRY_KEYS
 from torch import Tensor, nn
 
 from lucidvi.data import Minibatch
+from lucidvi.distributions import likelihood_of
 from lucidvi.kernels import row_index, row_sums
 from lucidvi.module import VAE
-
-#: Bounds of the inverse dispersions to start from.
-THETA_BOUNDS = (1e-2, 1e2)
 
 
 @dataclass(frozen=True)
 class GeneMoments:
-    """Sums over cells, from which means and dispersions of genes follow.
+    """Sums over cells, from which means and other parameters of genes follow.
+
+    These are the :class:`~lucidvi.distributions.Moments` that likelihoods ask for.
 
     Parameters
     ----------
@@ -64,24 +64,10 @@ class GeneMoments:
         """Mean expression a unit of exposure; half a count more, so that none is zero."""
         return (self.counts + 0.5) / self.exposure
 
-    @property
-    def log_theta(self) -> Tensor:
-        r"""Log inverse dispersion by moments, within bounds.
-
-        With :math:`\mu_n = \ell_n \rho` it solves
-        :math:`\sum_n (x_n - \mu_n)^2 = \sum_n \mu_n + \mu_n^2 / \theta`. What differs between
-        cell types is in it, so the truth is less dispersed; it is a place to start from.
-        """
-        rho, variance = self.rate, self.squares - 2 * self.rate * self.exposed
-        squared_means = rho.square() * self.squared_exposure
-        excess = variance + squared_means - rho * self.exposure
-        theta = squared_means / excess.clamp(min=1e-12)
-        return theta.clamp(*THETA_BOUNDS).log()
-
 
 @torch.no_grad()
 def start_from(module: VAE, moments: GeneMoments) -> None:
-    """Set the biases of the decoder's heads, and the dispersions, to those of the data.
+    """Set the biases of the decoder's heads, and the parameters of genes, to those of the data.
 
     Parameters
     ----------
@@ -96,13 +82,12 @@ def start_from(module: VAE, moments: GeneMoments) -> None:
     else:
         bias = (rate / rate.sum()).log()
     _set(module.decoder.px_scale_decoder[0].bias, bias)
-    if module.gene_likelihood not in ("nb", "zinb"):
-        return
-    log_theta = moments.log_theta
-    if module.dispersion == "gene-cell":
-        _set(module.decoder.px_r_decoder.bias, log_theta)
-    else:
-        _set(module.px_r, log_theta if module.px_r.ndim == 1 else log_theta.unsqueeze(-1))
+    for name, values in likelihood_of(module).start(moments).items():
+        if name in module.decoder.heads:
+            _set(module.decoder.head(name).bias, values)
+        else:
+            parameter = module.gene_parameter(name)
+            _set(parameter, values if parameter.ndim == 1 else values.unsqueeze(-1))
 
 
 def _set(parameter: nn.Parameter, values: Tensor) -> None:

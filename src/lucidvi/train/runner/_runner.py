@@ -15,7 +15,7 @@ from scvi.train import Trainer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lucidvi.data import CellSplitter
+from lucidvi.data import CellSplitter, StoredCounts
 from lucidvi.errors import DataError, TrainingError
 from lucidvi.kernels import warm_up
 from lucidvi.train.plan._faults import NonFiniteLoss
@@ -30,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 #: Said before the first training on a machine.
 COMPILING = "Compiling kernels, once on this machine: about ten seconds."
-#: Cells that are compared at once when one is looked for by its counts.
-CHUNK = 4096
 
 
 class TrainRunner(scvi.train.TrainRunner):
@@ -243,10 +241,9 @@ def find_cell(manager: AnnDataManager | None, counts: Tensor | None) -> int | No
     if manager is None or counts is None:
         return None
     wanted, x = counts.numpy(), manager.get_from_registry(REGISTRY_KEYS.X_KEY)
-    for start in range(0, x.shape[0], CHUNK):
-        rows = x[start : start + CHUNK]
-        rows = rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
+    for cells, rows in (x if isinstance(x, StoredCounts) else StoredCounts(x)).blocks():
+        rows = rows.toarray() if hasattr(rows, "toarray") else rows
         same = np.flatnonzero((rows.astype(wanted.dtype) == wanted).all(axis=1))
         if len(same):
-            return start + int(same[0])
+            return cells.start + int(same[0])
     return None

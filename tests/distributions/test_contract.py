@@ -9,7 +9,7 @@ import torch
 
 from lucidvi.distributions import LIKELIHOODS, Normal
 
-COUNT_LIKELIHOODS = {name: cls for name, cls in LIKELIHOODS.items() if name != "normal"}
+COUNT_LIKELIHOODS = {name: cls for name, cls in LIKELIHOODS.items() if cls.is_counts}
 mpmath.mp.dps = 50
 
 
@@ -253,9 +253,9 @@ def test_missing_parameters_are_named(name):
 
 def test_unknown_normalized_key():
     with pytest.raises(ValueError, match="'rate'"):
-        LIKELIHOODS["nb"](torch.zeros(2, 3), torch.zeros(2, 1), torch.zeros(3)).get_normalized(
-            "rate"
-        )
+        LIKELIHOODS["nb"](
+            torch.zeros(2, 3), torch.zeros(2, 1), log_theta=torch.zeros(3)
+        ).get_normalized("rate")
 
 
 def test_normal_is_the_density_of_scipy():

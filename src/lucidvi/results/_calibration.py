@@ -1,8 +1,7 @@
-"""What votes and distances mean: probabilities, p-values, and how far they can be believed."""
+"""How far the labels of a reference can be believed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -11,12 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lucidvi._brief import brief
-from lucidvi.atlas.calibration._reliability import (
-    expected_calibration_error,
-    probabilities,
-    reliability,
-)
-from lucidvi.atlas.labels._novelty import novelty
+from lucidvi.results._reliability import expected_calibration_error, reliability
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +24,10 @@ class Setting:
     information
         Share of the model's information that was left in.
     smoothing, power
-        From votes to probabilities, see ``_reliability.probabilities``.
+        Numbers that turn votes into probabilities.
     distance, agreement
-        What novelty is made of, see :func:`lucidvi.atlas.labels._novelty.novelty`; shape
-        ``(n_cells,)``.
+        Distance of the cells to the reference, and agreement of their residuals with those of
+        other cells, of which novelty is made; shape ``(n_cells,)``.
         Of new batches there is no agreement (NaN), as what a batch does is shared by its cells.
     confidence_raw, confidence
         Share of the votes and calibrated probability of each cell's label, of which the latter
@@ -51,6 +45,8 @@ class Setting:
     confidence_raw: NDArray[np.float32]
     confidence: NDArray[np.float32]
     right: NDArray[np.bool_]
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +97,7 @@ class Calibration:
         -------
         With all genes. No cell is judged by numbers that were fitted to it.
         """
-        setting = self._of(new_batch)[0]
+        setting = self.of_batches(new_batch=new_batch)[0]
         confidence = setting.confidence_raw if raw else setting.confidence
         return expected_calibration_error(confidence, setting.right)
 
@@ -118,49 +114,9 @@ class Calibration:
         A row a bin with ``confidence``, ``accuracy`` and ``n_cells``: at most ten, of at least
         20 cells if there are so many.
         """
-        setting = self._of(new_batch)[0]
+        setting = self.of_batches(new_batch=new_batch)[0]
         confidence = setting.confidence_raw if raw else setting.confidence
         return reliability(confidence, setting.right)
-
-    def probabilities(
-        self, shares: NDArray[np.floating], information: float, new_batch: bool
-    ) -> NDArray[np.float64]:
-        """Turn shares of the votes into probabilities.
-
-        Parameters
-        ----------
-        shares
-            Shape ``(n_cells, n_labels)``.
-        information
-            Share of the model's information that was measured. Between the two settings that
-            come next to it, the result is interpolated.
-        new_batch
-            Whether the model does not know the cells' batch.
-        """
-        return self._between(
-            lambda s: probabilities(shares, s.smoothing, s.power), information, new_batch
-        )
-
-    def p_values(
-        self,
-        distance: NDArray[np.floating],
-        agreement: NDArray[np.floating],
-        information: float,
-        new_batch: bool,
-    ) -> NDArray[np.float64]:
-        """Return how many of the calibration cells are as unlike the reference as each cell.
-
-        Parameters
-        ----------
-        distance, agreement
-            Of the cells, shape ``(n_cells,)``; cells without agreement (NaN) are judged by their
-            distance alone.
-        information, new_batch
-            As in :meth:`probabilities`.
-        """
-        return self._between(
-            lambda s: novelty(distance, agreement, s.distance, s.agreement), information, new_batch
-        )
 
     def to_arrays(self) -> dict[str, Any]:
         """Return what :meth:`from_arrays` takes: numbers and arrays, by name."""
@@ -181,17 +137,13 @@ class Calibration:
             float(arrays["share_compared"]),
         )
 
-    def _of(self, new_batch: bool) -> list[Setting]:
-        """Return the settings of one kind of batch, from all genes down."""
+    def of_batches(self, *, new_batch: bool) -> list[Setting]:
+        """Return the settings of one kind of batch, from all genes down.
+
+        Parameters
+        ----------
+        new_batch
+            Those of new batches, where there are any; those of known batches otherwise.
+        """
         new_batch = new_batch and self.new_batches
         return [setting for setting in self.settings if setting.new_batch == new_batch]
-
-    def _between(
-        self, result: Callable[[Setting], NDArray[np.float64]], information: float, new_batch: bool
-    ) -> NDArray[np.float64]:
-        settings = self._of(new_batch)
-        at = np.array([setting.information for setting in settings])
-        above = int(np.clip((at > information).sum(), 1, len(at) - 1))  # at[above] <= information
-        high, low = at[above - 1], at[above]
-        weight = float(np.clip((information - low) / (high - low), 0, 1))
-        return weight * result(settings[above - 1]) + (1 - weight) * result(settings[above])

@@ -1,9 +1,8 @@
-"""From votes to probabilities that can be believed, and how far they can."""
+"""From votes to probabilities that can be believed."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
@@ -13,8 +12,6 @@ SMOOTHING, POWER = 0.05, 1.0
 PRIOR_SD = (1.5, 0.5)
 #: Parts of the cells of which each is judged by what the others say.
 N_FOLDS = 5
-#: Bins of a reliability curve, at most, and cells in each, at least.
-N_BINS, N_PER_BIN = 10, 20
 SEED = 0
 
 
@@ -62,8 +59,8 @@ def fit(votes: NDArray[np.floating], codes: NDArray[np.integer]) -> tuple[float,
         prior = 0.5 * (((parameters - start) / PRIOR_SD) ** 2).sum()
         return float(prior - np.log(p).sum())
 
-    found = minimize(loss, start, method="Nelder-Mead")
-    smoothing, power = np.exp(found.x)
+    optimum = minimize(loss, start, method="Nelder-Mead")
+    smoothing, power = np.exp(optimum.x)
     return float(smoothing), float(power)
 
 
@@ -76,62 +73,7 @@ def cross_fitted(votes: NDArray[np.floating], codes: NDArray[np.integer]) -> NDA
         As in :func:`fit`.
     """
     fold = np.random.default_rng(SEED).permutation(len(votes)) % N_FOLDS
-    found = np.empty_like(votes, dtype=np.float64)
+    p = np.empty_like(votes, dtype=np.float64)
     for i in np.unique(fold):
-        found[fold == i] = probabilities(
-            votes[fold == i], *fit(votes[fold != i], codes[fold != i])
-        )
-    return found
-
-
-def reliability(
-    confidence: NDArray[np.floating], right: NDArray[np.bool_], n_bins: int | None = None
-) -> pd.DataFrame:
-    """Compare how probable labels were said to be right with how often they were.
-
-    Parameters
-    ----------
-    confidence
-        Probability that the cell's label is right, shape ``(n_cells,)``.
-    right
-        Whether it is.
-    n_bins
-        Bins of equally many cells; by default ten, or as many as have 20 cells each.
-
-    Returns
-    -------
-    A row a bin: mean ``confidence``, ``accuracy`` and ``n_cells``.
-    """
-    if n_bins is None:
-        n_bins = int(np.clip(len(confidence) // N_PER_BIN, 1, N_BINS))
-    order = np.argsort(confidence, kind="stable")
-    bins = [part for part in np.array_split(order, n_bins) if len(part)]
-    return pd.DataFrame(
-        {
-            "confidence": [float(confidence[part].mean()) for part in bins],
-            "accuracy": [float(right[part].mean()) for part in bins],
-            "n_cells": [len(part) for part in bins],
-        }
-    )
-
-
-def expected_calibration_error(
-    confidence: NDArray[np.floating], right: NDArray[np.bool_], n_bins: int | None = None
-) -> float:
-    r"""Mean distance of confidence and accuracy over the bins of :func:`reliability`.
-
-    .. math::
-        \mathrm{ECE} = \sum_b \frac{n_b}{n} \, |\mathrm{confidence}_b - \mathrm{accuracy}_b|
-
-    Parameters
-    ----------
-    confidence, right, n_bins
-        As in :func:`reliability`.
-
-    References
-    ----------
-    Nixon et al., CVPR Workshops (2019), Measuring calibration in deep learning.
-    """
-    table = reliability(confidence, right, n_bins)
-    gap = (table["confidence"] - table["accuracy"]).abs()
-    return float((gap * table["n_cells"]).sum() / table["n_cells"].sum())
+        p[fold == i] = probabilities(votes[fold == i], *fit(votes[fold != i], codes[fold != i]))
+    return p

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,70 +20,22 @@ from lucidvi.atlas.integration._scored import ScoredCells, checked_embedding, sc
 from lucidvi.atlas.integration._scores import METRICS, Embedded, metrics_for, scib, scores, totals
 from lucidvi.data import in_memory
 from lucidvi.errors import DataError, MissingKeyError, ModelTypeError, first_few
+from lucidvi.results import Integration
+from lucidvi.results._integration import TOTALS
 
 #: Rows of the table that are computed here.
-MODEL, PCA, SCVI = "model", "pca", "scvi"
-#: The group of columns with the means of the others and the total.
-TOTALS = "total"
+MODEL, PCA, SCVI_TOOLS = "model", "pca", "scvi"
 
 
-@dataclass(frozen=True, eq=False)
-class Integration:
-    """Scores of embeddings of the same cells; ``print`` it, or draw it by ``lucidvi.pl``.
-
-    Parameters
-    ----------
-    scores
-        A row for each embedding and a column for each metric, grouped in ``"bio conservation"``
-        and ``"batch correction"``; in the group ``"total"`` their means and
-        0.6 bio + 0.4 batch. All lie between 0 and 1, and higher is better.
-    seconds
-        Seconds that each embedding of all cells took, NaN where it is not known.
-    labels_key, batch_key
-        Columns of ``obs``.
-    n_cells, n_labels, n_batches
-        What was scored.
-    notes
-        What was left out, and why.
-    """
-
-    scores: pd.DataFrame
-    seconds: pd.Series
-    labels_key: str
-    batch_key: str | None
-    n_cells: int
-    n_labels: int
-    n_batches: int
-    notes: tuple[str, ...]
-
-    @property
-    def total(self) -> pd.Series:
-        """Total of each embedding; without batches, the mean of bio conservation."""
-        return self.scores[TOTALS].iloc[:, -1]
-
-    def __str__(self) -> str:
-        title = f"{self.n_cells:,} cells, {self.n_labels} labels ({self.labels_key!r})"
-        if self.batch_key:
-            title += f", {self.n_batches} batches ({self.batch_key!r})"
-        table = self.scores.T.map("{:.3f}".format)
-        seconds = ["" if np.isnan(value) else f"{value:.1f}" for value in self.seconds]
-        table.loc[("seconds", ""), :] = seconds
-        table.index.names = [None, None]
-        return "\n".join([title, table.to_string(), *self.notes])
-
-    __repr__ = __str__
-
-
-def integration(
+def score_integration(
     model: BaseModelClass,
     labels_key: str = "cell_type",
-    batch_key: str | None = None,
-    against: Sequence[str] | Mapping[str, NDArray[np.floating]] = (PCA, SCVI),
     *,
+    batch_key: str | None = None,
+    against: Sequence[str] | Mapping[str, NDArray[np.floating]] = (PCA, SCVI_TOOLS),
     max_cells: int = 10_000,
     seed: int = 0,
     train_kwargs: Mapping[str, Any] | None = None,
-    progress: bool = True,
 ) -> Integration:
     r"""Score a model's latent space by scib-metrics, beside other embeddings of the same cells.
 
@@ -128,8 +79,6 @@ def integration(
         Of the draw of cells and of the training of scVI.
     train_kwargs
         Arguments of the training of scVI, such as ``{"accelerator": "gpu"}``.
-    progress
-        Show a progress bar.
 
     Raises
     ------
@@ -159,15 +108,15 @@ def integration(
     train = {"enable_progress_bar": False, **(train_kwargs or {})}
     computed: dict[str, Callable[[], Any]] = {
         PCA: partial(principal_components, counts),
-        SCVI: partial(trained_scvi, counts, adata.obs, setup_args, train),
+        SCVI_TOOLS: partial(trained_scvi, counts, adata.obs, setup_args, train),
     }
     todo = _embeddings(adata, against, computed)
-    known: Any = model
+    scored: Any = model
     embedded, seconds = {}, {}
     n_steps = 2 * (1 + len(todo))  # each is computed and scored
-    with Progress("Scoring", n_steps, show=progress, slow_steps=True) as steps:
+    with Progress("Scoring", n_steps, slow_steps=True) as steps:
         with seeded(seed):
-            embedded[MODEL] = known.get_latent_representation()
+            embedded[MODEL] = scored.get_latent_representation()
             seconds[MODEL] = getattr(model, "training_seconds_", np.nan)
             before = principal_components(counts)
             for name, compute in todo.items():
@@ -177,9 +126,9 @@ def integration(
                 seconds[name] = taken if compute is computed.get(name) else np.nan
         with seeded(seed):
             steps.advance()
-            found = score_all(embedded, cells, before)
+            table = score_all(embedded, cells, before)
     return Integration(
-        found,
+        table,
         pd.Series(seconds, name="seconds"),
         labels_key,
         batch_key if cells.batches is not None else None,
@@ -195,7 +144,7 @@ def score_all(
     cells: ScoredCells,
     before: NDArray[np.float32],
 ) -> pd.DataFrame:
-    """Return the table of scores, see :class:`Integration`.
+    """Return the table of scores, see :class:`lucidvi.results.Integration`.
 
     Parameters
     ----------
@@ -226,30 +175,30 @@ def _embeddings(
     computed: Mapping[str, Callable[[], Any]],
 ) -> dict[str, Callable[[], Any]]:
     """Return what computes or looks up each embedding to compare with, by its name."""
-    found: dict[str, Callable[[], Any]] = {}
+    embeddings: dict[str, Callable[[], Any]] = {}
     if isinstance(against, str):
         raise DataError(f"`against` is {against!r}.", remedy=f"Give a list: [{against!r}].")
     if isinstance(against, Mapping):
-        found.update({name: partial(np.asarray, states) for name, states in against.items()})
+        embeddings.update({name: partial(np.asarray, states) for name, states in against.items()})
     else:
         stored = {key: partial(adata.obsm.__getitem__, key) for key in adata.obsm}
-        known: dict[str, Callable[[], Any]] = {**stored, **computed}
-        missing = [name for name in against if name not in known]
+        choices: dict[str, Callable[[], Any]] = {**stored, **computed}
+        missing = [name for name in against if name not in choices]
         if missing:
             raise MissingKeyError(
                 f"`against` names {first_few(missing)}, no key of `model.adata.obsm`.",
-                remedy=f"Use {first_few(known, limit=20)}, or a mapping of names to arrays.",
+                remedy=f"Use {first_few(choices, limit=20)}, or a mapping of names to arrays.",
             )
-        found.update({name: known[name] for name in against})
-    if MODEL in found:
+        embeddings.update({name: choices[name] for name in against})
+    if MODEL in embeddings:
         raise DataError(
             f"`against` has the name {MODEL!r}, which is that of the model's own row.",
             remedy="Give the embedding another name.",
         )
-    for name, look_up in found.items():
+    for name, look_up in embeddings.items():
         if look_up is not computed.get(name):
             checked_embedding(look_up(), name, adata.n_obs)  # before anything is trained
-    return found
+    return embeddings
 
 
 def _checked(model: Any) -> AnnData:

@@ -1,0 +1,190 @@
+"""What it costs to ask a model: latent states, ELBO, expression, refinement, audit.
+
+Compares LucidVI with scvi-tools, or with another checkout of LucidVI, on the same cells and from
+the same weights. Each measurement is a fresh process with one thread; the two alternate. Written
+are CPU seconds (median and range) and the peak of memory above what the process held before.
+
+    python benchmarks/queries.py                      # with scvi-tools
+    python benchmarks/queries.py --before ../old/src  # with another checkout
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src"
+#: Questions that scvi-tools' models answer, too; then those that only ours do.
+OF_BOTH = ("latent", "elbo", "expression")
+OURS = ("refine", "audit")
+
+Question = Callable[[Any], Any]
+
+
+def questions() -> dict[str, tuple[Question, Question]]:
+    """Return what is asked, and what before it, so that nothing is compiled while it counts."""
+    some = np.arange(10)
+    return {
+        "latent": (
+            lambda m: m.get_latent_representation(),
+            lambda m: m.get_latent_representation(indices=some),
+        ),
+        "elbo": (lambda m: m.get_elbo(return_mean=False), lambda m: m.get_elbo(indices=some)),
+        "expression": (
+            lambda m: m.get_normalized_expression(return_numpy=True),
+            lambda m: m.get_normalized_expression(indices=some),
+        ),
+        "refine": (
+            lambda m: m.refine_posterior(indices=np.arange(100)).elbo,
+            lambda m: m.refine_posterior(indices=some),
+        ),
+        "audit": (_audit, lambda m: m.get_inference_gap(indices=some)),
+    }
+
+
+def _audit(model: Any) -> np.ndarray:
+    from lucidvi import audit
+
+    report = audit.run(model, max_cells=500)
+    return np.array([len(report.findings)])
+
+
+def measure(library: str, name: str, epochs: int, asked: list[str], answers: Path) -> None:
+    """Ask a model in this process; print the costs as JSON, write the answers to a file."""
+    import scvi
+    import torch
+    from _data import load
+
+    torch.set_num_threads(1)
+    if library == "scvi":
+        model_class = scvi.model.SCVI
+    else:
+        from lucidvi.model import SCVI as model_class
+    adata = load(name)
+    adata.X = adata.X.astype(np.float32)
+    scvi.settings.seed = 0
+    model_class.setup_anndata(adata)
+    model = model_class(adata, gene_likelihood="nb")
+    if epochs:
+        model.train(max_epochs=epochs, accelerator="cpu", enable_progress_bar=False)
+    model.is_trained = True
+    model.module.eval()
+    costs, values = {}, {}
+    for question in asked:
+        ask, before = questions()[question]
+        before(model)
+        scvi.settings.seed = 1
+        held = restart_peak()
+        start = time.process_time()
+        values[question] = np.asarray(ask(model))
+        costs[question] = [time.process_time() - start, peak() - held]
+    np.savez(answers, **values)
+    print(json.dumps(costs))
+
+
+def restart_peak() -> float:
+    """Let the peak of memory begin at what is held now, which is returned, in MB."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed would be used again, and not be seen
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak()
+
+
+def peak() -> float:
+    """Highest memory of this process since the last restart, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def in_process(library: str, source: Path, args: argparse.Namespace, folder: Path) -> Any:
+    """Measure one library in a process of its own; return the costs and the answers."""
+    answers = folder / f"{library}-{source.parent.name}.npz"
+    env = os.environ | {
+        "PYTHONPATH": str(source),
+        "OMP_NUM_THREADS": "1",
+        "NUMBA_NUM_THREADS": "1",
+        "TQDM_DISABLE": "1",
+    }
+    asked = [q for q in args.questions if library != "scvi" or q in OF_BOTH]
+    task = [library, args.data, str(args.epochs), ",".join(asked), str(answers)]
+    command = [sys.executable, "-W", "ignore", __file__, "--one", *task]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1]), dict(np.load(answers))
+
+
+def table(costs: dict[str, list[Any]], answers: dict[str, Any]) -> str:
+    """Write costs side by side, as Markdown."""
+    first, second = costs
+    lines = [
+        f"| question | {first}, CPU s | {second}, CPU s | ratio | {first}, MB | {second}, MB "
+        "| largest difference |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for question in (*OF_BOTH, *OURS):
+        cells, medians, memory = [], [], []
+        for name in (first, second):
+            runs = [run[question] for run in costs[name] if question in run]
+            if not runs:
+                cells.append("")
+                continue
+            seconds = [s for s, _ in runs]
+            medians.append(float(np.median(seconds)))
+            memory.append(f"{np.median([m for _, m in runs]):,.0f}")
+            cells.append(f"{medians[-1]:.2f} ({min(seconds):.2f} to {max(seconds):.2f})")
+        if not medians:
+            continue
+        ratio, difference = "", ""
+        if len(medians) == 2:
+            ratio = f"{medians[0] / medians[1]:.2f}"
+            one, other = (answers[name][question] for name in (first, second))
+            difference = f"{np.abs(one - other).max() / np.abs(one).max():.1e}"
+        memory = [""] * (2 - len(memory)) + memory
+        lines.append(f"| {' | '.join([question, *cells, ratio, *memory, difference])} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", default="pbmc3k")
+    parser.add_argument("--before", type=Path, help="src of another checkout of LucidVI")
+    parser.add_argument("--epochs", type=int, default=3, help="of training, before it is asked")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--questions", nargs="+", default=[*OF_BOTH, *OURS])
+    parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        library, name, epochs, asked, answers = args.one
+        measure(library, name, int(epochs), asked.split(","), Path(answers))
+        return
+    sides = {"scvi-tools": ("scvi", SOURCE)}
+    if args.before:
+        sides = {"before": ("lucidvi", args.before.resolve())}
+    sides["LucidVI"] = ("lucidvi", SOURCE)
+    costs: dict[str, list[Any]] = {name: [] for name in sides}
+    answers: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(args.repeats):
+            for name, (library, source) in sides.items():
+                cost, answers[name] = in_process(library, source, args, Path(folder))
+                costs[name].append(cost)
+    print(table(costs, answers))
+
+
+if __name__ == "__main__":
+    main()

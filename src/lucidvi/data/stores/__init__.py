@@ -1,0 +1,32 @@
+"""Where cells are, and minibatches of them: one contract, one file an implementation."""
+
+from lucidvi.data.stores._device import DeviceStore
+from lucidvi.data.stores._file import FileStore
+from lucidvi.data.stores._memory import MemoryStore
+from lucidvi.data.stores._store import CellSource, CellStore, Minibatch, Rows, positions
+
+#: Implementations of :class:`CellStore`; the first one that fits the cells reads them.
+STORES: dict[str, type[CellStore]] = {
+    "device": DeviceStore,
+    "memory": MemoryStore,
+    "file": FileStore,
+}
+
+
+def store_of(source: CellSource) -> CellStore:
+    """Return the store that reads these cells."""
+    return next(store for store in STORES.values() if store.fits(source))(source)
+
+
+__all__ = [
+    "STORES",
+    "CellSource",
+    "CellStore",
+    "DeviceStore",
+    "FileStore",
+    "MemoryStore",
+    "Minibatch",
+    "Rows",
+    "positions",
+    "store_of",
+]
