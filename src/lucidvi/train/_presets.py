@@ -69,22 +69,22 @@ PRESETS = {
 }
 
 
-def plan_arguments(preset: Preset, given: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of the plan: those given, then those of the preset that go with them.
+def plan_arguments(preset: Preset, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a plan: a user's, then those of a preset that go with them.
 
     Parameters
     ----------
     preset
-        Supplies what was not given.
-    given
-        Arguments that a user gave.
+        Supplies what a user leaves open.
+    arguments
+        Arguments from a user, by name.
     """
-    own = dict(preset.plan)
-    if given.get("reduce_lr_on_plateau") or given.get("optimizer") == "Custom":
-        own.pop("lr_schedule", None)  # the rate is then somebody else's business
-    if {"n_epochs_kl_warmup", "n_steps_kl_warmup", "kl_warmup"} & set(given):
-        own.pop("kl_warmup", None)
-        own.pop("n_epochs_kl_warmup", None)
-    if "kl_schedule" in given:
-        own.pop("n_epochs_kl_warmup", None)
-    return {**own, **given}
+    defaults = dict(preset.plan)
+    if arguments.get("reduce_lr_on_plateau") or arguments.get("optimizer") == "Custom":
+        defaults.pop("lr_schedule", None)  # the rate is then somebody else's business
+    if {"n_epochs_kl_warmup", "n_steps_kl_warmup", "kl_warmup"} & set(arguments):
+        defaults.pop("kl_warmup", None)
+        defaults.pop("n_epochs_kl_warmup", None)
+    if "kl_schedule" in arguments:
+        defaults.pop("n_epochs_kl_warmup", None)
+    return {**defaults, **arguments}

@@ -71,7 +71,7 @@ KL_SCHEDULES: dict[str, Callable[[float, float], float]] = {
 def as_kl_schedule(
     schedule: str | Callable[[float, float], float],
 ) -> Callable[[float, float], float]:
-    """Return a schedule of :data:`KL_SCHEDULES` by name, or the one given.
+    """Return a schedule of :data:`KL_SCHEDULES` by name, or the function itself.
 
     Raises
     ------

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from lucidvi._random import in_evaluation
 from lucidvi.data import CellSplitter
 from lucidvi.errors import DataError
-from lucidvi.module import VAE
+from lucidvi.module import VAE, encoded
 from lucidvi.nn import Covariates
 from lucidvi.train.practices._practice import Practice, Training
-from lucidvi.train.practices._start import covariates_of
 
 #: Shares of the training between which axes are aligned.
 SHARES = (0.3, 0.5)
@@ -99,10 +98,11 @@ def posteriors(
     with in_evaluation(module):
         for minibatch in data.some_training_cells(n_cells):
             tensors = data.transfer_batch_to_device(minibatch, device, 0)
-            qz = module.inference(**module._get_inference_input(tensors))["qz"]
+            s = module.covariates(tensors)
+            qz: Any = encoded(module, module.observe(tensors), s).latent
             loc.append(qz.loc)
             scale.append(qz.scale)
-            covariates.append(covariates_of(tensors))
+            covariates.append(s)
     joined: dict[str, Tensor | None] = {}
     for name, first in covariates[0].items():
         values = [cast(Tensor, chunk[name]) for chunk in covariates if first is not None]

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from lucidvi._random import in_evaluation
 from lucidvi.data import Minibatch
-from lucidvi.kernels import to_dense
 from lucidvi.train._presets import LUCID_STEPS
 from lucidvi.train.practices._practice import Practice, Training
 
@@ -79,9 +77,9 @@ class CollapseWarning(Practice):
     def _look(self, training: Training) -> None:
         if training.data is None or training.global_rank != 0:
             return
-        cells = next(training.data.some_training_cells(N_CELLS, chunk=N_CELLS))
-        if len(cells[REGISTRY_KEYS.X_KEY]) < 2:
+        if len(training.data.train_idx) < 2:
             return
+        cells = next(training.data.some_training_cells(N_CELLS, chunk=N_CELLS))
         nats = information(training.plain_module, cells)
         n_used, n_latent = int((nats > INFORMATION_MIN).sum()), len(nats)
         if n_used < min(N_LEAST, n_latent):
@@ -100,12 +98,11 @@ def information(module: Any, cells: Minibatch) -> Tensor:
     Parameters
     ----------
     module
-        With an encoder.
+        A :class:`lucidvi.module.Generative`.
     cells
         A minibatch of at least two cells.
     """
     cells = {name: tensor.to(module.device) for name, tensor in cells.items()}
-    cells[REGISTRY_KEYS.X_KEY] = to_dense(cells[REGISTRY_KEYS.X_KEY])
     with in_evaluation(module):  # or dropout would draw, and batch norm would follow these cells
         qz: Any = module.encode(module.observe(cells), module.covariates(cells)).latent
     return (qz.loc.var(dim=0) / qz.scale.square().mean(dim=0)).log1p() / 2

@@ -90,15 +90,5 @@ def start_from(module: VAE, moments: GeneMoments) -> None:
             _set(parameter, values if parameter.ndim == 1 else values.unsqueeze(-1))
 
 
-def covariates_of(minibatch: Minibatch) -> dict[str, Tensor | None]:
-    """Covariates of cells, as priors know them."""
-    return {
-        "batch": minibatch[REGISTRY_KEYS.BATCH_KEY],
-        "labels": minibatch[REGISTRY_KEYS.LABELS_KEY],
-        "categorical": minibatch.get(REGISTRY_KEYS.CAT_COVS_KEY),
-        "continuous": minibatch.get(REGISTRY_KEYS.CONT_COVS_KEY),
-    }
-
-
 def _set(parameter: nn.Parameter, values: Tensor) -> None:
     parameter.copy_(values.to(parameter).expand_as(parameter))

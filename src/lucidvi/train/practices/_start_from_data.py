@@ -10,7 +10,7 @@ from scvi import REGISTRY_KEYS
 from lucidvi.data import CellSplitter
 from lucidvi.kernels import to_dense
 from lucidvi.train.practices._practice import Practice, Training
-from lucidvi.train.practices._start import GeneMoments, covariates_of, start_from
+from lucidvi.train.practices._start import GeneMoments, start_from
 
 #: Training cells whose moments are taken.
 N_CELLS = 50_000
@@ -50,4 +50,4 @@ def start_prior(module: Any, data: CellSplitter) -> None:
         return
     cells = data.spread_training_cells(n_cells)
     x = to_dense(module.encoder_input(cells[REGISTRY_KEYS.X_KEY]))
-    module.prior.start_from(x, covariates_of(cells))
+    module.prior.start_from(x, module.covariates(cells))
