@@ -10,6 +10,7 @@ from lucidvi.module._observed import (
     measured_means,
     observe,
 )
+from lucidvi.module._shifted import ShiftedModule
 from lucidvi.module._states import draw, encoded, exposures, latent_exposures
 from lucidvi.module._vae import UNTRANSFORMED_Z, VAE
 
@@ -24,6 +25,7 @@ __all__ = [
     "GenerativeModule",
     "Modality",
     "Observed",
+    "ShiftedModule",
     "covariates",
     "draw",
     "encoded",

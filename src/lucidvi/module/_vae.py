@@ -21,7 +21,7 @@ from lucidvi.module._base import GenerativeModule
 from lucidvi.module._forward import ForwardPass, Record
 from lucidvi.module._generative import Exposure, Modality, Observed
 from lucidvi.module._states import draw
-from lucidvi.nn import Covariates, StateDistribution, rotated
+from lucidvi.nn import Covariates, StateDistribution, rotated, sharing
 
 #: Among what ``inference`` returns, the latent state before the softmax of a logistic normal.
 UNTRANSFORMED_Z = "untran_z"
@@ -83,6 +83,18 @@ class VAE(GenerativeModule, Architecture):
     def representation(self, z: Tensor) -> Tensor:
         """See :meth:`Generative.representation`."""
         return self.z_encoder.z_transformation(z)
+
+    @property
+    def is_rotation_invariant(self) -> bool:  # type: ignore[override]
+        """See :attr:`GenerativeModule.is_rotation_invariant`."""
+        return self.prior.is_rotation_invariant and self.latent_distribution == "normal"
+
+    def shifted(self, log_shift: Tensor) -> VAE:
+        """See :meth:`Generative.shifted`; shifts are added to the decoder's biases."""
+        kinds = self.modalities[RNA].likelihood.parameters
+        absent = {name: kinds[name].absent for name in self.decoder.heads}
+        heads = {k: torch.tensor(value) for k, value in absent.items() if value is not None}
+        return sharing(self, decoder=self.decoder.shifted(log_shift, heads))
 
     def kl(self, qz: Distribution, pz: Distribution, z: Tensor) -> Tensor:
         """See :meth:`GenerativeModule.kl`."""
