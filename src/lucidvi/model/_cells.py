@@ -17,7 +17,7 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.checks import cell_positions
+from lucidvi.checks import cell_positions, user_columns
 from lucidvi.data import CellLoader, Minibatch
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
@@ -112,7 +112,7 @@ class Cells:
     def obs(self) -> pd.DataFrame:
         """Columns of the cells, a copy, with their names; without those that scvi-tools adds."""
         obs = self.adata.obs.iloc[self.positions]
-        return obs[[column for column in obs if not str(column).startswith("_scvi")]]
+        return obs[user_columns(obs)]
 
     def field(self, key: str) -> NDArray[Any]:
         """Return a registered field of the cells, such as their batches or labels as codes.

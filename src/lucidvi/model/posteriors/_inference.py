@@ -16,14 +16,13 @@ from scvi.model.base import BaseModelClass
 from torch import Tensor
 
 from lucidvi import kernels
-from lucidvi.checks import name_positions
+from lucidvi.checks import check_column, name_positions
 from lucidvi.errors import first_few
 from lucidvi.inference import Estimate, PosteriorTarget, inference_gap, refine
 from lucidvi.model._cells import Cells
 from lucidvi.model.posteriors._refined import RefinedPosteriors, digest
 from lucidvi.model.queries._arguments import to_function
 from lucidvi.model.queries._query import query
-from lucidvi.model.queries._requests import check_column
 from lucidvi.results import Posteriors
 
 OWN_PARAMETERS = (
@@ -132,7 +131,7 @@ class InferenceMixin(BaseModelClass):
         """
         cells = self._cells_to_infer(adata, indices)
         if groupby is not None:
-            check_column(cells.adata, "groupby", groupby)
+            check_column(cells.adata.obs, "groupby", groupby)
         gaps = [
             inference_gap(target, **kwargs)
             for _, target in cells.targets("Measuring the gap", size_of(batch_size))
