@@ -78,6 +78,11 @@ class GenerativeModule(BaseModuleClass, ABC):
         return z
 
     @property
+    def is_rotation_invariant(self) -> bool:
+        """Whether every rotation of the latent space, undone by the decoder, fits as well."""
+        return False
+
+    @property
     def encoders(self) -> tuple[nn.Module, ...]:
         """Parts that only :meth:`encode` uses: by default those with "encoder" in their name."""
         return tuple(part for name, part in self.named_children() if "encoder" in name)

@@ -88,6 +88,11 @@ class VAE(GenerativeModule, Architecture):
         """See :meth:`Generative.representation`."""
         return self.z_encoder.z_transformation(z)
 
+    @property
+    def is_rotation_invariant(self) -> bool:
+        """See :attr:`GenerativeModule.is_rotation_invariant`."""
+        return self.latent_distribution == "normal" and self.prior.is_rotation_invariant
+
     def kl(self, qz: Distribution, pz: Distribution, z: Tensor) -> Tensor:
         """See :meth:`GenerativeModule.kl`."""
         return self.prior.kl(qz, pz, z)
