@@ -19,7 +19,7 @@ from lucidvi.distributions import LIKELIHOODS
 from lucidvi.errors import DataError
 from lucidvi.kernels import gene_major, log1p
 from lucidvi.nn import (
-    POSTERIORS,
+    ENCODERS,
     PRIORS,
     Covariates,
     Decoder,
@@ -162,7 +162,7 @@ class Architecture(scvi.module.VAE):
         likelihood = LIKELIHOODS[gene_likelihood]
         check_choice("latent_distribution", latent_distribution, ("normal", "ln"))
         check_choice("batch_representation", batch_representation, ("one-hot", "embedding"))
-        check_choice("posterior", posterior, POSTERIORS)
+        check_choice("posterior", posterior, ENCODERS)
         check_choice("prior", prior, PRIORS)
         check_choice("use_batch_norm", use_batch_norm, ("encoder", "decoder", "none", "both"))
         check_choice("use_layer_norm", use_layer_norm, ("encoder", "decoder", "none", "both"))
@@ -216,7 +216,7 @@ class Architecture(scvi.module.VAE):
             **norms("encoder"),
             **(extra_encoder_kwargs or {}),
         }
-        self.z_encoder = POSTERIORS[posterior](
+        self.z_encoder = ENCODERS[posterior](
             n_output=n_latent,
             n_layers=n_layers,
             distribution=latent_distribution,
