@@ -117,9 +117,6 @@ class Architecture(scvi.module.VAE):
         cannot have these arguments, or lacks the covariates that it depends on.
     """
 
-    #: Whether the weights are still those that were drawn at random.
-    is_fresh = True
-
     def __init__(
         self,
         n_input: int,
@@ -285,11 +282,6 @@ class Architecture(scvi.module.VAE):
         if self.batch_representation == "one-hot":
             return []
         return [self.compute_embedding(REGISTRY_KEYS.BATCH_KEY, batch_index)]
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Take over weights; see :meth:`torch.nn.Module.load_state_dict`."""
-        self.is_fresh = False
-        return super().load_state_dict(*args, **kwargs)
 
     def _set_library_prior(self, means: np.ndarray | None, variances: np.ndarray | None) -> None:
         if means is None or variances is None:
