@@ -16,10 +16,11 @@ from torch.distributions import Distribution, Normal
 from lucidvi import kernels
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
-from lucidvi.module._architecture import DISPERSIONS, Architecture
+from lucidvi.module._architecture import DISPERSIONS
 from lucidvi.module._base import GenerativeModule
 from lucidvi.module._forward import ForwardPass, Record
 from lucidvi.module._generative import Exposure, Modality, Observed
+from lucidvi.module._practised import PractisedArchitecture
 from lucidvi.module._states import draw
 from lucidvi.nn import Covariates, StateDistribution, rotated
 
@@ -29,7 +30,7 @@ UNTRANSFORMED_Z = "untran_z"
 RNA = "rna"
 
 
-class VAE(GenerativeModule, Architecture):
+class VAE(GenerativeModule, PractisedArchitecture):
     r"""Variational autoencoder of counts.
 
     The generative process of a cell with covariates :math:`s` is
