@@ -35,9 +35,8 @@ class GenerativeModule(BaseModuleClass, ABC):
     n_latent: int
     takes_several_draws = True
     encode_covariates: bool = True
-    #: Whether any rotation of the latent space fits equally well, with its matrix in the module's
-    #: buffer ``rotation``.
-    is_rotation_invariant: bool = False
+    #: Whether the weights are still those that were drawn at random.
+    is_fresh = True
 
     # -- the contract, see :class:`Generative` -------------------------------------------------
 
@@ -87,6 +86,11 @@ class GenerativeModule(BaseModuleClass, ABC):
         return ShiftedModule(self, log_shift)
 
     @property
+    def is_rotation_invariant(self) -> bool:
+        """Whether every rotation of the latent space, undone by the decoder, fits as well."""
+        return False
+
+    @property
     def encoders(self) -> tuple[nn.Module, ...]:
         """Parts that only :meth:`encode` uses: by default those with "encoder" in their name."""
         return tuple(part for name, part in self.named_children() if "encoder" in name)
@@ -94,6 +98,11 @@ class GenerativeModule(BaseModuleClass, ABC):
     def kl(self, qz: Distribution, pz: Distribution, z: Tensor) -> Tensor:
         """Divergence of posteriors of :math:`z` from the prior; see :meth:`Prior.kl`."""
         return divergence(qz, pz, z)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Take over weights; see :meth:`torch.nn.Module.load_state_dict`."""
+        self.is_fresh = False
+        return super().load_state_dict(*args, **kwargs)
 
     # -- as scvi-tools calls it ----------------------------------------------------------------
 

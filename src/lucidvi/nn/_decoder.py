@@ -85,7 +85,7 @@ class Decoder(scvi.nn.DecoderSCVI):
         layer: Any = self.added_heads
         return getattr(self, SCVI_HEADS[name]) if name in SCVI_HEADS else layer[name]
 
-    def shifted(self, mean: Tensor, heads: Mapping[str, Tensor]) -> Self:
+    def shifted(self, mean: Tensor, heads: Mapping[str, float | None]) -> Self:
         """Return a decoder of the same weights whose outputs are shifted.
 
         Parameters
@@ -93,7 +93,7 @@ class Decoder(scvi.nn.DecoderSCVI):
         mean
             Shift of what the mean is made of, shape ``(n_output,)``.
         heads
-            Shifts of some of ``heads``, each of a shape that broadcasts to ``(n_output,)``.
+            Shifts of ``heads``, by name; None for one that stays as it is.
         """
         first, *rest = self.px_scale_decoder
         shifted = sharing(
@@ -102,7 +102,9 @@ class Decoder(scvi.nn.DecoderSCVI):
             added_heads=sharing(self.added_heads),
         )
         for name, shift in heads.items():
-            layer = with_bias_added(self.head(name), shift)
+            if shift is None:
+                continue
+            layer = with_bias_added(self.head(name), torch.tensor(shift))
             if name in SCVI_HEADS:
                 setattr(shifted, SCVI_HEADS[name], layer)
             else:
