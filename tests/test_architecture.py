@@ -15,12 +15,12 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LONGEST = 400
 TENSORS_ONLY = ("kernels", "distributions", "nn", "inference")
 ANNDATA = {"anndata", "mudata", "scanpy"}
-#: Folders whose files ask a model for what it can do. Those with a mark may not do so yet.
+#: Folders whose files ask a model for what it can do.
 USES = [
     "atlas",
     "audit",
     "cli",
-    pytest.param("simulate", marks=pytest.mark.xfail(strict=False, reason="to be turned on")),
+    "simulate",
 ]
 #: Classes of models, of LucidVI and of scvi-tools.
 MODEL_CLASSES = {*MODELS, *scvi.model.__all__} - {"utils"}
