@@ -17,7 +17,8 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.checks import cell_positions, user_columns
+from lucidvi._positions import cell_positions
+from lucidvi.checks import user_columns
 from lucidvi.data import CellLoader, Minibatch
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
