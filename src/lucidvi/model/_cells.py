@@ -62,7 +62,7 @@ class Cells:
         model
             Model that reads them.
         adata
-            Where they are, by default the model's own.
+            AnnData that holds them, by default the model's own.
         indices
             Positions, a boolean mask, or names; by default all cells.
 
@@ -110,7 +110,7 @@ class Cells:
 
     @property
     def obs(self) -> pd.DataFrame:
-        """Columns of the cells, a copy, with their names; without those that scvi-tools adds."""
+        """Columns of ``obs`` of the cells, a copy, without those that scvi-tools adds."""
         obs = self.adata.obs.iloc[self.positions]
         return obs[[column for column in obs if not str(column).startswith("_scvi")]]
 
@@ -151,7 +151,8 @@ class Cells:
         batch_size
             Cells of a minibatch; by default what fits the memory.
         genes
-            Which features were measured, see :meth:`PosteriorTarget.from_module`.
+            Mask of the measured features, see
+            :meth:`lucidvi.inference.PosteriorTarget.from_module`.
         """
         start = 0
         for _, target in self.pairs(description, batch_size, genes):
