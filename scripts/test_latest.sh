@@ -1,7 +1,7 @@
 #!/bin/sh
-# Run the tests with the newest Python found here and the newest releases of everything, but those
-# marked `slow`: what holds of models in many trainings or draws, which `make test` checks. All that
-# calls scvi-tools, anndata, Lightning or torch has a test that is not marked, and runs here too.
+# Run the tests marked `seam`, where LucidVI meets scvi-tools, anndata, Lightning and torch, with the
+# newest Python found here and the newest releases of everything. What holds of models in many
+# trainings or draws (marked `slow`), and of LucidVI alone, `make test` checks.
 # Says SKIPPED, and succeeds, where that cannot be had.
 set -eu
 cd "$(dirname "$0")/.."
@@ -25,4 +25,4 @@ from importlib.metadata import version
 names = ["scvi-tools", "anndata", "scanpy", "torch", "numpy", "pandas"]
 print("test-latest: Python", sys.version.split()[0], *(f"{name} {version(name)}" for name in names))
 '
-"$python" -m pytest -n auto --dist worksteal -m "not slow"
+"$python" -m pytest -n auto --dist worksteal -m "seam and not slow"

@@ -37,11 +37,38 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 torch.set_num_threads(1)
 
 
+#: Tests of what meets other packages: scvi-tools, anndata, Lightning, torch, pandas.
+SEAM = (
+    "atlas/mapping",
+    "atlas/test_reference.py",
+    "audit/test_run.py",
+    "audit/test_ways_in.py",
+    "cli",
+    "data",
+    "files",
+    "kernels/test_csr.py",
+    "kernels/test_team.py",
+    "model",
+    "module/test_vae.py",
+    "pl/test_plots.py",
+    "results",
+    "simulate/test_resequence.py",
+    "simulate/test_sample.py",
+    "test_demo.py",
+    "test_package.py",
+    "train/plan",
+    "train/runner",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that asks for real data."""
+    """Mark the tests that ask for real data, and those of what meets other packages."""
+    seam = tuple(str(ROOT / "tests" / place) for place in SEAM)
     for item in items:
         if "real_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.data)
+        if str(item.path).startswith(seam):
+            item.add_marker(pytest.mark.seam)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from anndata import AnnData
 from torch.distributions import Normal
 
 import lucidvi
-from lucidvi import atlas, audit, inference, model, results, simulate
+from lucidvi import atlas, audit, data, inference, model, results, simulate
 from lucidvi._brief import brief
 from lucidvi.audit.retraining import Run
 from lucidvi.audit.subject import CellPriors, Comparison, Predictions
@@ -59,7 +59,7 @@ def setting():
 
 
 def refined(family="diagonal", n=N):
-    return model.RefinedPosterior(
+    return model.RefinedPosteriors(
         loc=np.zeros((n, K)),
         scale=np.ones((n, K)),
         scale_tril=np.zeros((n, K, K)) if family == "full" else None,
@@ -67,7 +67,7 @@ def refined(family="diagonal", n=N):
         elbo_before=np.full(n, -630.0),
         elbo=np.full(n, -627.25),
         n_steps=np.full(n, 3),
-        obs_names=np.array([f"cell{i}" for i in range(n)]),
+        names=pd.Index([f"cell{i}" for i in range(n)]),
         slots=("scvi_latent_qzm", "scvi_latent_qzv", "_scvi_observed_lib_size"),
     )
 
@@ -99,7 +99,7 @@ RESULTS = {
     inference.PosteriorTarget: target,
     inference.Refined: lambda: inference.Refined(normal(), vector(), vector(), vector()),
     model.Cells: lambda: model.Cells(None, AnnData(np.zeros((N, G))), np.arange(N)),
-    model.RefinedPosterior: refined,
+    model.RefinedPosteriors: refined,
     results.Setting: setting,
     results.Posteriors: lambda: results.Posteriors.of(normal(), pd.RangeIndex(N).astype(str)),
     simulate.DesignResult: plan,
@@ -117,6 +117,7 @@ ELSEWHERE = {
     atlas.Reference,
     atlas.ReferenceData,
     audit.Report,
+    data.CellSource,
     results.Findings,
 }
 
@@ -153,7 +154,7 @@ def test_a_few_lines(cls):
 
 
 def test_refined_posterior():
-    first = "RefinedPosterior(300 cells, 10 latent dimensions, family='diagonal', ELBO +2.75 nats"
+    first = "RefinedPosteriors(300 cells, 10 latent dimensions, family='diagonal', ELBO +2.75 nats"
     assert repr(refined()).startswith(first)
     assert "elbo_before -630, elbo -627.2" in repr(refined())  # their means
     assert "scale_tril (300, 10, 10)" in repr(refined("full"))

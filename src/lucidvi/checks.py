@@ -64,12 +64,12 @@ def check_choice(name: str, value: object, choices: Iterable[str], others: str =
     """
     choices = list(choices)
     if not isinstance(value, str) or value not in choices:
-        listed = ", ".join(map(repr, choices)) + (f", or {others}" if others else "")
+        alternatives = ", ".join(map(repr, choices)) + (f", or {others}" if others else "")
         close = [f"{name}={match!r}" for match in nearest(value, choices)]
         meant = f"did you mean {' or '.join(close)}? " if close else ""
         raise DataError(
-            f"`{name}` is {value!r}; it must be one of {listed}.",
-            remedy=f"{meant}Use one of {listed}.",
+            f"`{name}` is {value!r}; it must be one of {alternatives}.",
+            remedy=f"{meant}Use one of {alternatives}.",
         )
 
 
@@ -167,10 +167,16 @@ def check_column(obs: pd.DataFrame, argument: str, key: object) -> None:
         Name of the column.
     """
     if not (isinstance(key, str) and key in obs.columns):
+        columns = user_columns(obs)
         raise MissingKeyError(
             f"`{argument}` is {key!r}, which is no column of `adata.obs`.",
-            remedy=did_you_mean(key, list(obs.columns), f"There are {listed(obs.columns)}."),
+            remedy=did_you_mean(key, columns, f"there are {listed(columns)}."),
         )
+
+
+def user_columns(obs: pd.DataFrame) -> list[str]:
+    """Return the columns of ``obs`` that scvi-tools did not write."""
+    return [str(name) for name in obs.columns if not str(name).startswith("_scvi")]
 
 
 def check_arguments(
@@ -196,10 +202,10 @@ def check_arguments(
     for name in names:
         if name in accepted:
             continue
-        listed = ", ".join(map(repr, accepted)) or "no arguments"
+        others = ", ".join(map(repr, accepted)) or "no arguments"
         if len(accepted) > SHORT_LIST:
-            listed = f"{len(accepted)} others, which its documentation lists"
-        remedy = (elsewhere or {}).get(name) or did_you_mean(name, accepted, f"it takes {listed}.")
+            others = f"{len(accepted)} others, which its documentation lists"
+        remedy = (elsewhere or {}).get(name) or did_you_mean(name, accepted, f"it takes {others}.")
         raise ArgumentError(f"{function} does not take `{name}`.", remedy=remedy)
 
 

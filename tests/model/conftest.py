@@ -6,7 +6,7 @@ import pytest
 import scvi.model
 import torch
 
-from lucidvi.model import SCVI, RefinedPosterior
+from lucidvi.model import SCVI, RefinedPosteriors
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +58,8 @@ def as_arrays(answer):
     """Return what a method answers as arrays by name."""
     if isinstance(answer, torch.distributions.Distribution):
         return {"log_prob": answer.log_prob(torch.linspace(-1, 1, 6).reshape(2, 3)).numpy()}
-    if isinstance(answer, RefinedPosterior):
-        return {name: getattr(answer, name) for name in ("loc", "elbo", "obs_names")}
+    if isinstance(answer, RefinedPosteriors):
+        return {name: getattr(answer, name) for name in ("loc", "elbo", "names")}
     if isinstance(answer, pd.DataFrame):
         return {
             "values": answer.to_numpy(dtype=float),

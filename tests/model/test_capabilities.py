@@ -11,7 +11,7 @@ import scvi.model
 from lucidvi.model import SCVI
 
 HERE = Path(__file__).resolve().parent
-FILES = sorted(HERE.glob("test_*.py"))
+FILES = sorted(HERE.rglob("test_*.py"))
 SOURCE = "\n".join(file.read_text() for file in FILES if file != Path(__file__).resolve())
 PUBLIC = {
     name: inspect.getattr_static(model_cls, name)

@@ -9,7 +9,7 @@ import torch
 
 from lucidvi.errors import ModelTypeError
 from lucidvi.model import SCVI
-from lucidvi.nn import POSTERIORS
+from lucidvi.nn import ENCODERS
 from lucidvi.train import OBJECTIVES, ImportanceWeighted
 
 TRAIN = {"max_epochs": 25, "batch_size": 50, "train_size": 0.8}
@@ -112,14 +112,14 @@ VARIANTS = [
 #: Each posterior with each objective; variants go round, so that any two choices meet.
 COMBINATIONS = [
     (posterior, objective, VARIANTS[(i + j) % len(VARIANTS)])
-    for i, posterior in enumerate(POSTERIORS)
+    for i, posterior in enumerate(ENCODERS)
     for j, objective in enumerate(OBJECTIVES)
 ]
 
 
 def test_any_two_choices_are_tried_together():
     chosen = [(posterior, objective, str(kwargs)) for posterior, objective, kwargs in COMBINATIONS]
-    axes = tuple(POSTERIORS), tuple(OBJECTIVES), tuple(map(str, VARIANTS))
+    axes = tuple(ENCODERS), tuple(OBJECTIVES), tuple(map(str, VARIANTS))
     for one, other in itertools.combinations(range(3), 2):
         tried = {(choice[one], choice[other]) for choice in chosen}
         assert tried == set(itertools.product(axes[one], axes[other]))

@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from lucidvi.nn import POSTERIORS, divergence, log_density, stop_gradient
+from lucidvi.nn import ENCODERS, divergence, log_density, stop_gradient
 
 N_CELLS = 6
 
 
-@pytest.fixture(params=[(name, d) for name in POSTERIORS for d in (1, 3)], ids=str)
+@pytest.fixture(params=[(name, d) for name in ENCODERS for d in (1, 3)], ids=str)
 def encoder(request):
     """An encoder whose every head has been moved from where it starts."""
     name, n_latent = request.param
     torch.manual_seed(1)
-    encoder = POSTERIORS[name](n_input=5, n_output=n_latent, n_hidden=16)
+    encoder = ENCODERS[name](n_input=5, n_output=n_latent, n_hidden=16)
     with torch.no_grad():
         for weight in encoder.parameters():
             weight += 0.2 * torch.randn_like(weight)
@@ -120,9 +120,9 @@ def test_copies_and_weights(encoder):
     torch.testing.assert_close(log_density(twin(x), z), log_density(encoder(x), z))
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@pytest.mark.parametrize("name", ENCODERS)
 def test_starts_as_a_diagonal_normal(name):
-    encoder = POSTERIORS[name](n_input=5, n_output=4).eval()
+    encoder = ENCODERS[name](n_input=5, n_output=4).eval()
     x, z = torch.rand(N_CELLS, 5), torch.randn(N_CELLS, 4)
     normal = Normal(*encoder._heads(encoder.encoder(x)))
     torch.testing.assert_close(log_density(encoder(x), z), log_density(normal, z))
@@ -134,7 +134,7 @@ def test_divergence_of_normals_is_torchs():
     second = Normal(torch.randn(7, 3), torch.rand(7, 3) + 0.1)
     want = kl_divergence(first, second).sum(dim=-1)
     torch.testing.assert_close(divergence(first, second, first.sample()), want)
-    full = POSTERIORS["full"](n_input=2, n_output=3)(torch.rand(7, 2))
+    full = ENCODERS["full"](n_input=2, n_output=3)(torch.rand(7, 2))
     independent = torch.distributions.MultivariateNormal(
         second.loc, scale_tril=second.scale.diag_embed()
     )
@@ -147,9 +147,9 @@ def test_importing_a_flow_leaves_torchs_checks_on():
     """In a process of its own, since the import happens once."""
     code = """
 from torch.distributions import Distribution
-from lucidvi.nn import POSTERIORS
+from lucidvi.nn import ENCODERS
 assert Distribution._validate_args
-POSTERIORS["flow"](n_input=2, n_output=3)
+ENCODERS["flow"](n_input=2, n_output=3)
 assert Distribution._validate_args
 """
     subprocess.run([sys.executable, "-c", code], check=True)

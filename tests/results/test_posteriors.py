@@ -24,7 +24,7 @@ def tensors(n_cells: int = 3, n_state: int = 3) -> NormalPosterior:
 
 def test_z_of_a_state_has_the_marginal_covariance():
     posterior = tensors()
-    z = Posteriors.of(posterior, NAMES, 2, full=True, dtype=np.float64)
+    z = Posteriors.of(posterior.first(2), NAMES, full=True, dtype=np.float64)
     whole = (posterior.scale_tril @ posterior.scale_tril.mT).numpy()
     np.testing.assert_allclose(z.covariance, whole[:, :2, :2], rtol=1e-6)
     np.testing.assert_allclose(z.scale**2, np.diagonal(z.covariance, 0, 1, 2), rtol=1e-6)
@@ -79,6 +79,8 @@ def test_a_subclass_takes_what_it_has_of_the_cells_along():
     other = dataclasses.replace(told, source="other")
     assert Told.concatenate([told, other]).source is None
     assert Told.concatenate([told, told]).source == "file"
+    without = dataclasses.replace(told, elbo=None)
+    assert Told.concatenate([without, told]).elbo is None
 
 
 def test_a_table_has_the_cells_names():

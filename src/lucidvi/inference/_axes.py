@@ -13,9 +13,7 @@ from lucidvi.inference._normal import NormalPosterior
 from lucidvi.inference._posterior import PosteriorTarget
 
 
-def canonical_axes(
-    targets: Iterable[PosteriorTarget], n_latent: int
-) -> tuple[np.ndarray, np.ndarray]:
+def canonical_axes(targets: Iterable[PosteriorTarget]) -> tuple[np.ndarray, np.ndarray]:
     r"""Directions of a latent space along which expression varies most, and how much.
 
     They are the left singular vectors of the covariance, over cells, of the posterior mean
@@ -37,8 +35,6 @@ def canonical_axes(
     ----------
     targets
         Minibatches of cells.
-    n_latent
-        Dimension of the latent state, without a latent library.
 
     Returns
     -------
@@ -53,25 +49,25 @@ def canonical_axes(
     """
     sums = reduce(
         lambda total, part: [a + b for a, b in zip(total, part, strict=True)],
-        (_sums(target, n_latent) for target in targets),
+        map(_sums, targets),
     )
     n_cells, loc, expression, product, weight = sums
     covariance = product / n_cells - torch.outer(loc / n_cells, expression / n_cells)
     effects = covariance.cpu().numpy()
     weighted = effects * (weight / n_cells).sqrt().cpu().numpy()
     directions, values, _ = np.linalg.svd(weighted)
-    strength = np.zeros(n_latent)
+    strength = np.zeros(len(directions))
     strength[: len(values)] = values**2
     signs = np.where(((directions.T @ effects) ** 3).sum(axis=1) < 0, -1.0, 1.0)
     return directions * signs, strength
 
 
-def _sums(target: PosteriorTarget, n_latent: int) -> list[Any]:
+def _sums(target: PosteriorTarget) -> list[Any]:
     """Sum over cells their number, means, log expression, products of both, information."""
     with torch.no_grad():
-        z = NormalPosterior.from_distribution(target.q0).loc
-        px = target.likelihood(z)
-        loc = z[:, :n_latent].double()
+        state = NormalPosterior.from_distribution(target.q0).loc
+        px = target.likelihood(state)
+        loc = target.latent(state).double()
         expression = px.log_mean.double().log_softmax(dim=-1)
         weight = px.information.double()
     totals = (x.sum(dim=0) for x in (loc, expression))

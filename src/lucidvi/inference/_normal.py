@@ -67,7 +67,10 @@ class NormalPosterior:
         return NormalPosterior(self.loc[cells], self.scale_tril[cells])
 
     def first(self, n: int) -> NormalPosterior:
-        """Return the posteriors of the first ``n`` numbers of a state, such as ``z`` alone."""
+        """Return the posteriors of the first ``n`` numbers of a state, such as ``z`` alone.
+
+        Of a lower triangular factor, what is of them does not depend on what comes after them.
+        """
         return NormalPosterior(self.loc[:, :n], self.scale_tril[:, :n, :n])
 
     def put(self, cells: Tensor, other: NormalPosterior) -> None:

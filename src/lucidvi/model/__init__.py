@@ -5,7 +5,7 @@ from lucidvi.model._capabilities import CAPABILITIES, Capability, capable, has_c
 from lucidvi.model._cells import MINIBATCH, Cells
 from lucidvi.model._models import MODELS, READ_BY_SCVI_TOOLS, class_of_saved
 from lucidvi.model._scvi import SCVI
-from lucidvi.model.posteriors._refined import RefinedPosterior
+from lucidvi.model.posteriors._refined import RefinedPosteriors
 
 __all__ = [
     "CAPABILITIES",
@@ -16,7 +16,7 @@ __all__ = [
     "Capability",
     "Cells",
     "LucidModel",
-    "RefinedPosterior",
+    "RefinedPosteriors",
     "capable",
     "class_of_saved",
     "has_capability",

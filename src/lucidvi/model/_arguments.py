@@ -18,7 +18,7 @@ from lucidvi._compat import merge_kwargs
 from lucidvi.checks import check_arguments
 from lucidvi.data import check_sizes
 from lucidvi.errors import ArgumentError, DataError
-from lucidvi.nn import POSTERIORS, Decoder, Encoder
+from lucidvi.nn import ENCODERS, Decoder, Encoder
 from lucidvi.train import TrainingPlan, practice_options
 
 #: What other packages, or older versions of scvi-tools, call an argument.
@@ -236,8 +236,8 @@ def check_networks(arguments: dict[str, Any]) -> None:
     as_mapping("prior_kwargs", arguments.get("prior_kwargs"))
     posterior = arguments.get("posterior", "diagonal")
     networks = {"extra_encoder_kwargs": Encoder, "extra_decoder_kwargs": Decoder}
-    if posterior in POSTERIORS:
-        networks["posterior_kwargs"] = POSTERIORS[posterior]
+    if posterior in ENCODERS:
+        networks["posterior_kwargs"] = ENCODERS[posterior]
     for argument, network in networks.items():
         names = (keywords_of(network) or set()) | layers
         names = names - {"n_in", "n_out", "n_input", "n_output"}

@@ -17,7 +17,7 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.checks import cell_positions
+from lucidvi.checks import cell_positions, user_columns
 from lucidvi.data import CellLoader, Minibatch
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
@@ -112,7 +112,7 @@ class Cells:
     def obs(self) -> pd.DataFrame:
         """Columns of ``obs`` of the cells, a copy, without those that scvi-tools adds."""
         obs = self.adata.obs.iloc[self.positions]
-        return obs[[column for column in obs if not str(column).startswith("_scvi")]]
+        return obs[user_columns(obs)]
 
     def field(self, key: str) -> NDArray[Any]:
         """Return a registered field of the cells, such as their batches or labels as codes.
@@ -154,31 +154,26 @@ class Cells:
             Mask of the measured features, see
             :meth:`lucidvi.inference.PosteriorTarget.from_module`.
         """
-        start = 0
-        for _, target in self.pairs(description, batch_size, genes):
-            yield slice(start, start + target.n_cells), target
-            start += target.n_cells
+        for rows, minibatch in self.minibatches(description, batch_size):
+            yield rows, PosteriorTarget.from_module(self.model.module, minibatch, genes)
 
-    def pairs(
-        self,
-        description: str | None = None,
-        batch_size: int | None = None,
-        genes: NDArray[np.bool_] | None = None,
-    ) -> Iterator[tuple[Minibatch, PosteriorTarget]]:
-        """Yield each minibatch of the cells, in their order, with its target.
+    def minibatches(
+        self, description: str | None = None, batch_size: int | None = None
+    ) -> Iterator[tuple[slice, Minibatch]]:
+        """Yield which of the cells, and their tensors, minibatch by minibatch in their order.
 
         Parameters
         ----------
-        description, batch_size, genes
+        description, batch_size
             See :meth:`targets`.
         """
-        size = max(1, min(MOST_CELLS, MINIBATCH // self.adata.n_vars))
+        size = batch_size or max(1, min(MOST_CELLS, MINIBATCH // self.adata.n_vars))
         loader = self.model._make_data_loader(
-            adata=self.adata, indices=self.positions, batch_size=batch_size or size
+            adata=self.adata, indices=self.positions, batch_size=size
         )
         if description is not None and isinstance(loader, CellLoader):
             loader.description, loader.slow_steps = description, True
-        for minibatch in loader:
+        for start, minibatch in zip(range(0, len(self), size), loader, strict=True):
             for key, code in self.codes.items():
                 minibatch[key] = torch.full_like(minibatch[key], code)
-            yield minibatch, PosteriorTarget.from_module(self.model.module, minibatch, genes)
+            yield slice(start, min(start + size, len(self))), minibatch

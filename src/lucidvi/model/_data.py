@@ -23,7 +23,7 @@ class DataMixin(BaseModelClass):
         """The model's data.
 
         Differs from scvi-tools: what is assigned is brought into the model's order of genes, and
-        posteriors that it stores (see :class:`RefinedPosterior`) are used in place of the
+        posteriors that it stores (see :class:`RefinedPosteriors`) are used in place of the
         encoder's.
         """
         return super().adata

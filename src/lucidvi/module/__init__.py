@@ -10,6 +10,7 @@ from lucidvi.module._observed import (
     measured_means,
     observe,
 )
+from lucidvi.module._offers import Alignable, Normalizable, Startable
 from lucidvi.module._states import draw, encoded, exposures, latent_exposures
 from lucidvi.module._vae import UNTRANSFORMED_Z, VAE
 
@@ -18,12 +19,15 @@ __all__ = [
     "KL_Z",
     "UNTRANSFORMED_Z",
     "VAE",
+    "Alignable",
     "Exposure",
     "ForwardPass",
     "Generative",
     "GenerativeModule",
     "Modality",
+    "Normalizable",
     "Observed",
+    "Startable",
     "covariates",
     "draw",
     "encoded",

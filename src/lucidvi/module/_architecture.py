@@ -19,7 +19,7 @@ from lucidvi.distributions import LIKELIHOODS
 from lucidvi.errors import DataError
 from lucidvi.kernels import gene_major, log1p
 from lucidvi.nn import (
-    POSTERIORS,
+    ENCODERS,
     PRIORS,
     Covariates,
     Decoder,
@@ -117,9 +117,6 @@ class Architecture(scvi.module.VAE):
         cannot have these arguments, or lacks the covariates that it depends on.
     """
 
-    #: Whether the weights are still those that were drawn at random.
-    is_fresh = True
-
     def __init__(
         self,
         n_input: int,
@@ -162,7 +159,7 @@ class Architecture(scvi.module.VAE):
         likelihood = LIKELIHOODS[gene_likelihood]
         check_choice("latent_distribution", latent_distribution, ("normal", "ln"))
         check_choice("batch_representation", batch_representation, ("one-hot", "embedding"))
-        check_choice("posterior", posterior, POSTERIORS)
+        check_choice("posterior", posterior, ENCODERS)
         check_choice("prior", prior, PRIORS)
         check_choice("use_batch_norm", use_batch_norm, ("encoder", "decoder", "none", "both"))
         check_choice("use_layer_norm", use_layer_norm, ("encoder", "decoder", "none", "both"))
@@ -216,7 +213,7 @@ class Architecture(scvi.module.VAE):
             **norms("encoder"),
             **(extra_encoder_kwargs or {}),
         }
-        self.z_encoder = POSTERIORS[posterior](
+        self.z_encoder = ENCODERS[posterior](
             n_output=n_latent,
             n_layers=n_layers,
             distribution=latent_distribution,
@@ -285,11 +282,6 @@ class Architecture(scvi.module.VAE):
         if self.batch_representation == "one-hot":
             return []
         return [self.compute_embedding(REGISTRY_KEYS.BATCH_KEY, batch_index)]
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Take over weights; see :meth:`torch.nn.Module.load_state_dict`."""
-        self.is_fresh = False
-        return super().load_state_dict(*args, **kwargs)
 
     def _set_library_prior(self, means: np.ndarray | None, variances: np.ndarray | None) -> None:
         if means is None or variances is None:

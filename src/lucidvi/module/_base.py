@@ -33,6 +33,8 @@ class GenerativeModule(BaseModuleClass, ABC):
 
     n_latent: int
     takes_several_draws = True
+    #: Whether the weights are still those that were drawn at random.
+    is_fresh = True
 
     # -- the contract, see :class:`Generative` -------------------------------------------------
 
@@ -78,6 +80,11 @@ class GenerativeModule(BaseModuleClass, ABC):
         return z
 
     @property
+    def is_rotation_invariant(self) -> bool:
+        """Whether every rotation of the latent space, undone by the decoder, fits as well."""
+        return False
+
+    @property
     def encoders(self) -> tuple[nn.Module, ...]:
         """Parts that only :meth:`encode` uses: by default those with "encoder" in their name."""
         return tuple(part for name, part in self.named_children() if "encoder" in name)
@@ -85,6 +92,11 @@ class GenerativeModule(BaseModuleClass, ABC):
     def kl(self, qz: Distribution, pz: Distribution, z: Tensor) -> Tensor:
         """Divergence of posteriors of :math:`z` from the prior; see :meth:`Prior.kl`."""
         return divergence(qz, pz, z)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Take over weights; see :meth:`torch.nn.Module.load_state_dict`."""
+        self.is_fresh = False
+        return super().load_state_dict(*args, **kwargs)
 
     # -- as scvi-tools calls it ----------------------------------------------------------------
 

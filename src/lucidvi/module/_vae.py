@@ -16,10 +16,11 @@ from torch.distributions import Distribution, Normal
 from lucidvi import kernels
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
-from lucidvi.module._architecture import DISPERSIONS, Architecture
+from lucidvi.module._architecture import DISPERSIONS
 from lucidvi.module._base import GenerativeModule
 from lucidvi.module._forward import ForwardPass, Record
 from lucidvi.module._generative import Exposure, Modality, Observed
+from lucidvi.module._practised import PractisedArchitecture
 from lucidvi.module._states import draw
 from lucidvi.nn import Covariates, StateDistribution, rotated
 
@@ -29,7 +30,7 @@ UNTRANSFORMED_Z = "untran_z"
 RNA = "rna"
 
 
-class VAE(GenerativeModule, Architecture):
+class VAE(GenerativeModule, PractisedArchitecture):
     r"""Variational autoencoder of counts.
 
     The generative process of a cell with covariates :math:`s` is
@@ -43,6 +44,10 @@ class VAE(GenerativeModule, Architecture):
     and the encoder amortizes :math:`q(z \mid x, s)`. With a rotation :math:`R` in between,
     encoder and decoder keep their own axes: :math:`z` is :math:`R^\top` times the encoder's
     state, and the decoder is given :math:`R z`. For the arguments see :class:`Architecture`.
+
+    A subclass with another encoder or decoder overrides :meth:`encode_latent`,
+    :meth:`encode_library` or :meth:`decode_latent`: both the contract
+    :class:`~lucidvi.module.Generative` and scvi-tools' methods go through them.
 
     References
     ----------
@@ -66,8 +71,8 @@ class VAE(GenerativeModule, Architecture):
         """See :meth:`Generative.encode`."""
         batch_index = cast(Tensor, s["batch"])
         shown = self._shown(observed[RNA].x, batch_index, s["continuous"], s["categorical"])
-        ql = None if self.use_observed_lib_size else self._encode_library(*shown)
-        return StateDistribution(self._encode_z(*shown), ql)
+        ql = None if self.use_observed_lib_size else self.encode_library(*shown)
+        return StateDistribution(self.encode_latent(*shown), ql)
 
     def prior_of(self, z: Tensor, s: Covariates) -> StateDistribution:
         """See :meth:`Generative.prior_of`."""
@@ -78,11 +83,16 @@ class VAE(GenerativeModule, Architecture):
         self, z: Tensor, s: Covariates, log_exposures: Mapping[str, Tensor]
     ) -> dict[str, Any]:
         """See :meth:`Generative.decode`."""
-        return {RNA: self._likelihood(self.representation(z), s, log_exposures[RNA])}
+        return {RNA: self.decode_latent(self.representation(z), s, log_exposures[RNA])}
 
     def representation(self, z: Tensor) -> Tensor:
         """See :meth:`Generative.representation`."""
         return self.z_encoder.z_transformation(z)
+
+    @property
+    def is_rotation_invariant(self) -> bool:
+        """See :attr:`GenerativeModule.is_rotation_invariant`."""
+        return self.latent_distribution == "normal" and self.prior.is_rotation_invariant
 
     def kl(self, qz: Distribution, pz: Distribution, z: Tensor) -> Tensor:
         """See :meth:`GenerativeModule.kl`."""
@@ -119,12 +129,12 @@ class VAE(GenerativeModule, Architecture):
     ) -> Record:
         """Encode the counts ``x``, CSR or dense ``(n_cells, n_genes)``, and draw ``z``."""
         shown = self._shown(x, batch_index, cont_covs, cat_covs)
-        qz = self._encode_z(*shown)
+        qz = self.encode_latent(*shown)
         z = draw(qz, n_samples)
         if self.use_observed_lib_size:
             ql, library = None, self._expand(kernels.row_sums(x).log(), n_samples)
         else:
-            ql = self._encode_library(*shown)
+            ql = self.encode_library(*shown)
             library = draw(ql, n_samples)
         return {
             MODULE_KEYS.Z_KEY: self.z_encoder.z_transformation(z),
@@ -155,15 +165,27 @@ class VAE(GenerativeModule, Architecture):
         """Return what the encoders see: counts, categories, and further columns."""
         return self.encoder_input(x), *self._encoder_covariates(batch_index, cont_covs, cat_covs)
 
-    def _encode_z(
+    def encode_latent(
         self, encoder_input: Tensor, categories: tuple[Tensor, ...], rest: list[Tensor]
     ) -> Distribution:
+        """Return the posterior of :math:`z`.
+
+        Parameters
+        ----------
+        encoder_input
+            What the encoder sees of the counts, CSR or dense, shape ``(n_cells, n_genes)``.
+        categories
+            Categorical covariates that it sees, each of shape ``(n_cells, 1)``.
+        rest
+            Continuous ones and embeddings, each of shape ``(n_cells, n)``.
+        """
         qz = self.z_encoder(encoder_input, *categories, rest=rest)
         return qz if self.rotation is None else rotated(qz, self.rotation)
 
-    def _encode_library(
+    def encode_library(
         self, encoder_input: Tensor, categories: tuple[Tensor, ...], rest: list[Tensor]
     ) -> Normal:
+        """Return the posterior of a latent log library; arguments as in :meth:`encode_latent`."""
         return self.l_encoder(encoder_input, *categories, rest=rest)
 
     @staticmethod
@@ -233,13 +255,23 @@ class VAE(GenerativeModule, Architecture):
         }
         log_exposure = cast(Tensor, size_factor) if self.use_size_factor_key else library
         return {
-            MODULE_KEYS.PX_KEY: self._likelihood(z, s, log_exposure),
+            MODULE_KEYS.PX_KEY: self.decode_latent(z, s, log_exposure),
             MODULE_KEYS.PL_KEY: self._library_prior(batch_index),
             MODULE_KEYS.PZ_KEY: self.prior(z, s, self._encode),
         }
 
-    def _likelihood(self, z: Tensor, s: Covariates, log_exposure: Tensor) -> Any:
-        """Decode latent states, after the softmax of a logistic normal."""
+    def decode_latent(self, z: Tensor, s: Covariates, log_exposure: Tensor) -> Any:
+        """Return the likelihood of the counts.
+
+        Parameters
+        ----------
+        z
+            Latent states after the softmax of a logistic normal, ``(..., n_cells, n_latent)``.
+        s
+            Covariates of the cells.
+        log_exposure
+            Log exposure, broadcasting to ``(..., n_cells, 1)``.
+        """
         batch_index, cont_covs = cast(Tensor, s["batch"]), s["continuous"]
         covariates = ([] if cont_covs is None else [cont_covs]) + self._batch_embedding(
             batch_index

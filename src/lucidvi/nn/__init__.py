@@ -19,14 +19,14 @@ from lucidvi.nn._stop_gradient import stop_gradient
 from lucidvi.nn._vamp import VampPrior
 
 #: The values of ``posterior``.
-POSTERIORS: dict[str, type[Encoder]] = {
+ENCODERS: dict[str, type[Encoder]] = {
     "diagonal": Encoder,
     "full": FullEncoder,
     "flow": FlowEncoder,
 }
 
 __all__ = [
-    "POSTERIORS",
+    "ENCODERS",
     "PRIORS",
     "ConditionalNormal",
     "Covariates",

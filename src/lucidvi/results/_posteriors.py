@@ -45,7 +45,8 @@ class Posteriors:
     scale_tril: NDArray[np.floating] | None = None
     names: pd.Index
 
-    __repr__ = brief
+    def __repr__(self) -> str:
+        return brief(self)
 
     def __post_init__(self) -> None:
         n_cells, n_latent = self.loc.shape
@@ -66,7 +67,6 @@ class Posteriors:
         cls,
         posterior: NormalPosterior,
         names: pd.Index,
-        n_latent: int | None = None,
         *,
         full: bool = False,
         dtype: DTypeLike = np.float32,
@@ -76,26 +76,22 @@ class Posteriors:
         Parameters
         ----------
         posterior
-            Posteriors of all that is latent.
+            Posteriors of the latent states.
         names
             Names of the cells.
-        n_latent
-            How many of the first numbers are ``z``; all by default.
         full
             Whether to keep the factors of the covariances.
         dtype
             Type of the arrays.
         """
-        z = slice(n_latent)
 
         def array(tensor: Tensor) -> NDArray[np.floating]:
             return tensor.detach().cpu().numpy().astype(dtype)
 
         return Posteriors(
-            loc=array(posterior.loc[:, z]),
-            scale=array(posterior.scale[:, z]),
-            # Of a lower triangular factor, what is of z does not depend on what comes after it.
-            scale_tril=array(posterior.scale_tril[:, z, z]) if full else None,
+            loc=array(posterior.loc),
+            scale=array(posterior.scale),
+            scale_tril=array(posterior.scale_tril) if full else None,
             names=names,
         )
 
@@ -137,10 +133,10 @@ class Posteriors:
         by_cell = set(parts[0]._by_cell())
         for name in (field.name for field in fields(cls)):
             values = [getattr(part, name) for part in parts]
-            if name not in by_cell:
-                whole[name] = values[0] if all(value == values[0] for value in values) else None
-            elif any(value is None for value in values):
+            if any(value is None for value in values):
                 whole[name] = None
+            elif name not in by_cell:
+                whole[name] = values[0] if all(value == values[0] for value in values) else None
             elif isinstance(values[0], pd.Index):
                 whole[name] = values[0].append(values[1:])
             else:

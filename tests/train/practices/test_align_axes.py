@@ -7,7 +7,7 @@ import torch
 
 from lucidvi._random import in_evaluation
 from lucidvi.model import SCVI
-from lucidvi.train.practices._align_axes import turn
+from lucidvi.module import VAE
 
 
 def make_model(adata, **kwargs):
@@ -41,7 +41,7 @@ def test_means_are_turned_and_decoded_as_before(make_adata, options):
     minibatch = next(iter(made._make_data_loader(made.adata)))
     matrix = torch.tensor([[0.5, 2.0, 0.0], [-1.0, 0.5, 0.3], [0.2, 0.0, 1.5]])
     before, mean = decoded(made.module, minibatch)
-    turn(made.module, matrix)
+    made.module.turn(matrix)
     after, mean_after = decoded(made.module, minibatch)
     torch.testing.assert_close(after.loc, before.loc @ matrix.T, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(mean_after, mean, rtol=1e-4, atol=1e-5)
@@ -50,7 +50,7 @@ def test_means_are_turned_and_decoded_as_before(make_adata, options):
 def test_variances_of_exchanged_and_stretched_axes_are_exact(trained):
     minibatch = next(iter(trained._make_data_loader(trained.adata)))
     before, _ = decoded(trained.module, minibatch)
-    turn(trained.module, torch.tensor([[0.0, -2.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.5]]))
+    trained.module.turn(torch.tensor([[0.0, -2.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.5]]))
     after, _ = decoded(trained.module, minibatch)
     want = before.scale[:, [1, 0, 2]] * torch.tensor([2.0, 1.0, 0.5])
     torch.testing.assert_close(after.scale, want, rtol=1e-2, atol=1e-3)
@@ -69,9 +69,7 @@ def test_variances_of_exchanged_and_stretched_axes_are_exact(trained):
 )
 def test_when_it_happens(make_adata, monkeypatch, options, align_axes, n_turns):
     turned = []
-    monkeypatch.setattr(
-        "lucidvi.train.practices._align_axes.turn", lambda module, matrix: turned.append(matrix)
-    )
+    monkeypatch.setattr(VAE, "turn", lambda module, matrix: turned.append(matrix))
     made = make_model(make_adata(120), **options)
     made.train(max_epochs=10, plan_kwargs={"align_axes": align_axes})
     assert len(turned) == n_turns

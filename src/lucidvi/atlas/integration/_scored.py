@@ -9,8 +9,9 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from lucidvi.checks import check_column
 from lucidvi.data import check_obs, stratified
-from lucidvi.errors import DataError, MissingKeyError, first_few
+from lucidvi.errors import DataError, first_few
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +47,7 @@ def scored_cells(
         If fewer than two labels have two cells, or a batch is missing.
     """
     check_obs(adata, {"batch_key": batch_key})
-    if labels_key not in adata.obs:
-        raise MissingKeyError(
-            f"`labels_key` is {labels_key!r}, which is no column of `adata.obs`.",
-            remedy=f"Use one of {first_few(adata.obs.columns)}.",
-        )
+    check_column(adata.obs, "labels_key", labels_key)
     labels = adata.obs[labels_key].astype(object)
     batches = pd.Series("", adata.obs_names) if batch_key is None else adata.obs[batch_key]
     table = pd.DataFrame({"label": labels, "batch": batches.astype(str)}).reset_index(drop=True)

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import ortho_group
 
-from lucidvi.audit.cures import Cures
-from lucidvi.audit.cures._making import Making, can_be_turned
+from lucidvi.audit.cures import Cures, Making
 from lucidvi.audit.subject import Subject
 from lucidvi.inference import canonical
 from lucidvi.results import Criterion, Finding, Identifiability, Skipped, judge
@@ -118,7 +117,8 @@ def turning_cure(module: Any, cures: Cures | None = None) -> str | None:
     """Return how to turn the latent space of a module, see :func:`identifiability`."""
     if getattr(module, "rotation", None) is not None:
         return None
-    cures = cures or Cures(Making(can_turn=can_be_turned(module)))
+    can_turn = getattr(module, "is_rotation_invariant", False)
+    cures = cures or Cures(Making(can_turn=can_turn))
     return cures.of("canonical_axes")
 
 

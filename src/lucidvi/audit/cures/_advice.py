@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lucidvi.audit.cures._terms import Terms
 from lucidvi.distributions import BY_BATCH, dispersed
 from lucidvi.results import Cure
-
-if TYPE_CHECKING:
-    from lucidvi.audit.cures._cures import Cures
 
 #: Highest dropout rate, and by how much it rises.
 DROPOUT_MAX, DROPOUT_STEP = 0.5, 0.1
@@ -16,21 +14,21 @@ DROPOUT_MAX, DROPOUT_STEP = 0.5, 0.1
 # -- the latent space -------------------------------------------------------------------------
 
 
-def fewer_dimensions(cures: Cures, *, n_latent: int) -> str:
+def fewer_dimensions(terms: Terms, *, n_latent: int) -> str:
     """Train with fewer latent dimensions, of which all may be used."""
-    n_latent = min(n_latent, cures.making.argument("n_latent", 10) - 1)
-    return cures.remake(
+    n_latent = min(n_latent, terms.making.argument("n_latent", 10) - 1)
+    return terms.remake(
         "Fewer dimensions say as much and are easier to read.",
         init={"n_latent": max(1, n_latent)},
     )
 
 
-def collapsed(cures: Cures) -> str:
+def collapsed(terms: Terms) -> str:
     """Let the latent space be used."""
-    plan = dict(cures.making.train.get("plan_kwargs", {}))
-    if not cures.making.is_lucid:
+    plan = dict(terms.making.train.get("plan_kwargs", {}))
+    if not terms.making.is_lucid:
         weight = plan.get("max_kl_weight", 1.0) / 2
-        return cures.remake(
+        return terms.remake(
             "The decoder ignores the latent space: hold the weight of the KL term down, so that",
             "using it costs less. Check that adata holds counts of more than one kind of cell.",
             train={"plan_kwargs": plan | {"max_kl_weight": weight}},
@@ -38,7 +36,7 @@ def collapsed(cures: Cures) -> str:
     bits = max(0.5, 2 * plan.get("free_bits", 0.0))
     warmup = max(0.5, min(0.9, plan.get("kl_warmup", 0.0) + 0.2))
     kept = {name: value for name, value in plan.items() if name not in NOT_WITH_FREE_BITS}
-    return cures.remake(
+    return terms.remake(
         "The decoder ignores the latent space: let the KL term's weight rise more slowly, and",
         "each dimension say a little for nothing. Check that adata holds counts of more than",
         "one kind of cell.",
@@ -50,7 +48,7 @@ def collapsed(cures: Cures) -> str:
 NOT_WITH_FREE_BITS = ("objective", "refine_steps", "n_epochs_kl_warmup", "n_steps_kl_warmup")
 
 
-def read_together(cures: Cures) -> str:
+def read_together(terms: Terms) -> str:
     """Use what no rotation of the latent space changes."""
     return Cure(
         "import scanpy as sc\n\n"
@@ -61,9 +59,9 @@ def read_together(cures: Cures) -> str:
     )
 
 
-def canonical_axes(cures: Cures) -> str:
+def canonical_axes(terms: Terms) -> str:
     """Turn latent states, or the model itself where it can, to axes that are well defined."""
-    if cures.making.can_turn:
+    if terms.making.can_turn:
         return Cure(
             "# Turn the latent space to the axes that are well defined, those along which\n"
             "# expression varies most first; the ELBO does not change.\n"
@@ -80,53 +78,53 @@ def canonical_axes(cures: Cures) -> str:
     )
 
 
-def encoder_is_off(cures: Cures) -> str:
+def encoder_is_off(terms: Terms) -> str:
     """Find each cell's own posterior or, of a model that cannot, let the encoder catch up."""
-    if cures.making.can_refine:
-        cells = "adata.to_memory()" if cures.making.is_backed else "adata"
+    if terms.making.can_refine:
+        cells = "adata.to_memory()" if terms.making.is_backed else "adata"
         return Cure(
             "# Find each cell's own posterior, with the decoder fixed; what follows uses it.\n"
             "refined = model.refine_posterior(adata)\n"
             f"model.adata = refined.to_adata({cells})"
         )
-    return longer(cures, why="Train for longer, so that the encoder catches up.")
+    return longer(terms, why="Train for longer, so that the encoder catches up.")
 
 
 # -- the fit ----------------------------------------------------------------------------------
 
 
 def longer(
-    cures: Cures,
+    terms: Terms,
     *,
     why: str = "No other likelihood would fit better: train for longer. If that does not help, "
     "give\n# encoder and decoder more weights.",
 ) -> str:
     """Train the model further."""
-    cure = Cure(f"# {why}\nmodel.train(max_epochs={cures.making.epochs})")
+    cure = Cure(f"# {why}\nmodel.train(max_epochs={terms.making.epochs})")
     cure.trains_further = True
     return cure
 
 
-def likelihood(cures: Cures, *, name: str) -> str:
+def likelihood(terms: Terms, *, name: str) -> str:
     """Take another likelihood altogether, with the dispersion that goes with it."""
     if name.endswith(BY_BATCH):
-        return dispersion_by_batch(cures)
+        return dispersion_by_batch(terms)
     init: dict[str, Any] = {"gene_likelihood": name}
-    if cures.making.argument("dispersion") == "gene-batch":
+    if terms.making.argument("dispersion") == "gene-batch":
         init["dispersion"] = "gene"
-    return cures.remake(f"Counts are more like draws of another likelihood, {name}.", init=init)
+    return terms.remake(f"Counts are more like draws of another likelihood, {name}.", init=init)
 
 
-def needed_likelihood(cures: Cures, *, name: str, why: str) -> str:
+def needed_likelihood(terms: Terms, *, name: str, why: str) -> str:
     """Take a likelihood that has what is missing, and keep the dispersion as it is."""
-    return cures.remake(why, init={"gene_likelihood": name})
+    return terms.remake(why, init={"gene_likelihood": name})
 
 
-def dispersion_by_batch(cures: Cures) -> str:
+def dispersion_by_batch(terms: Terms) -> str:
     """Give each batch dispersions of its own."""
-    before, setup = cures.told_of_batch(as_batch=True)
-    family = cures.making.argument("gene_likelihood")
-    return cures.remake(
+    before, setup = terms.told_of_batch(as_batch=True)
+    family = terms.making.argument("gene_likelihood")
+    return terms.remake(
         "Counts vary more in some batches than in others.",
         before=before,
         setup=setup,
@@ -134,38 +132,38 @@ def dispersion_by_batch(cures: Cures) -> str:
     )
 
 
-def more_dimensions(cures: Cures, *, n_latent: int) -> str:
+def more_dimensions(terms: Terms, *, n_latent: int) -> str:
     """Train with more latent dimensions."""
-    return cures.remake(
+    return terms.remake(
         "All latent dimensions are in use: more of them may explain what genes still share.",
         init={"n_latent": n_latent},
     )
 
 
-def more_weights(cures: Cures, *, n_latent: int) -> str:
+def more_weights(terms: Terms, *, n_latent: int) -> str:
     """Give the networks more weights."""
-    if cures.making.is_linear:
-        return cures.remake(
+    if terms.making.is_linear:
+        return terms.remake(
             "More latent dimensions would not be used, and a linear decoder has no more to say:",
             "use one that is not linear.",
-            making=cures.making.nonlinear,
+            making=terms.making.nonlinear,
         )
-    kept = {} if n_latent == cures.making.argument("n_latent") else {"n_latent": n_latent}
-    n_layers = cures.making.argument("n_layers", 1)
-    return cures.remake(
+    kept = {} if n_latent == terms.making.argument("n_latent") else {"n_latent": n_latent}
+    n_layers = terms.making.argument("n_layers", 1)
+    return terms.remake(
         "More latent dimensions would not be used: give encoder and decoder more weights.",
-        init=kept | {"n_layers": n_layers + 1, "n_hidden": cures.width(2)},
+        init=kept | {"n_layers": n_layers + 1, "n_hidden": terms.width(2)},
     )
 
 
-def fewer_weights(cures: Cures, *, n_latent: int) -> str:
+def fewer_weights(terms: Terms, *, n_latent: int) -> str:
     """Give the networks fewer weights, and stop the training in time."""
-    made = cures.making
+    made = terms.making
     dropout = round(made.argument("dropout_rate", 0.1) + DROPOUT_STEP, 6)
-    return cures.remake(
+    return terms.remake(
         "Fewer weights, and stop where held-out cells no longer gain.",
         init={
-            "n_hidden": cures.width(0.5),
+            "n_hidden": terms.width(0.5),
             "n_latent": min(n_latent, made.argument("n_latent", 10)),
             "dropout_rate": min(dropout, max(DROPOUT_MAX, made.argument("dropout_rate", 0.1))),
         },
@@ -176,51 +174,51 @@ def fewer_weights(cures: Cures, *, n_latent: int) -> str:
 # -- what the latent space should not hold ----------------------------------------------------
 
 
-def batch_shows(cures: Cures) -> str:
+def batch_shows(terms: Terms) -> str:
     """Tell encoder and decoder the batch or, if they know it, let them take more of it away."""
-    before, setup = cures.told_of_batch()
-    if cures.making.is_linear:
+    before, setup = terms.told_of_batch()
+    if terms.making.is_linear:
         if setup:
-            return cures.remake("Tell the decoder the batch.", before=before, setup=setup)
-        return cures.remake(
+            return terms.remake("Tell the decoder the batch.", before=before, setup=setup)
+        return terms.remake(
             "A linear decoder only shifts each gene's expression by the batch: use one that is",
             "not linear, and tell the encoder the batch too.",
-            making=cures.making.nonlinear,
-            init={"n_layers": max(2, cures.making.argument("n_layers", 1))}
+            making=terms.making.nonlinear,
+            init={"n_layers": max(2, terms.making.argument("n_layers", 1))}
             | {"encode_covariates": True},
         )
-    n_layers = cures.making.argument("n_layers", 1)
-    if setup or not cures.making.argument("encode_covariates", False):
-        return cures.remake(
+    n_layers = terms.making.argument("n_layers", 1)
+    if setup or not terms.making.argument("encode_covariates", False):
+        return terms.remake(
             "Tell encoder and decoder the batch.",
             before=before,
             setup=setup,
             init={"n_layers": max(2, n_layers), "encode_covariates": True},
         )
-    return cures.remake(
+    return terms.remake(
         "Encoder and decoder know the batch: give them more weights to take away what it does.",
-        init={"n_layers": n_layers + 1, "n_hidden": cures.width(2)},
+        init={"n_layers": n_layers + 1, "n_hidden": terms.width(2)},
     )
 
 
-def depth_shows(cures: Cures) -> str:
+def depth_shows(terms: Terms) -> str:
     """Let the decoder take depth from the total counts or, if it does, leave out shallow cells."""
-    made = cures.making
+    made = terms.making
     setup = {"size_factor_key": None} if "size_factor_key" in made.setup else {}
     init = {} if made.argument("use_observed_lib_size", True) else {"use_observed_lib_size": True}
     if setup or init:
-        return cures.remake(
+        return terms.remake(
             "Let the decoder take sequencing depth from the cell's total counts, not from z.",
             setup=setup,
             init=init,
         )
-    return cures.remake(
+    return terms.remake(
         "The decoder takes sequencing depth from the cell's total counts already: leave out",
         "cells with few counts, whose place is mostly the prior's.",
         imports=("import numpy as np",),
         before=(
-            *cures.in_memory,
-            f"adata = adata[np.ravel({cures.counts}.sum(axis=1)) >= {cures.shallow:.6g}].copy()",
+            *terms.in_memory,
+            f"adata = adata[np.ravel({terms.counts}.sum(axis=1)) >= {terms.shallow:.6g}].copy()",
         ),
     )
 
@@ -228,18 +226,18 @@ def depth_shows(cures: Cures) -> str:
 # -- what trainings do not agree about --------------------------------------------------------
 
 
-def unstable(cures: Cures) -> str:
+def unstable(terms: Terms) -> str:
     """Train for longer, and see whether trainings agree."""
-    return cures.remake(
+    return terms.remake(
         "Train longer, then see whether trainings agree.",
-        train={"max_epochs": 2 * cures.making.epochs},
+        train={"max_epochs": 2 * terms.making.epochs},
         after=COMPARED,
     )
 
 
-def unstable_dimensions(cures: Cures, *, n_latent: int) -> str:
+def unstable_dimensions(terms: Terms, *, n_latent: int) -> str:
     """Train with fewer dimensions, and see whether trainings agree."""
-    return cures.remake(
+    return terms.remake(
         "Dimensions that are not needed are filled by chance: train with fewer.",
         init={"n_latent": n_latent},
         after=COMPARED,
@@ -249,7 +247,7 @@ def unstable_dimensions(cures: Cures, *, n_latent: int) -> str:
 COMPARED = ("", "from lucidvi import audit", "", "print(audit.stability(model))")
 
 
-def fewer_clusters(cures: Cures) -> str:
+def fewer_clusters(terms: Terms) -> str:
     """Cluster at a lower resolution."""
     return Cure(
         "import scanpy as sc\n\n"
@@ -262,15 +260,15 @@ def fewer_clusters(cures: Cures) -> str:
 LEIDEN = "sc.tl.leiden({}, resolution={}, flavor='igraph', n_iterations=-1)"
 
 
-def certain_genes(cures: Cures, *, groups: tuple[str, ...] = ()) -> str:
+def certain_genes(terms: Terms, *, groups: tuple[str, ...] = ()) -> str:
     """Test the genes by the counts themselves."""
-    layer, key = cures.making.setup.get("layer"), cures.labels_key
-    is_count_data = cures.making.setup.get("is_count_data", True)
+    layer, key = terms.making.setup.get("layer"), terms.labels_key
+    is_count_data = terms.making.setup.get("is_count_data", True)
     lines = [
         "import scanpy as sc",
         "",
         "# Report only genes whose change the counts themselves show too.",
-        f"cells = adata.{'to_memory' if cures.making.is_backed else 'copy'}()",
+        f"cells = adata.{'to_memory' if terms.making.is_backed else 'copy'}()",
     ]
     if layer is not None:
         lines.append(f"cells.X = cells.layers[{layer!r}].copy()")
@@ -283,9 +281,9 @@ def certain_genes(cures: Cures, *, groups: tuple[str, ...] = ()) -> str:
             "sc.pp.neighbors(cells, use_rep='X_scVI')",
             LEIDEN.format("cells", 1.0),
         ]
-        chosen = ""
+        pair = ""
     else:
         lines.append(f"cells.obs[{key!r}] = cells.obs[{key!r}].astype(str).astype('category')")
-        chosen = f", groups=[{groups[0]!r}], reference={groups[1]!r}"
-    lines.append(f"sc.tl.rank_genes_groups(cells, {key!r}{chosen}, method='wilcoxon')")
+        pair = f", groups=[{groups[0]!r}], reference={groups[1]!r}"
+    lines.append(f"sc.tl.rank_genes_groups(cells, {key!r}{pair}, method='wilcoxon')")
     return Cure("\n".join(lines))

@@ -31,12 +31,6 @@ def preset_of(history: Mapping[str, Any]) -> str:
     return "scvi" if first <= 1.5 / SCVI_WARMUP else "lucid"
 
 
-def can_be_turned(module: Any) -> bool:
-    """Whether every rotation of a module's latent space, undone by the decoder, fits as well."""
-    is_normal = getattr(module, "latent_distribution", "") == "normal"
-    return is_normal and getattr(getattr(module, "prior", None), "is_rotation_invariant", False)
-
-
 def init_arguments(model: Any) -> dict[str, Any]:
     """Return the arguments that a model was made with, by name."""
     return {name: value for name, (value, _) in _init_places(model).items()}
@@ -146,7 +140,7 @@ class Making:
             is_lucid=is_lucid,
             can_refine=hasattr(model, "refine_posterior"),
             can_turn=hasattr(model, "canonicalize")
-            and can_be_turned(model.module)
+            and getattr(model.module, "is_rotation_invariant", False)
             and model.minified_data_type is None,
             is_backed=bool(adata.isbacked),
         )

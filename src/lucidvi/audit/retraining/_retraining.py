@@ -170,7 +170,7 @@ def look(
     subject = Subject(model, adata, sample, seed)
     with isolated(seed, model.module):
         targets = (target for _, target in subject.targets(subject.everyone))
-        directions = canonical_axes(targets, subject.n_latent)[0]
+        directions = canonical_axes(targets)[0]
         n_used = subject.n_used
         change = fold_change(subject, groups) if groups else None
         return Run(subject.latent.loc, directions, n_used, change)

@@ -10,22 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from scvi import REGISTRY_KEYS
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from lucidvi._brief import brief
 from lucidvi._random import isolated
 from lucidvi.inference import PosteriorTarget
+from lucidvi.module import COVARIATE_KEYS
 from lucidvi.nn import log_density, log_marginals
 
-#: Under which key of a minibatch a prior's covariates are.
-COVARIATES = {
-    "batch": REGISTRY_KEYS.BATCH_KEY,
-    "labels": REGISTRY_KEYS.LABELS_KEY,
-    "categorical": REGISTRY_KEYS.CAT_COVS_KEY,
-    "continuous": REGISTRY_KEYS.CONT_COVS_KEY,
-}
 #: Nodes of the quadrature over one number of a posterior: exact where the prior is a normal.
 N_NODES = 20
 #: Draws of a posterior, half of them mirror images of the other half, for other expectations.
@@ -182,7 +175,7 @@ def entropy(factor: np.ndarray) -> np.ndarray:
 
 
 def _columns(covariates: Mapping[str, Tensor], names: Iterable[str], n: int) -> np.ndarray:
-    values = [covariates[COVARIATES[name]].reshape(n, -1) for name in names]
+    values = [covariates[COVARIATE_KEYS[name]].reshape(n, -1) for name in names]
     return np.concatenate([np.empty((n, 0)), *map(_numpy, values)], axis=1)
 
 

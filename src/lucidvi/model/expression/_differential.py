@@ -13,7 +13,7 @@ from anndata import AnnData
 from scvi.model.base import BaseModelClass, DifferentialComputation, RNASeqMixin
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.checks import did_you_mean
+from lucidvi.checks import check_column, did_you_mean
 from lucidvi.data import plain_category
 from lucidvi.errors import DataError, UnknownModeError, first_few
 from lucidvi.model._arguments import keywords
@@ -22,7 +22,6 @@ from lucidvi.model.queries._requests import (
     as_code,
     bound,
     cells_of,
-    check_column,
     equal,
     spelled_like,
 )
@@ -136,7 +135,7 @@ def _resolve_groups(arguments: dict[str, Any], adata: AnnData) -> None:
             remedy="give `idx1` too, or `groupby` with `group1` and `group2`.",
         )
     key: str = arguments.get("groupby") or ""
-    check_column(adata, "groupby", arguments.get("groupby"))
+    check_column(adata.obs, "groupby", arguments.get("groupby"))
     column = adata.obs[key]
     subset = arguments.get("subset_idx")
     column = column if subset is None else column.iloc[subset]

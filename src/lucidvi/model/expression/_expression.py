@@ -122,10 +122,11 @@ class ExpressionMixin(BaseModelClass):
                 f"Unknown correlation type: `correlation_type` is {kind!r}.",
                 remedy=f"Use one of {', '.join(map(repr, CORRELATIONS))}.",
             )
-        if not likelihood_of(self.module).is_counts:
+        likelihood = likelihood_of(self.module)
+        if not likelihood.is_counts:
             raise ModelTypeError(
                 "Correlations are those of denoised counts, and a model with "
-                f"`gene_likelihood={self.module.gene_likelihood!r}` has no counts.",
+                f"`gene_likelihood={likelihood.family!r}` has no counts.",
                 remedy="model.get_normalized_expression().corr('spearman')",
             )
         return super().get_feature_correlation_matrix(**arguments)

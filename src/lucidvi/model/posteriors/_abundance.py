@@ -10,9 +10,10 @@ import numpy as np
 from anndata import AnnData
 from scvi.model.base import BaseModelClass, VAEMixin
 
+from lucidvi.checks import check_column
 from lucidvi.errors import DataError, first_few
 from lucidvi.model.queries._query import query
-from lucidvi.model.queries._requests import bound, check_column
+from lucidvi.model.queries._requests import bound
 
 
 class AbundanceMixin(BaseModelClass):
@@ -51,7 +52,7 @@ class AbundanceMixin(BaseModelClass):
 
 
 def _check_samples(adata: AnnData, key: Any) -> None:
-    check_column(adata, "sample_key", key)
+    check_column(adata.obs, "sample_key", key)
     missing = np.flatnonzero(adata.obs[key].isna())
     if missing.size:
         raise DataError(

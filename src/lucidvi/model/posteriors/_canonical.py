@@ -8,7 +8,9 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi._random import in_evaluation
 from lucidvi.errors import DataError, ModelTypeError
-from lucidvi.inference import PosteriorTarget, canonical_axes
+from lucidvi.inference import canonical_axes
+from lucidvi.model._cells import Cells
+from lucidvi.model.posteriors._inference import size_of
 
 #: Most cells that the directions are taken from, drawn with a fixed seed.
 N_CELLS = 5_000
@@ -63,20 +65,20 @@ class CanonicalMixin(BaseModelClass):
     def _canonical_directions(self) -> np.ndarray:
         """Canonical directions in the encoder's own axes, so that each call finds the same."""
         module = self.module
-        chosen = np.random.default_rng(0).permutation(self.adata.n_obs)[:N_CELLS]
-        loader = self._make_data_loader(adata=self.adata, indices=np.sort(chosen))
+        order = np.random.default_rng(0).permutation(self.adata.n_obs)
+        cells = Cells(self, self.adata, np.sort(order[:N_CELLS]))
         rotation, module.rotation = module.rotation, None
         try:
             with in_evaluation(module):
-                targets = (PosteriorTarget.from_module(module, tensors) for tensors in loader)
-                return canonical_axes(targets, module.n_latent)[0]
+                targets = (target for _, target in cells.targets("Turning", size_of(None)))
+                return canonical_axes(targets)[0]
         finally:
             module.rotation = rotation
 
     def _check_can_turn(self) -> None:
         """Raise where the latent space cannot be turned."""
         module = self.module
-        if not module.prior.is_rotation_invariant or module.latent_distribution != "normal":
+        if not module.is_rotation_invariant:
             raise ModelTypeError(
                 "The latent axes of this model cannot be turned: another rotation fits equally "
                 "well with a standard normal prior alone, and the model has the prior "

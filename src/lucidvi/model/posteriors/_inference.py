@@ -16,14 +16,14 @@ from scvi.model.base import BaseModelClass
 from torch import Tensor
 
 from lucidvi import kernels
-from lucidvi.checks import name_positions
+from lucidvi.checks import check_column, name_positions
 from lucidvi.errors import first_few
 from lucidvi.inference import Estimate, PosteriorTarget, inference_gap, refine
 from lucidvi.model._cells import Cells
-from lucidvi.model.posteriors._refined import RefinedPosterior, digest
+from lucidvi.model.posteriors._refined import RefinedPosteriors, digest
 from lucidvi.model.queries._arguments import to_function
 from lucidvi.model.queries._query import query
-from lucidvi.model.queries._requests import check_column
+from lucidvi.results import Posteriors
 
 OWN_PARAMETERS = (
     "The cells' batches {} have no cell that the model was trained on, so the decoder has no "
@@ -44,7 +44,7 @@ class InferenceMixin(BaseModelClass):
         family: Literal["diagonal", "full"] = "diagonal",
         batch_size: int | None = None,
         **kwargs: Any,
-    ) -> RefinedPosterior:
+    ) -> RefinedPosteriors:
         r"""Optimise each cell's own posterior, from the encoder's on, with the decoder fixed.
 
         Refinement believes the decoder, so cells of a batch that the model was not trained on
@@ -66,37 +66,31 @@ class InferenceMixin(BaseModelClass):
         Returns
         -------
         Posteriors of which none has a lower ELBO than the encoder's; see
-        :class:`RefinedPosterior` and its ``to_adata``.
+        :class:`RefinedPosteriors` and its ``to_adata``.
         """
         cells = self._cells_to_infer(adata, indices)
-        parts: list[tuple[np.ndarray, ...]] = []
-        mask = self._gene_mask(genes)
-        for minibatch, target in cells.pairs("Refining", size_of(batch_size), mask):
+        mask, names = self._gene_mask(genes), cells.names
+        slots = (self._LATENT_QZM_KEY, self._LATENT_QZV_KEY, self._OBSERVED_LIB_SIZE_KEY)
+        source, parts = digest(cells.adata.obs_names), []
+        for rows, minibatch in cells.minibatches("Refining", size_of(batch_size)):
+            target = PosteriorTarget.from_module(self.module, minibatch, mask)
             refined = refine(target, family, **kwargs)
-            loc, scale = refined.posterior.loc, refined.posterior.scale
-            n_latent = target.n_latent
-            arrays = (
-                target.latent(loc),
-                target.latent(scale),
-                refined.posterior.scale_tril[:, :n_latent, :n_latent],
-                _library(target, loc, minibatch),
-                refined.elbo_before,
-                refined.elbo,
-                refined.n_steps,
+            of_z = target.latent_posterior(refined.posterior)
+            numbers = {
+                "library": _library(target, refined.posterior.loc, minibatch),
+                "elbo_before": refined.elbo_before,
+                "elbo": refined.elbo,
+                "n_steps": refined.n_steps,
+            }
+            part = RefinedPosteriors(
+                **vars(Posteriors.of(of_z, names[rows], full=family == "full")),
+                **{name: value.cpu().numpy() for name, value in numbers.items()},
+                positions=cells.positions[rows],
+                source=source,
+                slots=slots,
             )
-            parts.append(tuple(array.cpu().numpy() for array in arrays))
-        names = ("loc", "scale", "scale_tril", "library", "elbo_before", "elbo", "n_steps")
-        columns = (np.concatenate(part) for part in zip(*parts, strict=True))
-        results: dict[str, Any] = dict(zip(names, columns, strict=True))
-        if family == "diagonal":
-            results["scale_tril"] = None
-        return RefinedPosterior(
-            **results,
-            obs_names=np.asarray(cells.names),
-            positions=cells.positions,
-            source=digest(cells.adata.obs_names),
-            slots=(self._LATENT_QZM_KEY, self._LATENT_QZV_KEY, self._OBSERVED_LIB_SIZE_KEY),
-        )
+            parts.append(part)
+        return RefinedPosteriors.concatenate(parts)
 
     @query(needs_counts=True, passes_to=to_function(inference_gap, "target"))
     def get_inference_gap(
@@ -137,7 +131,7 @@ class InferenceMixin(BaseModelClass):
         """
         cells = self._cells_to_infer(adata, indices)
         if groupby is not None:
-            check_column(cells.adata, "groupby", groupby)
+            check_column(cells.adata.obs, "groupby", groupby)
         gaps = [
             inference_gap(target, **kwargs)
             for _, target in cells.targets("Measuring the gap", size_of(batch_size))

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from numpy.typing import NDArray
 
 from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, MINIFY_TYPE_UNS_KEY
 from lucidvi.data import collection_in_memory, copy_in_memory, is_collection
 from lucidvi.errors import DataError
+from lucidvi.results import Posteriors
 
 
-@dataclass(frozen=True)
-class RefinedPosterior:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RefinedPosteriors(Posteriors):
     r"""Each cell's own posterior, as ``model.refine_posterior`` found it.
 
     Parameters
     ----------
-    loc
-        Means of the latent state (before the softmax of a logistic normal), shape
-        ``(n_cells, n_latent)``.
-    scale
-        Marginal standard deviations, of the same shape.
-    scale_tril
-        Factors of the covariance with ``family="full"``, lower triangular, shape
-        ``(n_cells, n_latent, n_latent)``; else None.
+    loc, scale, scale_tril, names
+        The posteriors and the cells' names, see :class:`lucidvi.results.Posteriors`;
+        ``scale_tril`` with ``family="full"`` alone.
     library
         Exposure (linear), shape ``(n_cells,)``: the observed total, or of a latent library
         :math:`\exp` of the refined mean of its log.
@@ -39,8 +34,6 @@ class RefinedPosterior:
         draws, in nats, shape ``(n_cells,)``.
     n_steps
         Steps of the optimisation, shape ``(n_cells,)``.
-    obs_names
-        Names of the cells.
     positions, source
         Positions of the cells in the AnnData that was refined, by which :meth:`to_adata` finds
         them where names are repeated; and then a digest of all its names, by which it knows it.
@@ -49,16 +42,12 @@ class RefinedPosterior:
         ``obsm`` and of the exposure in ``obs``.
     """
 
-    loc: np.ndarray
-    scale: np.ndarray
-    scale_tril: np.ndarray | None
-    library: np.ndarray
-    elbo_before: np.ndarray
-    elbo: np.ndarray
-    n_steps: np.ndarray
-    obs_names: np.ndarray
+    library: NDArray[np.floating]
+    elbo_before: NDArray[np.floating]
+    elbo: NDArray[np.floating]
+    n_steps: NDArray[np.integer]
     slots: tuple[str, str, str]
-    positions: np.ndarray | None = None
+    positions: NDArray[np.integer] | None = None
     source: str | None = None
 
     def __repr__(self) -> str:
@@ -73,29 +62,15 @@ class RefinedPosterior:
             f"ELBO {gain} nats a cell",
         )
 
-    @classmethod
-    def concatenate(cls, parts: Sequence[RefinedPosterior]) -> RefinedPosterior:
-        """Return the posteriors of all cells of several, in their order."""
-        sources = {part.source for part in parts}
-        together: dict[str, Any] = {
-            "slots": parts[0].slots,
-            "source": sources.pop() if len(sources) == 1 else None,
-        }
-        for name in (field.name for field in fields(cls) if field.name not in together):
-            arrays = [getattr(part, name) for part in parts]
-            together[name] = None if any(a is None for a in arrays) else np.concatenate(arrays)
-        return cls(**together)
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return what is told of each cell, with the cells' names as index.
+    def diagnostics(self) -> pd.DataFrame:
+        """Return how the refinement of each cell went, with the cells' names as index.
 
         Returns
         -------
         A row a cell with ``library``, ``elbo_before``, ``elbo`` and ``n_steps``.
         """
         columns = ("library", "elbo_before", "elbo", "n_steps")
-        names = pd.Index(self.obs_names)
-        return pd.DataFrame({name: getattr(self, name) for name in columns}, index=names)
+        return pd.DataFrame({name: getattr(self, name) for name in columns}, index=self.names)
 
     def to_adata(self, adata: AnnData) -> AnnData:
         """Return the refined cells with their posterior where scvi-tools stores one.
@@ -133,14 +108,14 @@ class RefinedPosterior:
     def _cells_in(self, adata: AnnData) -> np.ndarray:
         """Return the positions of the refined cells in an AnnData."""
         names = adata.obs_names
-        missing = np.setdiff1d(self.obs_names, names)
+        missing = np.setdiff1d(np.asarray(self.names), names)
         if len(missing):
             raise DataError(
                 f"`adata` lacks {len(missing)} of the refined cells, such as {str(missing[0])!r}.",
                 remedy="Give the AnnData whose cells were refined.",
             )
         if names.is_unique:
-            return names.get_indexer(self.obs_names)
+            return names.get_indexer(self.names)
         if self.positions is None or self.source != digest(names):
             repeated = names[names.duplicated()]
             raise DataError(

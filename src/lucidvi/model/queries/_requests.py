@@ -8,12 +8,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 from numpy.typing import NDArray
 
-from lucidvi.checks import SHORT_LIST, cell_positions, did_you_mean, name_positions, nearest
+from lucidvi.checks import (
+    SHORT_LIST,
+    cell_positions,
+    listed,
+    name_positions,
+    nearest,
+    user_columns,
+)
 from lucidvi.data import plain_category
-from lucidvi.errors import DataError, MissingKeyError, UnknownGeneError, first_few
+from lucidvi.errors import DataError, MissingKeyError, UnknownGeneError
 from lucidvi.model.queries._signature import by_name
 
 
@@ -144,7 +150,7 @@ def cells_of(
         raise DataError(
             f"`{argument}` is {choice!r}, which is no query of adata.obs: {error}",
             remedy=f'adata.obs.query("...") says what a query is; there are the columns '
-            f"{first_few(user_columns(adata), 20)}. Names of cells come as a list.",
+            f"{listed(user_columns(adata.obs))}. Names of cells come as a list.",
         ) from error
     if positions.size == 0:
         raise DataError(
@@ -152,23 +158,6 @@ def cells_of(
             remedy="give a query of adata.obs that some cells fulfil.",
         )
     return positions
-
-
-def user_columns(adata: Any) -> list[str]:
-    """Return the columns of ``obs`` that scvi-tools did not write."""
-    return [str(name) for name in adata.obs.columns if not str(name).startswith("_scvi")]
-
-
-def check_column(adata: AnnData, argument: str, key: Any) -> None:
-    """Raise :class:`MissingKeyError` for what is no column of ``obs``."""
-    if isinstance(key, str) and key in adata.obs.columns:
-        return
-    columns = user_columns(adata)
-    there = f"There are {first_few(columns, 20)}." if columns else "It has no columns."
-    raise MissingKeyError(
-        f"`{argument}` is {key!r}, which is no column of adata.obs. {there}",
-        remedy=did_you_mean(key, columns, f"{argument}=... of one of these."),
-    )
 
 
 def bound(

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lucidvi._random import in_evaluation
 from lucidvi.data import CellSplitter
 from lucidvi.errors import DataError
-from lucidvi.module import VAE, encoded
+from lucidvi.module import Alignable, encoded
 from lucidvi.nn import Covariates
 from lucidvi.train.practices._practice import Practice, Training
 
@@ -31,7 +31,7 @@ class AlignAxes(Practice):
     """Turn of the latent space of a new module, before epochs, to the axes that its prior prefers.
 
     Nothing changes with a prior to which all axes are alike, for a module that was trained before,
-    or one whose cells come from a ``datamodule``.
+    one that is not :class:`lucidvi.module.Alignable`, or whose cells come from a ``datamodule``.
 
     Parameters
     ----------
@@ -55,12 +55,13 @@ class AlignAxes(Practice):
 
     def on_epoch_start(self, training: Training) -> None:
         """Turn the latent space of a new module, in the part of the training that is for it."""
-        data, (first, last) = training.data, self.align_axes or SHARES
-        if data is None or not training.is_from_scratch:
+        module, data = training.plain_module, training.data
+        if data is None or not training.is_from_scratch or not isinstance(module, Alignable):
             return
+        first, last = self.align_axes or SHARES
         if first <= training.progress <= last:
             self.is_pending = True
-            align_axes(training.plain_module, data, training.device)
+            align_axes(module, data, training.device)
             self.is_pending = False
 
 
@@ -68,30 +69,28 @@ def _are_shares(pair: Any) -> bool:
     return len(pair) == 2 and 0 <= pair[0] <= pair[1] <= 1
 
 
-def align_axes(module: VAE, data: CellSplitter, device: torch.device) -> None:
+def align_axes(module: Alignable, data: CellSplitter, device: torch.device) -> None:
     """Turn a latent space to the axes on which the prior fits the posteriors best.
 
-    The prior is fitted to them at the same time. Not for a logistic normal, whose axes are the
-    corners of a simplex and cannot be turned.
+    The prior is fitted to them at the same time.
 
     Parameters
     ----------
     module
         In training.
     data
-        Its training cells, of which the prior says how many it looks at.
+        Its training cells, of which the module says how many it looks at.
     device
         Where the module is.
     """
-    n_cells = module.prior.n_aligning_cells
-    if n_cells == 0 or module.latent_distribution == "ln":
-        return
-    turn(module, module.prior.align(*posteriors(module, data, n_cells, device)))
+    n_cells = module.n_aligning_cells
+    if n_cells > 0:
+        module.turn(module.align(*posteriors(module, data, n_cells, device)))
 
 
 @torch.no_grad()
 def posteriors(
-    module: VAE, data: CellSplitter, n_cells: int, device: torch.device
+    module: Any, data: CellSplitter, n_cells: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Covariates]:
     """Means, standard deviations and covariates of the first training cells."""
     loc, scale, covariates = [], [], []
@@ -108,31 +107,3 @@ def posteriors(
         values = [cast(Tensor, chunk[name]) for chunk in covariates if first is not None]
         joined[name] = torch.cat(values) if values else None
     return torch.cat(loc), torch.cat(scale), joined
-
-
-@torch.no_grad()
-def turn(module: VAE, matrix: Tensor) -> None:
-    r"""Replace the latent state :math:`z` by :math:`A z`, and leave the decoded means as they are.
-
-    The encoder's head of the means is multiplied by :math:`A`, the decoder's first layer by its
-    inverse. Log variances, of which independent axes cannot hold the turned ones, become averages
-    weighted by :math:`A_{kj}^2`; the training goes on from there.
-
-    Parameters
-    ----------
-    module
-        To be changed.
-    matrix
-        :math:`A`, shape ``(n_latent, n_latent)``.
-    """
-    mean, spread = module.z_encoder.mean_encoder, module.z_encoder.var_encoder
-    mean.weight.copy_(matrix @ mean.weight)
-    mean.bias.copy_(matrix @ mean.bias)
-    squares = matrix.square()
-    total = squares.sum(dim=1)
-    shares = squares / total.unsqueeze(-1)
-    spread.weight.copy_(shares @ spread.weight)
-    spread.bias.copy_(shares @ spread.bias + total.log())
-    first = cast(nn.Linear, module.decoder.px_decoder.fc_layers[0][0])
-    latent_weight = first.weight[:, : module.n_latent]
-    latent_weight.copy_(torch.linalg.solve(matrix, latent_weight, left=False))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lucidvi.errors import DataError
+from lucidvi.module import Normalizable
 from lucidvi.nn import Encoder
 from lucidvi.train.practices._practice import Practice, Training
 
@@ -73,21 +74,25 @@ class MeanNorm(Practice):
 
     def check(self, module: Any) -> None:
         """Raise if the norm does not keep the KL of a module up."""
-        encoder: Any = getattr(module, "z_encoder", None)
-        prior = getattr(module, "prior", None)
-        if not getattr(encoder, "is_normal", False):
-            problem = f"its posterior is that of a {type(encoder).__name__}"
-        elif not getattr(prior, "is_standard_normal", False):
-            problem = f"its prior is a {type(prior).__name__}, which can move to the means"
-        elif not encoder.mean_encoder.weight.requires_grad:
-            problem = "its encoder is frozen"
-        else:
+        problem = self._problem(module)
+        if problem is None:
             return
         raise DataError(
             f"`mean_norm` cannot be used with this model: {problem}. It needs the standard normal "
             "prior, and a diagonal or full posterior whose encoder is trained.",
             remedy='`free_bits` goes with others, model.train(plan_kwargs={"free_bits": 0.5})',
         )
+
+    @staticmethod
+    def _problem(module: Any) -> str | None:
+        if not isinstance(module, Normalizable):
+            return f"a {type(module).__name__} has no single encoder and prior"
+        encoder, prior = module.z_encoder, module.prior
+        if not encoder.is_normal:
+            return f"its posterior is that of a {type(encoder).__name__}"
+        if not prior.is_standard_normal:
+            return f"its prior is a {type(prior).__name__}, which can move to the means"
+        return None if encoder.mean_encoder.weight.requires_grad else "its encoder is frozen"
 
     def around_minibatch(self, training: Training) -> AbstractContextManager[None]:
         """Normalize the means of the minibatch; folding them in is pending from then on."""

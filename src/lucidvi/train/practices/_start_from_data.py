@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from scvi import REGISTRY_KEYS
-
-from lucidvi.data import CellSplitter
-from lucidvi.kernels import to_dense
+from lucidvi.module import Startable
+from lucidvi.train.practices._moments import moments_of
 from lucidvi.train.practices._practice import Practice, Training
-from lucidvi.train.practices._start import GeneMoments, start_from
 
 #: Training cells whose moments are taken.
 N_CELLS = 50_000
@@ -21,7 +17,8 @@ class StartFromData(Practice):
     """Start of a new module at the mean and dispersion that each gene has in the training cells.
 
     A prior that can starts at some of the cells. Nothing changes for a module that was trained
-    before, or whose cells come from a ``datamodule``.
+    before, one that is not :class:`lucidvi.module.Startable`, or whose cells come from a
+    ``datamodule``.
 
     Parameters
     ----------
@@ -36,18 +33,8 @@ class StartFromData(Practice):
     def on_fit_start(self, training: Training) -> None:
         """Give a new module its start."""
         module, data = training.plain_module, training.data
-        if data is None or not training.is_from_scratch:
+        if data is None or not training.is_from_scratch or not isinstance(module, Startable):
             return
-        cells = data.some_training_cells(N_CELLS)
-        start_from(module, GeneMoments.of(cells, by_size_factor=module.use_size_factor_key))
-        start_prior(module, data)
-
-
-def start_prior(module: Any, data: CellSplitter) -> None:
-    """Start a prior at as many training cells as it says."""
-    n_cells = module.prior.n_starting_cells
-    if n_cells == 0:
-        return
-    cells = data.spread_training_cells(n_cells)
-    x = to_dense(module.encoder_input(cells[REGISTRY_KEYS.X_KEY]))
-    module.prior.start_from(x, module.covariates(cells))
+        moments = moments_of(training.plain_module, data.some_training_cells(N_CELLS))
+        n_cells = module.n_starting_cells
+        module.start_from(moments, data.spread_training_cells(n_cells) if n_cells > 0 else None)

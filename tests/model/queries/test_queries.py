@@ -199,7 +199,7 @@ def test_rows_of_tables_are_named_in_the_order_of_the_cells(ours):
         ours.get_inference_gap(indices=names),
     ):
         assert list(got.index) == names
-    assert list(ours.refine_posterior(indices=names).obs_names) == names
+    assert list(ours.refine_posterior(indices=names).names) == names
 
 
 NOT_CELLS = {

@@ -37,7 +37,7 @@ def test_order_and_batch_size_do_not_matter(ours):
     cells = np.random.default_rng(0).permutation(150)[:40]
     whole, some = ours.refine_posterior(), ours.refine_posterior(indices=cells, batch_size=7)
     np.testing.assert_allclose(some.loc, whole.loc[cells], atol=1e-3)
-    assert (some.obs_names == whole.obs_names[cells]).all()
+    assert (some.names == whole.names[cells]).all()
     mask = np.isin(np.arange(150), cells)
     by_mask = ours.refine_posterior(indices=mask)
     np.testing.assert_allclose(by_mask.loc, whole.loc[np.sort(cells)], atol=1e-3)

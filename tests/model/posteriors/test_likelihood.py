@@ -7,8 +7,6 @@ import scipy.stats
 import scvi.model
 import torch
 from anndata import AnnData
-from scvi import REGISTRY_KEYS
-from scvi.module.base import LossOutput
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal
 
@@ -28,28 +26,22 @@ class LinearGaussian(VAE):
     NOISE = 0.7
 
     def __init__(self, n_input, n_latent=3, encoder_error=0.0, **kwargs):
-        super().__init__(n_input, n_latent=n_latent, n_hidden=4)
+        super().__init__(n_input, n_latent=n_latent, n_hidden=4, log_variational=False)
         generator = torch.Generator().manual_seed(0)
         orthogonal = torch.linalg.qr(torch.randn(n_input, n_latent, generator=generator))[0]
         self.loadings = nn.Parameter(orthogonal * torch.tensor([2.0, 1.0, 0.5])[:n_latent])
         self.encoder_error = encoder_error
 
-    def inference(self, x, n_samples=1, **kwargs):
-        x = kernels.to_dense(x)
+    def encode_latent(self, encoder_input, categories, rest):
+        x = kernels.to_dense(encoder_input)
         precision = 1 + self.loadings.square().sum(0) / self.NOISE**2
         loc = (x @ self.loadings) / self.NOISE**2 / precision + self.encoder_error
-        qz = Normal(loc, (1 / precision.sqrt()).expand_as(loc))
-        z = qz.rsample((n_samples,) if n_samples > 1 else ())
-        return {"z": z, "qz": qz, "ql": None, "library": x.new_zeros(len(x), 1)}
+        return Normal(loc, (1 / precision.sqrt()).expand_as(loc))
 
-    def generative(self, z, **kwargs):
+    def decode_latent(self, z, s, log_exposure):
         px = Normal(z @ self.loadings.T, self.NOISE)
         px.log_likelihood = lambda x: px.log_prob(kernels.to_dense(x)).sum(-1)
-        return {"px": px, "pl": None, "pz": Normal(torch.zeros_like(z), 1.0)}
-
-    def loss(self, tensors, inference_outputs, generative_outputs, kl_weight=1.0):
-        loss = -generative_outputs["px"].log_likelihood(tensors[REGISTRY_KEYS.X_KEY])
-        return LossOutput(loss=loss.mean(), reconstruction_loss=loss, kl_local=0 * loss)
+        return px
 
     def log_px(self, x):
         covariance = self.loadings @ self.loadings.T + self.NOISE**2 * torch.eye(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lucidvi.errors import DataError
-from lucidvi.model import SCVI, RefinedPosterior
+from lucidvi.model import SCVI, RefinedPosteriors
 
 pytestmark = pytest.mark.filterwarnings("ignore:Observation names are not unique:UserWarning")
 WITH = "latent_posterior_parameters_with_counts"
@@ -85,7 +85,7 @@ def test_other_cells_of_repeated_names_are_refused(make_adata):
         with pytest.raises(DataError, match="more than once, such as 'barcode") as error:
             refined.to_adata(other.copy())
         assert "obs_names_make_unique" in error.value.remedy
-    by_name = RefinedPosterior(**vars(refined) | {"positions": None})
+    by_name = RefinedPosteriors(**vars(refined) | {"positions": None})
     with pytest.raises(DataError, match="positions alone"):
         by_name.to_adata(adata)
 
@@ -104,7 +104,7 @@ def test_parts_are_joined(make_adata):
     adata.obs_names = NAMES["pairs"]
     model = trained(adata)
     parts = [model.refine_posterior(indices=cells) for cells in ([1, 0], [30, 3])]
-    joined = RefinedPosterior.concatenate(parts)
+    joined = RefinedPosteriors.concatenate(parts)
     stored = joined.to_adata(adata)
     np.testing.assert_array_equal(stored.X.toarray(), adata.X[[1, 0, 30, 3]].toarray())
 

@@ -55,7 +55,7 @@ def test_the_bound(ours):
     np.testing.assert_allclose(elbo.numpy(), refined.elbo)
     mean = ours.get_elbo(indices=CELLS, posterior="refined")
     np.testing.assert_allclose(float(mean), refined.elbo.mean(), rtol=1e-6)
-    table = refined.to_frame()
+    table = refined.diagnostics()
     assert list(table.index) == [f"cell{i}" for i in CELLS]
     np.testing.assert_array_equal(table["elbo"], refined.elbo)
     assert list(table.columns) == ["library", "elbo_before", "elbo", "n_steps"]

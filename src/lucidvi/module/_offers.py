@@ -1,0 +1,79 @@
+"""What a training does to a module besides its steps, where the module offers it.
+
+None of it is part of :class:`lucidvi.module.Generative`. A module offers what it has by methods of
+these names; what it has not is left out of its training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from lucidvi.distributions import Moments
+from lucidvi.module._generative import Tensors
+from lucidvi.nn import Covariates, Encoder, Prior
+
+
+@runtime_checkable
+class Startable(Protocol):
+    """A module that can start at the data, and not at random weights alone."""
+
+    @property
+    def n_starting_cells(self) -> int:
+        """Number of training cells that :meth:`start_from` wants to see; zero for none."""
+
+    def start_from(self, moments: Mapping[str, Moments], cells: Tensors | None) -> None:
+        """Set fresh weights to what the data say.
+
+        Parameters
+        ----------
+        moments
+            Of the training cells, by modality, in float64 on the CPU.
+        cells
+            A minibatch of :attr:`n_starting_cells` training cells, the same ones where that is
+            more than there are; None if it is zero.
+        """
+
+
+@runtime_checkable
+class Alignable(Protocol):
+    """A module whose latent space can be turned to axes that its prior prefers."""
+
+    @property
+    def n_aligning_cells(self) -> int:
+        """Number of training cells that :meth:`align` wants; zero if all axes are alike."""
+
+    def align(self, loc: Tensor, scale: Tensor, s: Covariates) -> Tensor:
+        """Fit the prior to posteriors, and say on which axes; see :meth:`Prior.align`.
+
+        Parameters
+        ----------
+        loc, scale
+            Means and standard deviations of the posteriors, shape ``(n_cells, n_latent)``.
+        s
+            Covariates of the cells.
+        """
+
+    def turn(self, matrix: Tensor) -> None:
+        r"""Replace the latent state :math:`z` by :math:`A z`; the decoded means stay as they are.
+
+        Parameters
+        ----------
+        matrix
+            Invertible matrix :math:`A`, shape ``(n_latent, n_latent)``.
+        """
+
+
+@runtime_checkable
+class Normalizable(Protocol):
+    """A module of one encoder, whose posterior means can be normalized over a minibatch."""
+
+    @property
+    def z_encoder(self) -> Encoder:
+        """Encoder of the latent state; its layer ``mean_encoder`` gives the means."""
+
+    @property
+    def prior(self) -> Prior:
+        """Prior of the latent state."""
