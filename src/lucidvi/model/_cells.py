@@ -67,7 +67,7 @@ class Cells:
         model
             Model that reads them.
         adata
-            Where they are, by default the model's own.
+            AnnData that holds them, by default the model's own.
         indices
             Positions, a boolean mask, or names; by default all cells.
 
@@ -125,7 +125,7 @@ class Cells:
 
     @property
     def obs(self) -> pd.DataFrame:
-        """Columns of the cells, a copy, with their names; without those that scvi-tools adds."""
+        """Columns of ``obs`` of the cells, a copy, without those that scvi-tools adds."""
         obs = self.adata.obs.iloc[self.positions]
         return obs[user_columns(obs)]
 
@@ -166,7 +166,8 @@ class Cells:
         batch_size
             Cells of a minibatch; by default what fits the memory.
         genes
-            Which features were measured, see :meth:`PosteriorTarget.from_module`.
+            Mask of the measured features, see
+            :meth:`lucidvi.inference.PosteriorTarget.from_module`.
         """
         for rows, minibatch in self.minibatches(description, batch_size):
             yield rows, PosteriorTarget.from_module(self.model.module, minibatch, genes)
