@@ -38,7 +38,7 @@ class Likelihood(Distribution, ABC):
         Log normalized expression, shape ``(..., n_cells, n_genes)``, in place of ``logits``
         where it is not a softmax.
     *values, **parameters
-        Those of :attr:`parameters`, in their order or by name, of shapes that broadcast to
+        Values of :attr:`parameters`, in their order or by name, of shapes that broadcast to
         ``(..., n_cells, n_genes)``. They are clamped to their bounds.
 
     Raises
@@ -108,11 +108,12 @@ class Likelihood(Distribution, ABC):
         Parameters
         ----------
         moments
-            Of the training cells.
+            Moments of the counts of the training cells.
 
         Returns
         -------
-        By name, each of shape ``(n_genes,)``; parameters that start at random are not in it.
+        Values by name of the parameter, in its space, each of shape ``(n_genes,)``; parameters
+        that start at random are not among them.
         """
         return {}
 
@@ -320,7 +321,7 @@ class Likelihood(Distribution, ABC):
         Parameters
         ----------
         mask
-            Which, bool, shape ``(n_features,)``.
+            Mask of the features, bool, shape ``(n_features,)``.
         renormalize
             Let the normalized expression sum to one over these features alone:
             :math:`\mu_g / \sum_{h\ \text{measured}} \rho_h`. For an exposure that is the total of

@@ -40,7 +40,7 @@ class PosteriorTarget(Target):
     Made by :meth:`from_module`. The module is used as it is, so put it into evaluation mode.
     """
 
-    #: Keeps the contract :class:`lucidvi.module.Generative`.
+    #: Module that keeps the contract :class:`lucidvi.module.Generative`.
     module: Any
     #: What was observed, by modality.
     observed: dict[str, Observed]
@@ -130,7 +130,7 @@ class PosteriorTarget(Target):
         return torch.cat([latent, state[..., self.n_latent :]], dim=-1)
 
     def representation(self, state: Tensor) -> Tensor:
-        """Return ``z`` as the decoder sees it and as models hand it out, of the same shape."""
+        """Return ``z`` as the decoder sees it and as models hand it out, ``(..., n_latent)``."""
         return self.module.representation(self.latent(state))
 
     def latent_posterior(self, posterior: NormalPosterior) -> NormalPosterior:
@@ -196,7 +196,7 @@ class PosteriorTarget(Target):
         state
             All that is latent, shape ``(..., n_cells, n_state)``.
         modality
-            Of which modality, by default the main one.
+            Name of the modality, by default the main one.
 
         Returns
         -------
@@ -222,7 +222,7 @@ class PosteriorTarget(Target):
             Linear, shape ``(n_cells,)``: in place of the observed total, of the latent exposure
             or of the size factor.
         modality
-            Of which modality, by default the main one.
+            Name of the modality, by default the main one.
         """
         key, column = self._modality(modality).key, exposure.to(state)[:, None].log()
         if key in self.log_exposures:
@@ -268,7 +268,7 @@ class PosteriorTarget(Target):
         x
             Counts of all features, CSR or dense, ``(n_cells, n_features)``.
         modality
-            Of which modality, by default the main one.
+            Name of the modality, by default the main one.
         """
         minibatch = self.covariates | self._data
         key = self._modality(modality).key
@@ -348,7 +348,7 @@ class PosteriorTarget(Target):
         z
             All that is latent, shape ``(n_cells, n_state)``.
         modality
-            Of which modality, by default the main one.
+            Name of the modality, by default the main one.
 
         Returns
         -------

@@ -39,7 +39,7 @@ class ScviModule(nn.Module):
     Parameters
     ----------
     module
-        Of scvi-tools; its weights are shared.
+        Module of scvi-tools; its weights are shared.
     """
 
     def __init__(self, module: Any) -> None:

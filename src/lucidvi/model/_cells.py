@@ -17,7 +17,8 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.checks import cell_positions, user_columns
+from lucidvi._positions import cell_positions
+from lucidvi.checks import user_columns
 from lucidvi.data import CellLoader, Minibatch
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
@@ -66,7 +67,7 @@ class Cells:
         model
             Model that reads them.
         adata
-            Where they are, by default the model's own.
+            AnnData that holds them, by default the model's own.
         indices
             Positions, a boolean mask, or names; by default all cells.
 
@@ -124,7 +125,7 @@ class Cells:
 
     @property
     def obs(self) -> pd.DataFrame:
-        """Columns of the cells, a copy, with their names; without those that scvi-tools adds."""
+        """Columns of ``obs`` of the cells, a copy, without those that scvi-tools adds."""
         obs = self.adata.obs.iloc[self.positions]
         return obs[user_columns(obs)]
 
@@ -165,7 +166,8 @@ class Cells:
         batch_size
             Cells of a minibatch; by default what fits the memory.
         genes
-            Which features were measured, see :meth:`PosteriorTarget.from_module`.
+            Mask of the measured features, see
+            :meth:`lucidvi.inference.PosteriorTarget.from_module`.
         """
         for rows, minibatch in self.minibatches(description, batch_size):
             yield rows, PosteriorTarget.from_module(self.model.module, minibatch, genes)
