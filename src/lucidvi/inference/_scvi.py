@@ -38,7 +38,7 @@ class ScviModule(nn.Module):
     Parameters
     ----------
     module
-        Of scvi-tools; its weights are shared.
+        Module of scvi-tools, of which the weights are shared.
     """
 
     def __init__(self, module: Any) -> None:

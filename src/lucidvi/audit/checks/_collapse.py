@@ -39,13 +39,13 @@ def collapse(
     loc
         Means of the cells' posteriors, shape ``(n_cells, n_latent)``.
     scale
-        Their standard deviations, of the same shape, or factors of their covariances, lower
-        triangular, shape ``(n_cells, n_latent, n_latent)``.
+        Standard deviations of the posteriors, of the same shape, or factors of their covariances,
+        lower triangular, shape ``(n_cells, n_latent, n_latent)``.
     metric
         Fisher information of the counts about :math:`z`, mean over cells, shape
         ``(n_latent, n_latent)``; see :func:`lucidvi.inference.information_metric`.
     directions
-        Its eigenvectors as columns, by falling eigenvalue.
+        Eigenvectors of ``metric`` as columns, by falling eigenvalue.
     losses
         Nats of log p(x given z) that each held-out cell loses when each direction is set to the
         cells' mean, shape ``(n_held_out, n_latent)``.
@@ -56,7 +56,7 @@ def collapse(
     without_prior
         Why nothing is held against the prior; empty if it is.
     seed
-        Of the draws for mutual information and holes.
+        Seed of the draws for mutual information and holes.
     cures
         What makes the code that mends a problem; by default for a model of default arguments.
     """
