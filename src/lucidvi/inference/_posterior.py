@@ -358,14 +358,14 @@ class PosteriorTarget(Target):
 
     def measured_likelihood(self, z: Tensor, modality: str | None = None) -> Likelihood:
         """:meth:`likelihood` of the features of :meth:`counts`, by which cells are judged."""
-        chosen = self._modality(modality)
-        features = self.observed[chosen.key].features
+        described = self._modality(modality)
+        features = self.observed[described.key].features
         if features is None:
             return self.likelihood(z, modality)
-        px = self._decode(z)[chosen.key]
+        px = self._decode(z)[described.key]
         if features.ndim > 1:
-            return module.measured_means(px, features) if chosen.is_renormalized else px
-        return of_genes(px, features, chosen.is_renormalized)
+            return module.measured_means(px, features) if described.is_renormalized else px
+        return of_genes(px, features, described.is_renormalized)
 
     def evaluate_with_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`Target.evaluate_with_gradient`; no work goes into the weights' gradients."""

@@ -13,12 +13,11 @@ from lucidvi.module._observed import (
 from lucidvi.module._offers import Alignable, Normalizable, Startable
 from lucidvi.module._shifted import ShiftedModule
 from lucidvi.module._states import draw, encoded, exposures, latent_exposures
-from lucidvi.module._vae import UNTRANSFORMED_Z, VAE
+from lucidvi.module._vae import VAE
 
 __all__ = [
     "COVARIATE_KEYS",
     "KL_Z",
-    "UNTRANSFORMED_Z",
     "VAE",
     "Alignable",
     "Exposure",
