@@ -2,11 +2,15 @@
 
 import copy
 import re
+import shlex
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
+from lucidvi.cli import app
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 EXAMPLE, CONVERSION, REFINEMENT, AUDIT, ATLAS, SIMULATE = re.findall(
@@ -119,3 +123,20 @@ def test_simulate(after_example):
     assert left["cells"].n_obs == 1000
     counted = left["model"].adata.X[:50].sum()
     assert left["deeper"].X.sum() == pytest.approx(4 * counted, rel=0.1)
+
+
+def test_commands(make_adata, tmp_path, monkeypatch):
+    """Those of the command line, one after the other, each on what the one before has written."""
+    monkeypatch.chdir(tmp_path)
+    text = README.read_text().partition("## From the command line")[2].partition("\n## ")[0]
+    commands = re.findall(r"^\$ lucidvi (.*)", text, flags=re.MULTILINE)
+    assert [shlex.split(line)[0] for line in commands] == ["train", "audit", *["reference"] * 2]
+    cells = make_adata(90)
+    cells.obs["cell_type"] = cells.obs["label"]
+    cells.write_h5ad("CELLS.h5ad")
+    cells[:20, 3:].copy().write_h5ad("QUERY.h5ad")
+    for line in commands:
+        result = CliRunner().invoke(app, shlex.split(line))
+        assert result.exit_code in ((0, 1) if line.startswith("audit") else (0,)), result.output
+    assert {path.name for path in tmp_path.iterdir()} >= {"MODEL", "REFERENCE", "OUT.h5ad"}
+    assert "<html" in (tmp_path / "report.html").read_text()

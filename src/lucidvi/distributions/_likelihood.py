@@ -38,7 +38,7 @@ class Likelihood(Distribution, ABC):
         Log normalized expression, shape ``(..., n_cells, n_genes)``, in place of ``logits``
         where it is not a softmax.
     *values, **parameters
-        Those of :attr:`parameters`, in their order or by name, of shapes that broadcast to
+        Values of :attr:`parameters`, in their order or by name, of shapes that broadcast to
         ``(..., n_cells, n_genes)``. They are clamped to their bounds.
 
     Raises
@@ -108,11 +108,12 @@ class Likelihood(Distribution, ABC):
         Parameters
         ----------
         moments
-            Of the training cells.
+            Moments of the counts of the training cells.
 
         Returns
         -------
-        By name, each of shape ``(n_genes,)``; parameters that start at random are not in it.
+        Values by name of the parameter, in its space, each of shape ``(n_genes,)``; parameters
+        that start at random are not among them.
         """
         return {}
 
@@ -289,6 +290,27 @@ class Likelihood(Distribution, ABC):
             self.log_mean + log_factor, self.log_scale, self.log_library, self._parameters
         )
 
+    def shifted(self, log_shift: Tensor, renormalize: bool = True) -> Self:
+        """Return the likelihood with other means, and without what can be absent of parameters.
+
+        Parameters
+        ----------
+        log_shift
+            Logs of the factors, of a shape that broadcasts to ``(..., n_cells, n_genes)``.
+        renormalize
+            Let the normalized expression sum to what it did before.
+        """
+        log_scale = self.log_scale
+        if renormalize:
+            total = log_scale.logsumexp(-1, keepdim=True)
+            log_shift = log_shift + total - (log_scale + log_shift).logsumexp(-1, keepdim=True)
+        parameters = {
+            name: values if (absent := self.parameters[name].absent) is None else values + absent
+            for name, values in self._parameters.items()
+        }
+        log_mean, log_scale = self.log_mean + log_shift, log_scale + log_shift
+        return self._of(log_mean, log_scale, self.log_library, parameters)
+
     def limited(self, largest: float) -> Self:
         """Return the likelihood with a rate of draws that is limited, where a mean is a rate."""
         return self
@@ -299,7 +321,7 @@ class Likelihood(Distribution, ABC):
         Parameters
         ----------
         mask
-            Which, bool, shape ``(n_features,)``.
+            Mask of the features, bool, shape ``(n_features,)``.
         renormalize
             Let the normalized expression sum to one over these features alone:
             :math:`\mu_g / \sum_{h\ \text{measured}} \rho_h`. For an exposure that is the total of

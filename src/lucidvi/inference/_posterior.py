@@ -40,7 +40,7 @@ class PosteriorTarget(Target):
     Made by :meth:`from_module`. The module is used as it is, so put it into evaluation mode.
     """
 
-    #: Keeps the contract :class:`lucidvi.module.Generative`.
+    #: Module that keeps the contract :class:`lucidvi.module.Generative`.
     module: Any
     #: What was observed, by modality.
     observed: dict[str, Observed]
@@ -130,7 +130,7 @@ class PosteriorTarget(Target):
         return torch.cat([latent, state[..., self.n_latent :]], dim=-1)
 
     def representation(self, state: Tensor) -> Tensor:
-        """Return ``z`` as the decoder sees it and as models hand it out, of the same shape."""
+        """Return ``z`` as the decoder sees it and as models hand it out, ``(..., n_latent)``."""
         return self.module.representation(self.latent(state))
 
     def latent_posterior(self, posterior: NormalPosterior) -> NormalPosterior:
@@ -197,7 +197,7 @@ class PosteriorTarget(Target):
         state
             All that is latent, shape ``(..., n_cells, n_state)``.
         modality
-            Of which modality, by default the main one.
+            Name of the modality, by default the main one.
 
         Returns
         -------
@@ -223,7 +223,7 @@ class PosteriorTarget(Target):
             Linear, shape ``(n_cells,)``: in place of the observed total, of the latent exposure
             or of the size factor.
         modality
-            Of which modality, by default the main one.
+            Name of the modality, by default the main one.
         """
         key, column = self._modality(modality).key, exposure.to(state)[:, None].log()
         if key in self.log_exposures:
@@ -269,7 +269,7 @@ class PosteriorTarget(Target):
         x
             Counts of all features, CSR or dense, ``(n_cells, n_features)``.
         modality
-            Of which modality, by default the main one.
+            Name of the modality, by default the main one.
         """
         minibatch = self.covariates | self._data
         key = self._modality(modality).key
@@ -284,6 +284,17 @@ class PosteriorTarget(Target):
             if name != key or m.exposure is Exposure.SIZE_FACTOR
         }
         return self._of(self.module, observed | kept, minibatch)
+
+    def with_shift(self, log_shift: Tensor) -> PosteriorTarget:
+        """Return the target of the same cells, encoded as they are, whose features are shifted.
+
+        Parameters
+        ----------
+        log_shift
+            Shifts of the log means of the main modality's features, shape ``(n_features,)``; see
+            :meth:`lucidvi.module.Generative.shifted`.
+        """
+        return replace(self, module=self.module.shifted(log_shift))
 
     @property
     def _data(self) -> dict[str, Tensor]:
@@ -337,7 +348,7 @@ class PosteriorTarget(Target):
         z
             All that is latent, shape ``(n_cells, n_state)``.
         modality
-            Of which modality, by default the main one.
+            Name of the modality, by default the main one.
 
         Returns
         -------

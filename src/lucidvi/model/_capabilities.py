@@ -21,7 +21,7 @@ class Capability:
     has
         Says whether a model, whose module is made, is able to.
     lacks
-        Says what a model that is not has instead; the end of a sentence about it.
+        Says what a model that is not able to has instead: the end of a sentence about it.
     remedy
         What to do where a model lacks it.
     """

@@ -32,7 +32,7 @@ class ForwardPass(NamedTuple):
     log_exposures
         Draws of the latent log exposures, ``(..., n_cells, n_exposures)``; None where none is.
     likelihoods
-        By modality.
+        Likelihood of each modality at the draws, by name.
     """
 
     observed: Mapping[str, Observed]

@@ -43,11 +43,11 @@ class Modality:
         Class of the distribution of its values given the latent state; see
         :data:`lucidvi.distributions.LIKELIHOODS`.
     exposure
-        Where its exposure comes from.
+        Source of its exposure.
     weight
         Weight of its log likelihood in a training; inference always takes 1.
     field
-        Under which key of a minibatch its values are; by default ``key``.
+        Key of a minibatch under which its values are; by default ``key``.
     """
 
     key: str
@@ -63,12 +63,12 @@ class Modality:
 
     @property
     def present_field(self) -> str:
-        """Under which key of a minibatch it is which cells have it; all where there is none."""
+        """Key of a minibatch for the mask of cells that have it; without the key, all have."""
         return f"{self.field}_present"
 
     @property
     def features_field(self) -> str:
-        """Under which key it is which features were measured; all where there is none."""
+        """Key of a minibatch for the mask of measured features; without the key, all are."""
         return f"{self.field}_features"
 
     @property
@@ -85,6 +85,11 @@ class Modality:
         """
         return self.exposure is Exposure.OBSERVED
 
+    @property
+    def is_normalized(self) -> bool:
+        """Whether its normalized means sum to one: whether its exposure is a total."""
+        return self.exposure in (Exposure.OBSERVED, Exposure.LATENT)
+
 
 class Observed(NamedTuple):
     """One modality of a minibatch.
@@ -97,9 +102,9 @@ class Observed(NamedTuple):
     log_exposure
         Log exposure, shape ``(n_cells, 1)``; None where it is latent or there is none.
     present
-        Which cells have the modality, bool, shape ``(n_cells,)``; None for all.
+        Mask of the cells that have the modality, bool, shape ``(n_cells,)``; None for all.
     features
-        Which features were measured, bool, shape ``(n_features,)`` or ``(n_cells, n_features)``;
+        Mask of the measured features, bool, shape ``(n_features,)`` or ``(n_cells, n_features)``;
         None for all. What was not measured is not in the likelihood; it is never zero.
     """
 
@@ -126,6 +131,8 @@ class Generative(Protocol):
     n_latent: int
     #: Whether several draws of each cell can be decoded at once.
     takes_several_draws: bool
+    #: Whether the encoder sees the covariates, so that cells are encoded by their batch.
+    encode_covariates: bool
 
     @property
     def modalities(self) -> Mapping[str, Modality]:
@@ -175,3 +182,13 @@ class Generative(Protocol):
 
     def representation(self, z: Tensor) -> Tensor:
         """Return ``z`` as models hand it out: its softmax, for a logistic normal."""
+
+    def shifted(self, log_shift: Tensor) -> Generative:
+        """Return a module of the same weights that decodes features of a batch otherwise.
+
+        Parameters
+        ----------
+        log_shift
+            Shifts of the log means of the main modality's features, shape ``(n_features,)``, of
+            which gradients can be taken; see :meth:`lucidvi.distributions.Likelihood.shifted`.
+        """

@@ -53,7 +53,7 @@ def exposures(
     modalities, observed
         See :class:`Generative`.
     log_exposures
-        Latent ones, ``(..., n_cells, n_exposures)``.
+        Log exposures that are latent, ``(..., n_cells, n_exposures)``; None where none is.
     """
     by_key = {key: o.log_exposure for key, o in observed.items() if o.log_exposure is not None}
     if log_exposures is not None:

@@ -88,14 +88,14 @@ class Calibration:
         Parameters
         ----------
         new_batch
-            Of cells that were labelled by cells of other batches only, as those of a new batch
-            are; the same as of known batches where that is not possible.
+            Whether to judge cells that were labelled by cells of other batches only, as those of a
+            new batch are; where that is not possible, it is the same as for known batches.
         raw
-            Of the shares of the votes, before calibration.
+            Whether to judge the shares of the votes, before calibration.
 
         Returns
         -------
-        With all genes. No cell is judged by numbers that were fitted to it.
+        The error with all genes; no cell is judged by numbers that were fitted to it.
         """
         setting = self.of_batches(new_batch=new_batch)[0]
         confidence = setting.confidence_raw if raw else setting.confidence
@@ -143,7 +143,7 @@ class Calibration:
         Parameters
         ----------
         new_batch
-            Those of new batches, where there are any; those of known batches otherwise.
+            Whether to return those of new batches, where there are any.
         """
         new_batch = new_batch and self.new_batches
         return [setting for setting in self.settings if setting.new_batch == new_batch]

@@ -29,7 +29,7 @@ class Confounding(Finding):
     library_r2
         Share of the variance of log library size that the neighbours' mean explains.
     library_chance, library_excess, library_p
-        The same for it.
+        The same for the library size.
     library_latent_share
         Share of the variance of the latent space that log library size explains linearly, within
         cell types where they are known.

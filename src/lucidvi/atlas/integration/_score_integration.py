@@ -76,7 +76,7 @@ def score_integration(
         Most cells to score, drawn so that each label in each batch has its share. All are
         embedded.
     seed
-        Of the draw of cells and of the training of scVI.
+        Seed of the draw of cells and of the training of scVI.
     train_kwargs
         Arguments of the training of scVI, such as ``{"accelerator": "gpu"}``.
 

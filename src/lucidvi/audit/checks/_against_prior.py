@@ -56,9 +56,9 @@ def against_prior(
     loc, scale
         Means of the posteriors, and their standard deviations or factors of their covariances.
     priors
-        Of the cells; by default the standard normal.
+        Priors of the cells; by default the standard normal.
     seed
-        Of the draws.
+        Seed of the draws.
     """
     priors = CellPriors.standard_normal(*loc.shape) if priors is None else priors
     axis_scale = marginal_scale(scale)

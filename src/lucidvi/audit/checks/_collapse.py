@@ -25,7 +25,7 @@ def collapse(
     metric: np.ndarray,
     directions: np.ndarray,
     losses: np.ndarray,
-    own_losses: np.ndarray,
+    losses_beyond: np.ndarray,
     *,
     priors: CellPriors | None = None,
     without_prior: str = "",
@@ -49,14 +49,14 @@ def collapse(
     losses
         Nats of log p(x given z) that each held-out cell loses when each direction is set to the
         cells' mean, shape ``(n_held_out, n_latent)``.
-    own_losses
+    losses_beyond
         The same when each is set to what the directions before it tell.
     priors
         The model's priors of the cells; by default the standard normal.
     without_prior
         Why nothing is held against the prior; empty if it is.
     seed
-        Of the draws for mutual information and holes.
+        Seed of the draws for mutual information and holes.
     cures
         What makes the code that mends a problem; by default for a model of default arguments.
     """
@@ -66,7 +66,7 @@ def collapse(
     error = losses.std(axis=0) / np.sqrt(len(losses))
     variance = np.einsum("ik,ij,jk->k", directions, metric, directions)
     variance = variance * (loc @ directions).var(axis=0)
-    used, active = (int(active_directions(lost).sum()) for lost in (losses, own_losses))
+    used, active = (int(active_directions(lost).sum()) for lost in (losses, losses_beyond))
     active = min(active, used)
     suggested = suggest_n_latent(used, n_latent)
     fewer = cures.of("fewer_dimensions", n_latent=suggested)
@@ -94,9 +94,9 @@ def collapse(
         directions=directions,
         worth=worth,
         worth_error=error,
-        worth_beyond=own_losses.mean(axis=0),
+        worth_beyond=losses_beyond.mean(axis=0),
         least_worth=least_worth(worth),
-        least_worth_beyond=least_worth(own_losses.mean(axis=0)),
+        least_worth_beyond=least_worth(losses_beyond.mean(axis=0)),
         variance_share=variance / max(variance.sum(), np.finfo(float).tiny),
         mutual_information=against.mutual_information,
         mutual_information_upper=against.mutual_information_upper,

@@ -74,7 +74,7 @@ def fit(
     Parameters
     ----------
     predicted
-        Of cells, held-out ones where they are known.
+        Predictions of cells, of held-out ones where they are known.
     compared
         Log likelihoods under several likelihoods; None where there are no counts.
     likelihood

@@ -46,7 +46,7 @@ class DecodedMixin(BaseModelClass):
             Batches to decode the cells as, over which the mean is taken; by default each cell's
             own.
         modality
-            Of which modality, by default the main one.
+            Name of the modality, by default the main one.
         n_samples
             Draws of ``z`` for each cell.
         return_numpy
