@@ -28,7 +28,7 @@ demo: .venv/.package ## train on a small data set and show what comes out
 	.venv/bin/lucidvi demo
 
 test: venv ## run the tests, as many at a time as there are cores
-	.venv/bin/python -m pytest -n auto --dist worksteal
+	.venv/bin/python -m pytest -n auto --dist worksteal --durations 15
 
 check: venv ## ruff, mypy and the order of imports
 	.venv/bin/ruff check

@@ -61,8 +61,13 @@ SEAM = (
 )
 
 
+#: Tests of a minute each, which begin first, so that no worker is left alone with one at the end.
+LONGEST = ("test_docs.py", "test_tutorials.py", "atlas/integration/test_integration.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that ask for real data, and those of what meets other packages."""
+    items.sort(key=lambda item: not str(item.path).endswith(LONGEST))
     seam = tuple(str(ROOT / "tests" / place) for place in SEAM)
     for item in items:
         if "real_data" in getattr(item, "fixturenames", ()):

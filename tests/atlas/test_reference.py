@@ -29,6 +29,8 @@ def test_holds_the_models_posteriors_and_labels(model, reference):
     np.testing.assert_allclose(reference.data.posteriors.scale**2, variance, rtol=1e-6)
     assert (np.asarray(reference.labels) == model.adata.obs["cell_type"].to_numpy()).all()
     assert (np.asarray(reference.batches) == model.adata.obs["batch"].to_numpy()).all()
+    for column in (reference.labels, reference.batches):
+        assert list(column.index) == list(model.adata.obs_names)
     assert reference.cells.X is None
     assert reference.model.adata is None
     assert "300 cells, 60 genes, 3 labels" in repr(reference)
@@ -233,7 +235,7 @@ def test_genes_weigh_as_much_as_they_say(reference, model):
     kinds = model.adata.obs["cell_type"].to_numpy()
     rows = np.stack([np.ravel(model.adata.X[kinds == k].mean(axis=0)) for k in ("B", "NK", "T")])
     rows /= rows.sum(axis=1, keepdims=True)
-    joint = (rows * np.bincount(reference.labels.codes)[:, None]) / 300
+    joint = (rows * np.bincount(reference.labels.cat.codes)[:, None]) / 300
     margin = joint.sum(axis=0)
     nats = (joint * np.log(rows / margin)).sum(axis=0)
     assert np.corrcoef(weights["lucidvi_information"], nats)[0, 1] > 0.9
@@ -248,7 +250,7 @@ def test_a_scanvi(model, query):
     np.testing.assert_allclose(
         reference.data.posteriors.loc, scanvi.get_latent_representation(), rtol=1e-5
     )
-    assert "none" not in reference.labels.categories
+    assert "none" not in reference.labels.cat.categories
     out = reference.map(query)
     right = out.obs["lucidvi_label"].astype(str) == query.obs["cell_type"].astype(str)
     assert right.mean() > 0.9

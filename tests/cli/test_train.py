@@ -51,7 +51,7 @@ def data(cells, tmp_path):
 def test_the_circle(data, cells, tmp_path):
     """Each command names the next ones, which are pasted."""
     keys = ("--batch-key", "batch", "--labels-key", "label")
-    options = ("--n-latent", 2, "--epochs", 3, "--gene-likelihood", "nb", "--seed", 4)
+    options = ("--n-latent", 2, "--max-epochs", 3, "--gene-likelihood", "nb", "--seed", 4)
     result = run("train", data, "-o", tmp_path / "model", *keys, *options)
     assert result.exit_code == 0, result.output
     assert re.search(r"Cells +80 *\nGenes +25 *\nBatches +3 in 'batch' *\n", result.stdout)
@@ -83,7 +83,7 @@ def test_it_is_the_model_of_the_same_lines_of_python(data, cells, tmp_path):
     import scvi
 
     covariates = ("--categorical-covariate", "donor", "--categorical-covariate", "site")
-    place = ("-o", tmp_path / "model", "--epochs", 2, *covariates)
+    place = ("-o", tmp_path / "model", "--max-epochs", 2, *covariates)
     result = run("train", data, *place, "--continuous-covariate", "age", "--preset", "scvi")
     assert result.exit_code == 0, result.output
     adata = cells.copy()
@@ -112,7 +112,7 @@ def test_counts_elsewhere(cells, tmp_path, layer):
         refused(path, "-o", tmp_path / "model", says="elsewhere: --layer umi or --layer raw")
         assert not (tmp_path / "model").exists()
     query.write_h5ad(path)
-    result = run("train", path, "-o", tmp_path / "model", "--layer", layer, "--epochs", 1)
+    result = run("train", path, "-o", tmp_path / "model", "--layer", layer, "--max-epochs", 1)
     assert result.exit_code == 0, result.output
     assert result.stdout.count(f"--layer {layer}") == 2
     audited = run("audit", tmp_path / "model", path, "--layer", layer, "--max-cells", 30)
@@ -127,7 +127,7 @@ def test_nothing_is_replaced_unless_asked(data, tmp_path, monkeypatch):
             before_any_work.setattr(cls, "train", lambda *_, **__: pytest.fail("it was trained"))
         refused(data, "-o", place, says="already exists")
         refused(data, "-o", data, "--overwrite", says="is the data")
-    result = run("train", data, "-o", place, "--overwrite", "--epochs", 1)
+    result = run("train", data, "-o", place, "--overwrite", "--max-epochs", 1)
     assert result.exit_code == 0, result.output
     assert SCVI.load_registry(str(place))["model_name"] == "SCVI"
 

@@ -292,6 +292,25 @@ def test_scaled(name):
     assert torch.equal(px.mean, before)
 
 
+@pytest.mark.parametrize("renormalize", [True, False])
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_shifted(name, renormalize):
+    """As if shifts were added to the logits, before or after they were normalized."""
+    px, x = whole(name)
+    shift = torch.linspace(-1, 2, 7, dtype=torch.float64)
+    shifted = px.scaled(0.3).shifted(shift, renormalize)
+    assert type(shifted) is type(px)
+    scale = px.get_normalized("scale") * shift.exp()
+    scale = scale / scale.sum(-1, keepdim=True) if renormalize else scale
+    torch.testing.assert_close(shifted.get_normalized("scale"), scale)
+    torch.testing.assert_close(shifted.mu, scale * (px.log_library + 0.3).exp())
+    torch.testing.assert_close(shifted.log_likelihood(x), shifted.log_prob(x).sum(-1))
+    if name == "zinb":
+        torch.testing.assert_close(shifted.mean, shifted.mu, rtol=1e-10, atol=0)
+    unshifted = px.shifted(torch.zeros(7).double(), renormalize)
+    torch.testing.assert_close(unshifted.mu, px.mu)
+
+
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_of_features(name):
     px, x = whole(name)

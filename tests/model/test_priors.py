@@ -88,11 +88,13 @@ def test_target_has_the_joint_prior(make_adata, prior, observed):
     """Each part by itself, as the module says it."""
     model = make_model(make_adata(), prior=prior, use_observed_lib_size=observed)
     model.module.eval()
-    target = PosteriorTarget.from_module(model.module, minibatch(model))
+    module, tensors = model.module, minibatch(model)
+    target = PosteriorTarget.from_module(module, tensors)
     z = target.q0.sample((3,))
+    state, library = z[..., :2], z[..., 2:]
     with torch.no_grad():
-        outputs = target._decode(z)
-    state, library = target._split(z)
+        latent = {"z": state, "library": torch.zeros(3, 20, 1) if observed else library}
+        outputs = module.generative(**module._get_generative_input(tensors, latent))
     want = log_density(outputs["pz"], state)
     if not observed:
         want = want + outputs["pl"].log_prob(library).sum(dim=-1)

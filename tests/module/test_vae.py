@@ -9,7 +9,7 @@ import scvi.module
 import torch
 from scvi import REGISTRY_KEYS
 
-from lucidvi.module import VAE
+from lucidvi.module import VAE, ShiftedModule
 
 
 def minibatch(n_cells=8, n_genes=6, n_batch=3):
@@ -177,3 +177,36 @@ def test_transform_batch_decodes_as_that_batch():
     moved = module.generative(**inputs, transform_batch=2)["px"]
     inputs["batch_index"] = torch.full_like(inputs["batch_index"], 2)
     torch.testing.assert_close(moved.mu, module.generative(**inputs)["px"].mu)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"gene_likelihood": "nb"},
+        {"gene_likelihood": "zinb"},
+        {"gene_likelihood": "poisson"},
+        {"gene_likelihood": "zinb", "dispersion": "gene-cell"},
+    ],
+    ids=str,
+)
+def test_shifted_features(kwargs):
+    """Shifted biases are what any module's shifted likelihood is; weights stay as they are."""
+    module, tensors = make(**kwargs), minibatch()
+    before = {name: weight.clone() for name, weight in module.state_dict().items()}
+    shifts = [torch.linspace(-1, 1, 6, requires_grad=True) for _ in range(2)]
+    observed, s = module.observe(tensors), module.covariates(tensors)
+    z = module.encode(observed, s).latent.mean.detach()
+    exposures = {"rna": observed["rna"].log_exposure}
+    values, slopes = [], []
+    for view, shift in zip(
+        (module.shifted(shifts[0]), ShiftedModule(module, shifts[1])), shifts, strict=True
+    ):
+        assert not view.training
+        (px,) = view.decode(z, s, exposures).values()
+        values.append(px.log_likelihood(observed["rna"].x))
+        slopes += torch.autograd.grad(values[-1].sum(), shift)
+    torch.testing.assert_close(*values)
+    torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-4)
+    after = module.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())

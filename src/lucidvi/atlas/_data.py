@@ -16,8 +16,9 @@ from lucidvi.results import Calibration, Posteriors
 
 #: Where latent means and standard deviations are, in ``obsm`` of references and of queries.
 LOC, SCALE = "X_lucidvi", "X_lucidvi_scale"
-#: Where the median count of a cell and the calibration are, in ``uns`` of the reference cells.
-DEPTH, CALIBRATION = "lucidvi_depth", "lucidvi_calibration"
+#: Where the median count of a cell, the calibration and the weights of modalities are, in ``uns``
+#: of the reference cells.
+DEPTH, CALIBRATION, WEIGHTS = "lucidvi_depth", "lucidvi_calibration", "lucidvi_modality_weights"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,19 +58,24 @@ class ReferenceData:
         return float(self.cells.uns.get(DEPTH, np.inf))
 
     @property
-    def labels(self) -> pd.Categorical:
-        """Labels of the cells, on the finest level."""
-        return self.cells.obs[self.labels_key].array
+    def modality_weights(self) -> dict[str, float]:
+        """Share of each modality in what is observed of a cell; empty for an old folder."""
+        return {key: float(share) for key, share in self.cells.uns.get(WEIGHTS, {}).items()}
 
     @property
-    def levels(self) -> dict[str, pd.Categorical]:
+    def labels(self) -> pd.Series:
+        """Labels of the cells, on the finest level, by the names of the cells."""
+        return self.cells.obs[self.labels_key]
+
+    @property
+    def levels(self) -> dict[str, pd.Series]:
         """Labels of the cells on each level, by column, from coarse to fine."""
-        return {key: self.cells.obs[key].array for key in (*self.coarser_keys, self.labels_key)}
+        return {key: self.cells.obs[key] for key in (*self.coarser_keys, self.labels_key)}
 
     @property
-    def batches(self) -> pd.Categorical | None:
-        """Batches of the cells, None if the model has none."""
-        return None if self.batch_key is None else self.cells.obs[self.batch_key].array
+    def batches(self) -> pd.Series | None:
+        """Batches of the cells, by the names of the cells; None if the model has none."""
+        return None if self.batch_key is None else self.cells.obs[self.batch_key]
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -80,8 +86,8 @@ class ReferenceData:
     @cached_property
     def voters(self) -> Voters:
         """The cells as they vote on others."""
-        n_labels = len(self.labels.categories)
-        return Voters(self.posteriors, self.labels.codes, n_labels, self.neighbours)
+        labels = self.labels.array
+        return Voters(self.posteriors, labels.codes, len(labels.categories), self.neighbours)
 
     @cached_property
     def neighbours(self) -> Neighbours:

@@ -16,7 +16,6 @@ from lucidvi import __version__
 from lucidvi._compat import SAVE_KEYS
 from lucidvi.atlas._data import CALIBRATION, ReferenceData
 from lucidvi.atlas.mapping._setup import Setup
-from lucidvi.distributions import likelihood_of
 from lucidvi.errors import FileError, first_few
 from lucidvi.files import check_free, newest, writable, written_whole
 from lucidvi.model import class_of_saved
@@ -66,7 +65,10 @@ def facts_of(model: Any, data: ReferenceData) -> dict[str, Any]:
         "n_cells": data.cells.n_obs,
         "n_genes": data.cells.n_vars,
         "n_latent": data.posteriors.loc.shape[1],
-        "likelihood": likelihood_of(model.module).family,
+        "modalities": {
+            key: {"n_features": one.n_features, "likelihood": one.likelihood.family}
+            for key, one in model.module.modalities.items()
+        },
         "labels": _n_cells(data.labels),
         "batches": None if data.batches is None else _n_cells(data.batches),
         "calibration": _calibration_facts(data.calibration),
@@ -80,8 +82,8 @@ def facts_of(model: Any, data: ReferenceData) -> dict[str, Any]:
     }
 
 
-def _n_cells(categories: pd.Categorical) -> dict[str, int]:
-    return {str(name): int(n) for name, n in categories.value_counts().items()}
+def _n_cells(categories: pd.Series) -> dict[str, int]:
+    return {str(name): int(n) for name, n in categories.array.value_counts().items()}
 
 
 def _calibration_facts(calibration: Calibration | None) -> dict[str, Any] | None:
@@ -104,12 +106,13 @@ def _calibration_facts(calibration: Calibration | None) -> dict[str, Any] | None
 
 def card(facts: dict[str, Any]) -> str:
     """Model card, in Markdown."""
-    batches = facts["batches"]
+    batches, modalities = facts["batches"], facts["modalities"]
+    likelihood = next(iter(modalities.values()))["likelihood"]
     lines = [
         "# LucidVI reference",
         "",
         f"{facts['n_cells']:,} cells, {facts['n_genes']:,} genes, {facts['n_latent']} latent "
-        f"dimensions, likelihood `{facts['likelihood']}`. It holds no counts: of each cell the "
+        f"dimensions, likelihood `{likelihood}`. It holds no counts: of each cell the "
         f"latent posterior, the label and the batch, {facts['bytes_per_cell']} bytes a cell.",
         "",
         "```python",
@@ -122,12 +125,22 @@ def card(facts: dict[str, Any]) -> str:
         "|---|---|",
         *(f"| {name} | {n:,} |" for name, n in facts["labels"].items()),
         "",
+        *(_modality_lines(modalities) if len(modalities) > 1 else []),
         *_calibration_lines(facts["calibration"]),
         *(["The model has no batches.", ""] if batches is None else _table("batch", batches)),
         "Made with " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()) + ".",
         "",
     ]
     return "\n".join(lines)
+
+
+def _modality_lines(modalities: dict[str, Any]) -> list[str]:
+    return [
+        "| modality | features | likelihood |",
+        "|---|---|---|",
+        *(f"| {k} | {m['n_features']:,} | `{m['likelihood']}` |" for k, m in modalities.items()),
+        "",
+    ]
 
 
 def _calibration_lines(calibration: dict[str, Any] | None) -> list[str]:

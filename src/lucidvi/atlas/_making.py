@@ -15,11 +15,12 @@ from scvi import REGISTRY_KEYS
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi._progress import Progress
 from lucidvi._random import isolated
-from lucidvi.atlas._data import CALIBRATION, DEPTH, LOC, SCALE, ReferenceData
+from lucidvi.atlas._data import CALIBRATION, DEPTH, LOC, SCALE, WEIGHTS, ReferenceData
 from lucidvi.atlas.labels._hierarchy import check_nested
 from lucidvi.atlas.mapping._calibrate import calibrate
 from lucidvi.atlas.mapping._gene_names import id_columns
 from lucidvi.atlas.mapping._genes import INFORMATION, gene_weights
+from lucidvi.atlas.mapping._modality_weights import modality_weights
 from lucidvi.atlas.mapping._setup import Setup
 from lucidvi.data import category_texts, check_obs
 from lucidvi.errors import DataError
@@ -61,9 +62,13 @@ def made_of(model: Any, labels_key: str | Sequence[str]) -> tuple[Any, Reference
             obsm={LOC: np.float32(mean), SCALE: np.sqrt(np.float32(variance))},
         )
         cells.uns[DEPTH] = _median_count(model)
+        cells.uns[WEIGHTS] = modality_weights(model)
         data = ReferenceData(cells, keys[-1], tuple(keys[:-1]), Setup.of(model).batch_key)
         every = Cells(model, model.adata, np.arange(model.adata.n_obs))
-        calibration = calibrate(every, data.voters, data.batches, var[INFORMATION].to_numpy())
+        batches = None if data.batches is None else data.batches.array
+        of_genes = next(iter(data.modality_weights.values()))
+        information = var[INFORMATION].to_numpy()
+        calibration = calibrate(every, data.voters, batches, information, of_genes)
         making.advance()
     if calibration is not None:
         cells.uns[CALIBRATION] = calibration.to_arrays()
@@ -81,12 +86,13 @@ def _obs(model: Any, keys: Sequence[str]) -> pd.DataFrame:
 
 
 def _median_count(model: Any) -> float:
-    """Return the median total of a model's cells; infinite for values that are not counts."""
-    if not Setup.of(model).is_count_data:
+    """Return the median count of the genes in a cell; infinite for values that are not counts."""
+    setup = Setup.of(model)
+    if not setup.is_count_data:
         return np.inf
     if adata_minify_type(model.adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:  # without counts
         return float(np.median(model.adata.obs[model._OBSERVED_LIB_SIZE_KEY]))
-    x = model.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+    x = model.adata_manager.get_from_registry(setup.main.field)
     return float(np.median(np.asarray(x.sum(axis=1)).ravel()))
 
 

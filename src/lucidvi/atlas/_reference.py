@@ -240,13 +240,13 @@ class Reference:
         return self.data.cells
 
     @property
-    def labels(self) -> pd.Categorical:
-        """Labels of the reference cells, the finest."""
+    def labels(self) -> pd.Series:
+        """Labels of the reference cells, the finest, by the names of the cells."""
         return self.data.labels
 
     @property
-    def batches(self) -> pd.Categorical | None:
-        """Batches of the reference cells, None if the model has none."""
+    def batches(self) -> pd.Series | None:
+        """Batches of the reference cells, by their names; None if the model has none."""
         return self.data.batches
 
     @property
@@ -260,7 +260,7 @@ class Reference:
         return self.data.n_bytes_per_cell
 
     def __repr__(self) -> str:
-        labels = len(self.labels.categories)
+        labels = len(self.labels.cat.categories)
         return (
             f"Reference({self.cells.n_obs:,} cells, {self.cells.n_vars:,} genes, "
             f"{labels} labels in {self.data.labels_key!r})"

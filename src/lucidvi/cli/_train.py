@@ -36,7 +36,8 @@ def train(
     ] = "zinb",
     n_latent: Annotated[int, typer.Option(min=1, help="Latent dimensions.")] = 10,
     max_epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Passes over the cells, if not chosen.")
+        int | None,
+        typer.Option("--max-epochs", min=1, help="Passes over the cells, if not chosen."),
     ] = None,
     preset: Annotated[str, typer.Option(help="How it is trained: lucid, scvi.")] = "lucid",
     kind: Annotated[str | None, typer.Option(help="Class of the model, if not the first.")] = None,

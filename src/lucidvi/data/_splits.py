@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from lucidvi.checks import cell_positions
+from lucidvi._positions import cell_positions
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:

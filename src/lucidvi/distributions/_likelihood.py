@@ -290,6 +290,27 @@ class Likelihood(Distribution, ABC):
             self.log_mean + log_factor, self.log_scale, self.log_library, self._parameters
         )
 
+    def shifted(self, log_shift: Tensor, renormalize: bool = True) -> Self:
+        """Return the likelihood with other means, and without what can be absent of parameters.
+
+        Parameters
+        ----------
+        log_shift
+            Logs of the factors, of a shape that broadcasts to ``(..., n_cells, n_genes)``.
+        renormalize
+            Let the normalized expression sum to what it did before.
+        """
+        log_scale = self.log_scale
+        if renormalize:
+            total = log_scale.logsumexp(-1, keepdim=True)
+            log_shift = log_shift + total - (log_scale + log_shift).logsumexp(-1, keepdim=True)
+        parameters = {
+            name: values if (absent := self.parameters[name].absent) is None else values + absent
+            for name, values in self._parameters.items()
+        }
+        log_mean, log_scale = self.log_mean + log_shift, log_scale + log_shift
+        return self._of(log_mean, log_scale, self.log_library, parameters)
+
     def limited(self, largest: float) -> Self:
         """Return the likelihood with a rate of draws that is limited, where a mean is a rate."""
         return self

@@ -284,6 +284,17 @@ class PosteriorTarget(Target):
         }
         return self._of(self.module, observed | kept, minibatch)
 
+    def with_shift(self, log_shift: Tensor) -> PosteriorTarget:
+        """Return the target of the same cells, encoded as they are, whose features are shifted.
+
+        Parameters
+        ----------
+        log_shift
+            Shifts of the log means of the main modality's features, shape ``(n_features,)``; see
+            :meth:`lucidvi.module.Generative.shifted`.
+        """
+        return replace(self, module=self.module.shifted(log_shift))
+
     @property
     def _data(self) -> dict[str, Tensor]:
         """What was observed, as a minibatch has it."""

@@ -20,6 +20,7 @@ from lucidvi.module import (
     Generative,
     Modality,
     Observed,
+    ShiftedModule,
     covariates,
     observe,
 )
@@ -46,6 +47,7 @@ class ScviModule(nn.Module):
         self.module = module
         # scvi-tools joins embeddings of batches with one draw at a time only.
         self.takes_several_draws = module.batch_representation != "embedding"
+        self.encode_covariates = module.encode_covariates
         self._priors: tuple[Tensor, StateDistribution] | None = None
 
     @cached_property
@@ -120,6 +122,10 @@ class ScviModule(nn.Module):
     def representation(self, z: Tensor) -> Tensor:
         """See :meth:`Generative.representation`."""
         return self.module.z_encoder.z_transformation(z)
+
+    def shifted(self, log_shift: Tensor) -> ShiftedModule:
+        """See :meth:`Generative.shifted`."""
+        return ShiftedModule(self, log_shift)
 
 
 def as_generative(module: BaseModuleClass | Generative) -> Any:

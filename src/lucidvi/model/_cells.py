@@ -17,7 +17,8 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
-from lucidvi.checks import cell_positions, user_columns
+from lucidvi._positions import cell_positions
+from lucidvi.checks import user_columns
 from lucidvi.data import CellLoader, Minibatch
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
@@ -42,12 +43,16 @@ class Cells:
         Positions of the cells, shape ``(n_cells,)``; a cell may be there several times.
     codes
         Codes of covariates that take the place of the cells' own, by registry key.
+    features
+        Which features were measured in them, by modality, each of shape ``(n_features,)``; of a
+        modality none of whose features was, the cells do not have it.
     """
 
     model: Any
     adata: AnnData
     positions: NDArray[np.integer]
     codes: Mapping[str, int] = field(default_factory=dict)
+    features: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -102,6 +107,16 @@ class Cells:
             A code for all of the cells, by registry key, such as the number of a batch.
         """
         return replace(self, codes={**self.codes, **codes})
+
+    def with_features(self, features: Mapping[str, NDArray[np.bool_]]) -> Cells:
+        """Return the same cells as if only some features were measured in them.
+
+        Parameters
+        ----------
+        features
+            See :class:`Cells`.
+        """
+        return replace(self, features={**self.features, **features})
 
     @property
     def names(self) -> pd.Index:
@@ -176,4 +191,17 @@ class Cells:
         for start, minibatch in zip(range(0, len(self), size), loader, strict=True):
             for key, code in self.codes.items():
                 minibatch[key] = torch.full_like(minibatch[key], code)
+            if self.features:
+                minibatch |= self._measured(minibatch[REGISTRY_KEYS.X_KEY].shape[0])
             yield slice(start, min(start + size, len(self))), minibatch
+
+    def _measured(self, n_cells: int) -> Minibatch:
+        """Say what was measured of cells, as modules read it from a minibatch."""
+        tensors = {}
+        for key, features in self.features.items():
+            modality, mask = self.model.module.modalities[key], torch.as_tensor(features)
+            if mask.any():
+                tensors[modality.features_field] = mask.expand(n_cells, -1)
+            else:
+                tensors[modality.present_field] = mask.new_zeros(n_cells)
+        return tensors

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import scvi
 import torch
 from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
 from lucidvi._random import isolated
+from lucidvi.model._cells import Cells
 
 FROZEN_LATENT = (
     "Training this model on the query cannot move the query's latent representation: every "
@@ -23,10 +28,13 @@ def latent_can_move(model: BaseModelClass, adata: AnnData) -> bool:
     Asked of the gradient itself, after all masks on it: that of the posterior means of a
     minibatch, projected onto a random direction so that nothing cancels.
     """
-    module = model.module
+    module: Any = model.module
+    cells = Cells(model, adata, np.arange(adata.n_obs))
     with isolated(), torch.enable_grad():
-        tensors = next(iter(model._make_data_loader(adata)))
-        loc = module.inference(**module._get_inference_input(tensors))["qz"].loc
+        _, minibatch = next(cells.minibatches(batch_size=scvi.settings.batch_size))
+        minibatch = {key: values.to(module.device) for key, values in minibatch.items()}
+        posterior = module.encode(module.observe(minibatch), module.covariates(minibatch))
+        loc = posterior.latent.mean
         if not loc.requires_grad:
             return False
         (loc * torch.randn_like(loc)).sum().backward()

@@ -11,6 +11,7 @@ from lucidvi.module._observed import (
     observe,
 )
 from lucidvi.module._offers import Alignable, Normalizable, Startable
+from lucidvi.module._shifted import ShiftedModule
 from lucidvi.module._states import draw, encoded, exposures, latent_exposures
 from lucidvi.module._vae import UNTRANSFORMED_Z, VAE
 
@@ -27,6 +28,7 @@ __all__ = [
     "Modality",
     "Normalizable",
     "Observed",
+    "ShiftedModule",
     "Startable",
     "covariates",
     "draw",

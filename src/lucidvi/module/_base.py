@@ -15,6 +15,7 @@ from torch.distributions import Distribution, Normal, kl_divergence
 from lucidvi.module._forward import ForwardPass, Record, loss_output
 from lucidvi.module._generative import Modality, Observed, Tensors
 from lucidvi.module._observed import covariates, log_likelihood, observe
+from lucidvi.module._shifted import ShiftedModule
 from lucidvi.module._states import draw, encoded, exposures, latent_exposures
 from lucidvi.nn import Covariates, StateDistribution, divergence, log_density
 
@@ -33,6 +34,7 @@ class GenerativeModule(BaseModuleClass, ABC):
 
     n_latent: int
     takes_several_draws = True
+    encode_covariates: bool = True
     #: Whether the weights are still those that were drawn at random.
     is_fresh = True
 
@@ -78,6 +80,10 @@ class GenerativeModule(BaseModuleClass, ABC):
     def representation(self, z: Tensor) -> Tensor:
         """See :meth:`Generative.representation`."""
         return z
+
+    def shifted(self, log_shift: Tensor) -> Any:
+        """See :meth:`Generative.shifted`."""
+        return ShiftedModule(self, log_shift)
 
     @property
     def is_rotation_invariant(self) -> bool:

@@ -85,6 +85,11 @@ class Modality:
         """
         return self.exposure is Exposure.OBSERVED
 
+    @property
+    def is_normalized(self) -> bool:
+        """Whether its normalized means sum to one: whether its exposure is a total."""
+        return self.exposure in (Exposure.OBSERVED, Exposure.LATENT)
+
 
 class Observed(NamedTuple):
     """One modality of a minibatch.
@@ -126,6 +131,8 @@ class Generative(Protocol):
     n_latent: int
     #: Whether several draws of each cell can be decoded at once.
     takes_several_draws: bool
+    #: Whether the encoder sees the covariates, so that cells are encoded by their batch.
+    encode_covariates: bool
 
     @property
     def modalities(self) -> Mapping[str, Modality]:
@@ -175,3 +182,13 @@ class Generative(Protocol):
 
     def representation(self, z: Tensor) -> Tensor:
         """Return ``z`` as models hand it out: its softmax, for a logistic normal."""
+
+    def shifted(self, log_shift: Tensor) -> Generative:
+        """Return a module of the same weights that decodes features of a batch otherwise.
+
+        Parameters
+        ----------
+        log_shift
+            Shifts of the log means of the main modality's features, shape ``(n_features,)``, of
+            which gradients can be taken; see :meth:`lucidvi.distributions.Likelihood.shifted`.
+        """

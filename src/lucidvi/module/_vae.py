@@ -22,7 +22,7 @@ from lucidvi.module._forward import ForwardPass, Record
 from lucidvi.module._generative import Exposure, Modality, Observed
 from lucidvi.module._practised import PractisedArchitecture
 from lucidvi.module._states import draw
-from lucidvi.nn import Covariates, StateDistribution, rotated
+from lucidvi.nn import Covariates, StateDistribution, rotated, sharing
 
 #: Among what ``inference`` returns, the latent state before the softmax of a logistic normal.
 UNTRANSFORMED_Z = "untran_z"
@@ -93,6 +93,12 @@ class VAE(GenerativeModule, PractisedArchitecture):
     def is_rotation_invariant(self) -> bool:
         """See :attr:`GenerativeModule.is_rotation_invariant`."""
         return self.latent_distribution == "normal" and self.prior.is_rotation_invariant
+
+    def shifted(self, log_shift: Tensor) -> VAE:
+        """See :meth:`Generative.shifted`; shifts are added to the decoder's biases."""
+        kinds = self.modalities[RNA].likelihood.parameters
+        absent = {name: kinds[name].absent for name in self.decoder.heads}
+        return sharing(self, decoder=self.decoder.shifted(log_shift, absent))
 
     def kl(self, qz: Distribution, pz: Distribution, z: Tensor) -> Tensor:
         """See :meth:`GenerativeModule.kl`."""

@@ -13,6 +13,7 @@ from lucidvi.nn._mixture import Mixture, NormalMixture
 from lucidvi.nn._prior import Covariates, Encode, Prior, Sizes
 from lucidvi.nn._priors import PRIORS, make_prior
 from lucidvi.nn._rotation import RotatedNormal, rotated
+from lucidvi.nn._share import sharing
 from lucidvi.nn._standard_normal import StandardNormal
 from lucidvi.nn._state import StateDistribution, select_cells
 from lucidvi.nn._stop_gradient import stop_gradient
@@ -54,5 +55,6 @@ __all__ = [
     "orthogonal_draws",
     "rotated",
     "select_cells",
+    "sharing",
     "stop_gradient",
 ]

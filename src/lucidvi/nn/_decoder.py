@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Self, cast
 
 import scvi.nn
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from lucidvi.kernels import wide_linear
 from lucidvi.nn._layers import run_layers
+from lucidvi.nn._share import sharing, with_bias_added
 
 #: Below this, log(softplus(x)) is x to float32, while softplus(x) underflows further down.
 LOG_SOFTPLUS_LINEAR = -15.0
@@ -83,6 +84,32 @@ class Decoder(scvi.nn.DecoderSCVI):
         """Return the layer that provides a parameter, one of ``heads``."""
         layer: Any = self.added_heads
         return getattr(self, SCVI_HEADS[name]) if name in SCVI_HEADS else layer[name]
+
+    def shifted(self, mean: Tensor, heads: Mapping[str, float | None]) -> Self:
+        """Return a decoder of the same weights whose outputs are shifted.
+
+        Parameters
+        ----------
+        mean
+            Shift of what the mean is made of, shape ``(n_output,)``.
+        heads
+            Shifts of ``heads``, by name; None for one that stays as it is.
+        """
+        first, *rest = self.px_scale_decoder
+        shifted = sharing(
+            self,
+            px_scale_decoder=nn.Sequential(with_bias_added(cast(nn.Linear, first), mean), *rest),
+            added_heads=sharing(self.added_heads),
+        )
+        for name, shift in heads.items():
+            if shift is None:
+                continue
+            layer = with_bias_added(self.head(name), torch.tensor(shift))
+            if name in SCVI_HEADS:
+                setattr(shifted, SCVI_HEADS[name], layer)
+            else:
+                shifted.added_heads[name] = layer
+        return shifted
 
     def forward(self, z: Tensor, *covariates: Tensor) -> dict[str, Tensor]:
         """Likelihood parameters of a minibatch.

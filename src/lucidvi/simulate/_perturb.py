@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from lucidvi import kernels
+from lucidvi._positions import name_positions
 from lucidvi._random import isolated
-from lucidvi.checks import check_choice, check_whole, name_positions
+from lucidvi.checks import check_choice, check_whole
 from lucidvi.errors import DataError, first_few
 from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
 from lucidvi.model import Cells

@@ -79,8 +79,8 @@ def test_missing_genes_are_not_zeros(reference, model, query, mapped):
     encoded = model.get_latent_representation(zeros)
     assert distance(out.obsm[LOC], mapped.obsm[LOC]) < 0.7 * distance(encoded, mapped.obsm[LOC])
     flat = np.zeros_like(encoded)
-    shares = votes(reference.data.neighbours, reference.labels.codes, 3, encoded, flat)
-    by_zeros = reference.labels.categories[shares.argmax(axis=1)]
+    shares = votes(reference.data.neighbours, reference.labels.array.codes, 3, encoded, flat)
+    by_zeros = reference.labels.cat.categories[shares.argmax(axis=1)]
     assert accuracy(out) > float((by_zeros == query.obs["cell_type"].astype(str)).mean()) + 0.1
     said = out.uns["lucidvi"]
     assert said["n_genes_measured"] == keep.sum()

@@ -111,6 +111,11 @@ def test_diagnostics_of_an_exact_encoder(linear_gaussian):
     np.testing.assert_allclose(diagnostics["log_px"], want, rtol=1e-5)
     np.testing.assert_allclose(diagnostics["effective_sample_size"], 50, rtol=1e-4)
     assert (diagnostics["standard_error"] < 1e-3).all()
+    assert list(diagnostics.index) == list(model.adata.obs_names)
+    some = model.get_marginal_ll(
+        indices=[3, 1], n_mc_samples=5, return_mean=False, return_diagnostics=True
+    )
+    assert list(some.index) == list(model.adata.obs_names[[3, 1]])
     mean = model.get_marginal_ll(n_mc_samples=50, return_diagnostics=True)
     assert mean["log_px"] == pytest.approx(float(want.mean()), abs=1e-5)
     assert mean["effective_sample_size"] == pytest.approx(50, rel=1e-4)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,6 @@ from torch import Tensor
 from lucidvi._progress import track
 from lucidvi.atlas.mapping._query import Query
 from lucidvi.atlas.mapping._read_query import nothing_is_trained
-from lucidvi.distributions import likelihood_of
 from lucidvi.inference import PosteriorTarget, refine
 from lucidvi.model import Cells
 from lucidvi.nn import frozen
@@ -67,25 +65,9 @@ class NewBatch:
         """Return cells as if they were of the known batch."""
         return cells.with_codes({REGISTRY_KEYS.BATCH_KEY: self.code})
 
-    @contextmanager
-    def decoded(self, module: Any) -> Iterator[None]:
-        """Let a module decode the batch where it decodes the known one."""
-        decoder = module.decoder
-        added = {decoder.px_scale_decoder[0].bias: self.shift}
-        for name in decoder.heads:
-            absent = likelihood_of(module).parameters[name].absent
-            if absent is not None:
-                added[decoder.head(name).bias] = torch.tensor(absent)
-        kept = {bias: bias.detach().clone() for bias in added}
-        with torch.no_grad():
-            for bias, shift in added.items():
-                bias += shift.to(bias)
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for bias, before in kept.items():
-                    bias.copy_(before)
+    def decoded(self, target: PosteriorTarget) -> PosteriorTarget:
+        """Return the target of :meth:`cells`, decoded as of the batch."""
+        return target.with_shift(self.shift)
 
 
 def model_of_query(reference: Any, query: Query) -> tuple[Any, list[NewBatch]]:
@@ -106,7 +88,9 @@ def model_of_query(reference: Any, query: Query) -> tuple[Any, list[NewBatch]]:
     model.module.eval()
     group = query.group[query.sample]
     return model, [
-        learn_batch(Cells(model, model.adata, np.flatnonzero(group == i)), query.genes, names)
+        learn_batch(
+            query.cells(model, model.adata, np.flatnonzero(group == i)), query.genes, names
+        )
         for i in track(range(len(query.new_batches)), "Learning batches", slow_steps=True)
     ]
 
@@ -137,13 +121,10 @@ def learn_batch(
     """
     candidates = np.setdiff1d(np.arange(len(names)), [] if exclude is None else [exclude])
     cells = cells.select(np.random.default_rng(SEED).permutation(len(cells))[:N_CELLS])
-    module = cells.model.module
-    with NewBatch(names[0], 0, torch.zeros(len(genes))).decoded(module):
-        code = _likeliest(cells, genes, candidates)
-        of_batch = cells.with_codes({REGISTRY_KEYS.BATCH_KEY: code})
-        targets = [target for _, target in of_batch.targets(None, BATCH_SIZE, _mask(genes))]
-        shift = _shift(module, targets, genes)
-    return NewBatch(names[code], code, shift)
+    code = _likeliest(cells, genes, candidates)
+    of_batch = cells.with_codes({REGISTRY_KEYS.BATCH_KEY: code})
+    targets = [target for _, target in of_batch.targets(None, BATCH_SIZE, _mask(genes))]
+    return NewBatch(names[code], code, _shift(targets, genes))
 
 
 def _likeliest(cells: Cells, genes: NDArray[np.bool_], candidates: NDArray[np.integer]) -> int:
@@ -176,9 +157,15 @@ def _fits(
 
 
 def _target(cells: Cells, genes: NDArray[np.bool_]) -> PosteriorTarget:
-    """Return the target of all of the cells at once."""
+    """Return the target of all of the cells at once, in a batch of no shifts."""
     ((_, target),) = cells.targets(None, len(cells), _mask(genes))
-    return target
+    return _unshifted(target)
+
+
+def _unshifted(target: PosteriorTarget) -> PosteriorTarget:
+    """Return a target without what is not carried over to a new batch."""
+    (main, *_) = target.module.modalities.values()
+    return target.with_shift(torch.zeros(main.n_features))
 
 
 def _mask(genes: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
@@ -195,33 +182,35 @@ def _repeated(target: PosteriorTarget, batches: NDArray[np.integer]) -> Posterio
     return several.with_covariates({key: batch})
 
 
-def _shift(module: Any, targets: Sequence[PosteriorTarget], genes: NDArray[np.bool_]) -> Tensor:
+def _shift(targets: Sequence[PosteriorTarget], genes: NDArray[np.bool_]) -> Tensor:
     """Return shifts of a batch that is decoded as a known one, see :func:`learn_batch`."""
     # The encoder takes missing genes for zeros; but refinement without shifts takes the effect of
     # a batch for a state of the cells, which is worse while most genes are there.
     encoded = genes.mean() >= ENCODED
-    states = [t.q0.mean if encoded else refine(t).posterior.loc for t in targets]
-    bias = module.decoder.px_scale_decoder[0].bias
-    kept = bias.detach().clone()
+    states = [t.q0.mean if encoded else refine(_unshifted(t)).posterior.loc for t in targets]
     measured = torch.as_tensor(genes)
-    shift = torch.zeros_like(kept)
-    with frozen(module):
-        bias.requires_grad_()
+    shift = states[0].new_zeros(len(genes))
+    with frozen(targets[0].module):
         for _ in range(N_STEPS):
-            with torch.no_grad():
-                bias.copy_(kept + shift)
-            precision = torch.full_like(kept, SHIFT_SD**-2)
+            precision = torch.full_like(shift, SHIFT_SD**-2)
             slope = -shift * precision
             for target, z in zip(targets, states, strict=True):
-                with torch.enable_grad():
-                    value = target.log_joint(z[None]).sum()
-                slope += torch.autograd.grad(value, bias)[0]
-                with torch.no_grad():
-                    precision[measured] += target.measured_likelihood(z).information.sum(dim=0)
+                of_cells, information = _slope(target, z, shift)
+                slope += of_cells
+                precision[measured] += information
             step = (slope / precision).clamp(-LARGE_STEP, LARGE_STEP)
             shift += step
             if step.abs().max() < SMALL_STEP:
                 break
-        with torch.no_grad():
-            bias.copy_(kept)
     return shift
+
+
+def _slope(target: PosteriorTarget, z: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the slope of the log joint along shifts, and the measured genes' information."""
+    with torch.enable_grad():
+        log_shift = shift.clone().requires_grad_()
+        of_batch = target.with_shift(log_shift)
+        value = of_batch.log_joint(z[None]).sum()
+    (slope,) = torch.autograd.grad(value, log_shift)
+    with torch.no_grad():
+        return slope, of_batch.measured_likelihood(z).information.sum(dim=0)

@@ -60,8 +60,11 @@ def calibrate(
     voters: Voters,
     batches: pd.Categorical | None,
     information: NDArray[np.floating],
+    of_genes: float = 1.0,
 ) -> Calibration | None:
     """Label reference cells by the others, with all genes and with a part, and see what comes out.
+
+    Modalities beside the genes are there with all of the genes alone.
 
     Parameters
     ----------
@@ -71,6 +74,8 @@ def calibrate(
         The same as they vote on others, and their batches.
     information
         What each gene says about the cell, as shares, shape ``(n_genes,)``.
+    of_genes
+        Share of the genes in what all modalities say.
 
     Returns
     -------
@@ -98,7 +103,7 @@ def calibrate(
     settings = [
         _setting(
             new_batch,
-            float(information[genes].sum()),
+            float(of_genes * information[genes].sum() + (1 - of_genes) * genes.all()),
             [_judged(cells, group, learned[group.batch], genes) for group in groups],
         )
         for genes, new_batch, groups in track(tasks, "Calibrating")
@@ -188,6 +193,9 @@ def _judged(
     """Treat a group as a query."""
     placed = Placed.empty(cells.names[group.indices], cells.model.module.n_latent)
     measured = None if genes.all() else genes
+    if measured is not None:
+        others = Setup.of(cells.model).others
+        cells = cells.with_features({k: np.zeros(m.n_features, bool) for k, m in others.items()})
     n_pool = len(group.indices) if batch is None else None
     for rows, block in place(cells.select(group.indices), measured, n_pool, batch):
         placed.put(rows, block)

@@ -57,8 +57,8 @@ def calls(
         _warn_of_new_batches(data)
     shares, novelty = _judged(data, placed, information, new_batch)
     labels, confidences = [], []
-    for level in data.levels.values():
-        p = coarser(shares, data.labels, level)
+    for level in (column.array for column in data.levels.values()):
+        p = coarser(shares, data.labels.array, level)
         labels.append(pd.Categorical.from_codes(p.argmax(axis=1), categories=level.categories))
         confidences.append(p.max(axis=1))
     columns: dict[str, Any] = {}

@@ -43,6 +43,17 @@ class ModelCounts:
         x.sort_indices()
         return sparse.csr_matrix(x)
 
+    def blocks(self) -> Iterator[tuple[NDArray[np.integer], sparse.csr_matrix]]:
+        """Yield positions of cells, and their counts, some cells at a time."""
+        every = np.arange(self.matrix.shape[0])
+        if _is_by_gene(self.matrix):
+            yield every, self._all_by_gene
+            return
+        start = 0
+        for rows in self._rows(every):
+            yield every[start : start + rows.shape[0]], rows @ self.selection
+            start += rows.shape[0]
+
     @property
     def totals(self) -> NDArray[np.floating]:
         """Total count of each cell, shape ``(n_cells,)``."""

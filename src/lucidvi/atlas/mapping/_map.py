@@ -21,7 +21,6 @@ from lucidvi.atlas.mapping._query import Query
 from lucidvi.atlas.mapping._read_query import errors_name, nothing_is_trained, read_query
 from lucidvi.atlas.mapping._request import Request
 from lucidvi.data import category_text, check_is_anndata, with_tables_in_memory
-from lucidvi.model import Cells
 
 #: Where in ``uns`` of a query it is said what was measured of it and what was learned.
 SUMMARY = "lucidvi"
@@ -132,7 +131,7 @@ def _blocks_placed(
             rows = np.flatnonzero(group == i)
             batch = batches[i] if i >= 0 else None
             n_pool = calibration.n_cells if batch is None and calibration is not None else None
-            cells = Cells(model, part, rows)
+            cells = query.cells(model, part, rows)
             for here, placed in place(cells, genes, n_pool, batch, posterior):
                 yield positions[rows[here]], placed
         model.deregister_manager(part)  # scvi-tools would hold the cells as long as it runs
@@ -142,14 +141,25 @@ def _blocks_placed(
 def _summary(data: ReferenceData, query: Query) -> dict[str, Any]:
     """Return which of the model's genes were there, and which batches were learned."""
     weights = data.cells.var
+    others = [key for key, modality in query.modalities.items() if modality.is_there]
     return {
+        "modalities": np.array([query.setup.main.key, *others], dtype=object),
         "n_genes": len(query.genes),
         "n_genes_measured": int(query.genes.sum()),
         "share_of_genes": float(query.genes.mean()),
         "share_of_expression": float(weights[EXPRESSION].to_numpy()[query.genes].sum()),
-        "share_of_information": float(weights[INFORMATION].to_numpy()[query.genes].sum()),
+        "share_of_information": _information(data, query),
         "genes_matched_by": query.measured.matched_by,
         "n_genes_summed": query.measured.n_summed,
         "n_genes_ambiguous": query.measured.n_ambiguous,
         "new_batches": np.array(query.new_batches, dtype=object),
     }
+
+
+def _information(data: ReferenceData, query: Query) -> float:
+    """Return the share of what the model's features say about a cell that was measured."""
+    main = query.setup.main.key
+    of_genes = float(data.cells.var[INFORMATION].to_numpy()[query.genes].sum())
+    shares = {key: float(one.mask.mean()) for key, one in query.modalities.items()}
+    weights = data.modality_weights or {main: 1.0}
+    return sum(weight * (shares | {main: of_genes})[key] for key, weight in weights.items())

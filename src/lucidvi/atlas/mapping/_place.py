@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Self
 
@@ -89,8 +88,7 @@ def place(
     """
     cells = cells if batch is None else batch.cells(cells)
     for block in blocks(len(cells)):
-        with nullcontext() if batch is None else batch.decoded(cells.model.module):
-            placed, residuals = _placed(cells.select(block), genes, n_pool, posterior)
+        placed, residuals = _placed(cells.select(block), genes, n_pool, batch, posterior)
         if n_pool is not None:
             x = np.concatenate(residuals)
             for pool in np.array_split(np.arange(len(x)), max(1, round(len(x) / n_pool))):
@@ -99,12 +97,17 @@ def place(
 
 
 def _placed(
-    cells: Cells, genes: NDArray[np.bool_] | None, n_pool: int | None, posterior: str
+    cells: Cells,
+    genes: NDArray[np.bool_] | None,
+    n_pool: int | None,
+    batch: NewBatch | None,
+    posterior: str,
 ) -> tuple[Placed, list[NDArray[np.float32]]]:
     """Infer the posteriors of a block, and return residuals if cells are to be compared."""
     placed = Placed.empty(cells.names, cells.model.module.n_latent)
     residuals = []
     for rows, target in cells.targets(None, scvi.settings.batch_size, genes):
+        target = target if batch is None else batch.decoded(target)
         q = posterior_of(target, posterior, "diagonal")
         placed.posteriors.loc[rows] = target.latent(q.mean).cpu()
         placed.posteriors.scale[rows] = target.latent(q.stddev).cpu()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,9 @@ from scipy import sparse
 
 from lucidvi.atlas.mapping._counts import ModelCounts
 from lucidvi.atlas.mapping._genes import MeasuredGenes
+from lucidvi.atlas.mapping._modalities import MeasuredModality, feature_masks
 from lucidvi.atlas.mapping._setup import Setup
+from lucidvi.model import Cells
 
 #: Counts of the model's genes, zeros included, that are held at a time, and what the number of
 #: cells in a part is a multiple of, so that minibatches are those of the query in one part.
@@ -44,6 +46,8 @@ class Query:
         Batches that the model does not know.
     setup
         How the model was set up.
+    modalities
+        What it has of the model's modalities beside the genes, by name.
     kept
         Share of each cell's counts that is kept, shape ``(n_cells,)``; None for all.
     """
@@ -53,6 +57,7 @@ class Query:
     measured: MeasuredGenes
     new_batches: list[str]
     setup: Setup
+    modalities: Mapping[str, MeasuredModality] = field(default_factory=dict)
     kept: NDArray[np.floating] | None = None
 
     @property
@@ -99,7 +104,23 @@ class Query:
         adata = AnnData(x, obs=self.obs.iloc[indices], var=pd.DataFrame(index=self.setup.genes))
         if self.setup.layer is not None:
             adata.layers[self.setup.layer] = adata.X
+        for modality in self.modalities.values():
+            modality.put(adata, indices)
         return adata
+
+    def cells(self, model: Any, adata: AnnData, rows: NDArray[np.integer]) -> Cells:
+        """Return some of what :meth:`read` returned, as a model reads it.
+
+        Parameters
+        ----------
+        model
+            Model that the cells are registered with.
+        adata
+            The cells.
+        rows
+            Positions among them.
+        """
+        return Cells(model, adata, rows).with_features(feature_masks(self.modalities))
 
     def with_stand_ins(self, stand_ins: Sequence[Any]) -> Query:
         """Return the query with a batch that the model knows in place of each new one.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lucidvi.atlas.mapping._counts import ModelCounts
 from lucidvi.atlas.mapping._genes import measured_genes
+from lucidvi.atlas.mapping._modalities import measured_modalities
 from lucidvi.atlas.mapping._query import Query
 from lucidvi.atlas.mapping._query_columns import query_columns
 from lucidvi.atlas.mapping._query_reader import QueryReader
@@ -68,7 +69,7 @@ def read_query(
     layer = setup.layer if layer is None and has_layer else layer
     var = pd.DataFrame(index=setup.genes) if var is None else var
     use_raw = is_raw(query, layer)
-    query, layer = (of_raw(query), None) if use_raw else (query, layer)
+    whole, (query, layer) = query, (of_raw(query), None) if use_raw else (query, layer)
     reader = QueryReader(
         layer=layer,
         arguments={"batch_key": batch_key, "gene_key": gene_key},
@@ -80,6 +81,7 @@ def read_query(
             measured = measured_genes(query.var, var, gene_key)
     with errors_name("query.raw" if use_raw else "query"):
         check_counts(query, layer, setup.is_count_data, reader=reader)
+    modalities = measured_modalities(whole, setup, None if use_raw else measured)
     matrix = query.X if layer is None else query.layers[layer]
     cells = Query(
         obs=obs,
@@ -87,6 +89,7 @@ def read_query(
         measured=measured,
         new_batches=new_batches,
         setup=setup,
+        modalities=modalities,
     )
     if setup.is_count_data:
         _check_not_empty(query, cells.totals)

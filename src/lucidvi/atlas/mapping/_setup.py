@@ -4,11 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
+
+from lucidvi.module import Modality
+
+
+class Place(NamedTuple):
+    """Where values are in an AnnData.
+
+    Parameters
+    ----------
+    slot, key
+        Such as ``"obsm"`` and ``"protein"``; ``"X"`` has no key.
+    names
+        Names of the features, as they were registered; None for those of the genes.
+    """
+
+    slot: str
+    key: str | None
+    names: Any = None
+
+    def __str__(self) -> str:
+        return f"query.{self.slot}" + ("" if self.key is None else f'["{self.key}"]')
 
 
 @dataclass(frozen=True)
@@ -22,19 +43,38 @@ class Setup:
     genes
         Names of the model's genes.
     uses_labels
-        Whether the likelihood depends on the labels.
+        Whether the model depends on the labels.
+    modalities
+        What the model observes of cells, by name; the first is the main one, whose features are
+        the genes.
     """
 
     registry: Mapping[str, Any]
     genes: pd.Index
     uses_labels: bool
+    modalities: Mapping[str, Modality]
 
     @classmethod
     def of(cls, model: Any) -> Setup:
         """Read the setup of a model, with or without data."""
-        dispersion = getattr(model.module, "dispersion", None)
         genes = pd.Index(model.get_var_names()).astype(str)
-        return cls(model.registry, genes, dispersion == "gene-label")
+        return cls(model.registry, genes, model.uses_labels, model.module.modalities)
+
+    @property
+    def main(self) -> Modality:
+        """The modality whose features are the genes."""
+        return next(iter(self.modalities.values()))
+
+    @property
+    def others(self) -> dict[str, Modality]:
+        """All other modalities, by name."""
+        return dict(list(self.modalities.items())[1:])
+
+    def place(self, modality: Modality) -> Place:
+        """Return where the values of a modality are in an AnnData."""
+        field = self.registry["field_registries"][modality.field]
+        data, state = field["data_registry"], field.get("state_registry", {})
+        return Place(data["attr_name"], data.get("attr_key"), state.get("column_names"))
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -54,13 +94,15 @@ class Setup:
 
     @property
     def layer(self) -> str | None:
-        """Layer with the counts; None for ``X``."""
-        return self.registry["setup_args"].get("layer")
+        """Layer with the counts of the genes; None for ``X``."""
+        place = self.place(self.main)
+        return place.key if place.slot == "layers" else None
 
     @property
     def is_count_data(self) -> bool:
-        """Whether the values are counts."""
-        return self.registry["setup_args"].get("is_count_data", True) is not False
+        """Whether the values of the main modality are counts."""
+        is_said = self.registry["setup_args"].get("is_count_data", True) is not False
+        return is_said and self.main.likelihood.is_counts
 
     @property
     def batches(self) -> NDArray[Any]:

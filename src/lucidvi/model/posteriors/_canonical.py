@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from scvi.model.base import BaseModelClass
@@ -77,13 +79,11 @@ class CanonicalMixin(BaseModelClass):
 
     def _check_can_turn(self) -> None:
         """Raise where the latent space cannot be turned."""
-        module = self.module
-        if not module.is_rotation_invariant:
+        if not self.module.is_rotation_invariant:
             raise ModelTypeError(
                 "The latent axes of this model cannot be turned: another rotation fits equally "
-                "well with a standard normal prior alone, and the model has the prior "
-                f"{type(module.prior).__name__} and "
-                f"`latent_distribution={module.latent_distribution!r}`.",
+                "well with a standard normal prior alone, where the decoder can undo it, and the "
+                f"model has {_what(self.module)}.",
                 remedy='Train a model with `prior="standard_normal"` and '
                 '`latent_distribution="normal"`, or read the axes as they are.',
             )
@@ -95,3 +95,14 @@ class CanonicalMixin(BaseModelClass):
                 remedy="Set `model.adata` to the AnnData with the counts, and minify it, or "
                 "refine its posteriors, after `model.canonicalize()`.",
             )
+
+
+def _what(module: Any) -> str:
+    """Say what a module has in place of a latent space that can be turned."""
+    prior = getattr(module, "prior", None)
+    if prior is None:
+        return f"a {type(module).__name__}, which does not say that it does"
+    return (
+        f"the prior {type(prior).__name__} and "
+        f"`latent_distribution={module.latent_distribution!r}`"
+    )

@@ -16,7 +16,8 @@ from scvi.model.base import BaseModelClass
 from torch import Tensor
 
 from lucidvi import kernels
-from lucidvi.checks import check_column, name_positions
+from lucidvi._positions import name_positions
+from lucidvi.checks import check_column
 from lucidvi.errors import first_few
 from lucidvi.inference import Estimate, PosteriorTarget, inference_gap, refine
 from lucidvi.model._cells import Cells

@@ -104,8 +104,9 @@ class LikelihoodMixin(BaseModelClass):
         -------
         The mean as a NumPy scalar, or with ``return_mean=False`` a tensor of shape ``(n_cells,)``.
         With ``return_diagnostics=True`` a Series or a DataFrame with ``log_px``,
-        ``standard_error``, ``effective_sample_size``, ``k_hat`` and ``trusted``; of the mean, the
-        smallest effective size, the largest :math:`\hat k` and the share of cells trusted.
+        ``standard_error``, ``effective_sample_size``, ``k_hat`` and ``trusted``: a row a cell, by
+        its name (by its number, of a ``dataloader``); or of the mean the smallest effective size,
+        the largest :math:`\hat k` and the share of cells trusted.
         """
         check_choice("method", method, METHODS)
         parts = [
@@ -129,8 +130,13 @@ class LikelihoodMixin(BaseModelClass):
             estimate.k_hat,
             estimate.is_trusted,
         )
+        names = None
+        if dataloader is None:
+            cells = self.adata if adata is None else adata
+            names = cells.obs_names if indices is None else cells.obs_names[np.asarray(indices)]
         frame = pd.DataFrame(
-            {name: column.numpy() for name, column in zip(DIAGNOSTICS, columns, strict=True)}
+            {name: column.numpy() for name, column in zip(DIAGNOSTICS, columns, strict=True)},
+            index=names,
         )
         if not return_mean:
             return frame

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lucidvi._positions import cell_positions, name_positions
 from lucidvi.checks import (
     SHORT_LIST,
-    cell_positions,
     listed,
-    name_positions,
     nearest,
     user_columns,
 )
