@@ -227,8 +227,7 @@ class Reference:
 
         Returns
         -------
-        Names of what was written, by the slot that it is in: ``{"obs": [...], "obsm": [...],
-        "uns": [...]}``.
+        Names of what was written, by the slot that it is in: ``"obs"``, ``"obsm"`` and ``"uns"``.
 
         Raises
         ------

@@ -245,8 +245,8 @@ class GenerativeModule(BaseModuleClass, ABC):
 
         Returns
         -------
-        On the CPU, by modality, of shape ``(n_cells, n_features)``, or ``(n_cells, n_features,
-        n_samples)`` if ``n_samples > 1``.
+        Draws by modality, on the CPU, of shape ``(n_cells, n_features)``, with a last axis of
+        length ``n_samples`` if there are several.
         """
         _, outputs = self.forward(
             tensors, inference_kwargs={"n_samples": n_samples}, compute_loss=False
