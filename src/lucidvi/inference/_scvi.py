@@ -47,7 +47,6 @@ class ScviModule(nn.Module):
         self.module = module
         # scvi-tools joins embeddings of batches with one draw at a time only.
         self.takes_several_draws = module.batch_representation != "embedding"
-        self.encode_covariates = module.encode_covariates
         self._priors: tuple[Tensor, StateDistribution] | None = None
 
     @cached_property
@@ -69,6 +68,16 @@ class ScviModule(nn.Module):
     def n_state(self) -> int:
         """See :attr:`Generative.n_state`."""
         return self.n_latent + (self.modalities[RNA].exposure is Exposure.LATENT)
+
+    @property
+    def encode_covariates(self) -> bool:
+        """See :attr:`Generative.encode_covariates`."""
+        return bool(self.module.encode_covariates)
+
+    @property
+    def uses_labels(self) -> bool:
+        """See :attr:`Generative.uses_labels`."""
+        return self.module.dispersion == "gene-label"
 
     @property
     def device(self) -> Any:

@@ -69,8 +69,6 @@ class LucidModel(
     _from_the_data: tuple[str, ...] = ()
     #: Classes of scvi-tools from whose models :meth:`from_scvi_model` makes one of this class.
     _scvi_tools_classes: tuple[type[BaseModelClass], ...] = ()
-    #: Whether labels change the model, so that it has to know those of every cell.
-    uses_labels: bool = False
 
     def __init__(
         self, adata: AnnData | None = None, registry: dict[str, Any] | None = None
@@ -91,7 +89,6 @@ class LucidModel(
         uses_labels
             Whether labels change the model, as in a dispersion by label.
         """
-        self.uses_labels = uses_labels
         self._watch_data(uses_labels=uses_labels)
         self._module_kwargs = {**shown, **further}
         parameters = ", ".join(f"{name}: {value}" for name, value in shown.items())

@@ -170,6 +170,7 @@ class Architecture(scvi.module.VAE):
         self.n_latent = n_latent
         self.n_layers = n_layers
         self.dispersion = dispersion
+        self.uses_labels = dispersion == "gene-label"
         self.log_variational = log_variational
         self.gene_likelihood = gene_likelihood
         self.latent_distribution = latent_distribution

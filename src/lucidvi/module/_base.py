@@ -36,6 +36,7 @@ class GenerativeModule(BaseModuleClass, ABC):
     n_latent: int
     takes_several_draws = True
     encode_covariates: bool = True
+    uses_labels: bool = False
     #: Whether the weights are still those that were drawn at random.
     is_fresh = True
 

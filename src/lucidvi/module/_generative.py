@@ -133,6 +133,8 @@ class Generative(Protocol):
     takes_several_draws: bool
     #: Whether the encoder sees the covariates, so that cells are encoded by their batch.
     encode_covariates: bool
+    #: Whether the likelihood depends on labels, so that those of every cell have to be known.
+    uses_labels: bool
 
     @property
     def modalities(self) -> Mapping[str, Modality]:

@@ -43,7 +43,7 @@ class Setup:
     genes
         Names of the model's genes.
     uses_labels
-        Whether the model depends on the labels.
+        Whether the likelihood depends on the labels.
     modalities
         What the model observes of cells, by name; the first is the main one, whose features are
         the genes.
@@ -58,7 +58,7 @@ class Setup:
     def of(cls, model: Any) -> Setup:
         """Read the setup of a model, with or without data."""
         genes = pd.Index(model.get_var_names()).astype(str)
-        return cls(model.registry, genes, model.uses_labels, model.module.modalities)
+        return cls(model.registry, genes, model.module.uses_labels, model.module.modalities)
 
     @property
     def main(self) -> Modality:
