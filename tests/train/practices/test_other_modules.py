@@ -7,7 +7,7 @@ import pytest
 import scvi
 import torch
 from lightning.pytorch import Callback
-from tests.model.test_base import Toy, ToyModule, with_proteins
+from tests.toy import Toy, ToyModule, with_proteins
 from torch.distributions import Normal
 
 from lucidvi.distributions import NegativeBinomial
