@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +29,7 @@ def nearest(name: object, names: Iterable[object]) -> list[str]:
     name
         The name that does not exist.
     names
-        Those that do.
+        Names that exist.
     """
     by_lower_case = {str(existing).lower(): str(existing) for existing in names}
     matches = difflib.get_close_matches(str(name).lower(), by_lower_case)
@@ -56,7 +58,7 @@ def check_choice(name: str, value: object, choices: Iterable[str], others: str =
     name
         The argument.
     value
-        Its value.
+        Value of the argument.
     choices
         The values that it can have.
     others
@@ -78,6 +80,11 @@ def listed(names: Iterable[object]) -> str:
     return first_few(names, SHORT_LIST) or "none"
 
 
+def is_number(value: object) -> bool:
+    """Return whether a value is one finite number, and no boolean."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def check_whole(name: str, value: object, *, least: int = 0) -> None:
     """Raise :class:`DataError` unless an argument is a whole number.
 
@@ -86,7 +93,7 @@ def check_whole(name: str, value: object, *, least: int = 0) -> None:
     name
         The argument.
     value
-        Its value.
+        Value of the argument.
     least
         The smallest value that it can have.
     """
@@ -105,12 +112,11 @@ def check_share(name: str, value: Any, *, between: bool = False) -> None:
     name
         The argument.
     value
-        Its value.
+        Value of the argument.
     between
         Whether 0 and 1 themselves are excluded.
     """
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not (is_number and (0 < value < 1 if between else 0 <= value <= 1)):
+    if not (is_number(value) and (0 < value < 1 if between else 0 <= value <= 1)):
         remedy = "Give a number between 0 and 1." if between else "Give a number from 0 to 1."
         raise DataError(f"`{name}` is {value!r}.", remedy=remedy)
 

@@ -79,8 +79,8 @@ def run(
         If ``batch_key`` or ``labels_key`` is no column of ``obs``.
     """
     check_model(model)
-    chosen = list(CHECKS) if checks is None else list(checks)
-    for name in chosen:
+    names = list(CHECKS) if checks is None else list(checks)
+    for name in names:
         check_choice("checks", name, CHECKS)
     adata = audited_cells(model, adata, max_cells, batch_key=batch_key, labels_key=labels_key)
     start = time.perf_counter()
@@ -89,8 +89,8 @@ def run(
     subject = Subject(model, adata, sample, seed, batch_key, labels_key)
     findings: dict[str, Finding] = {}
     seconds = {}
-    with Progress("Auditing", len(chosen), slow_steps=True) as steps:
-        for name in chosen:
+    with Progress("Auditing", len(names), slow_steps=True) as steps:
+        for name in names:
             steps.now(name)
             begin = time.perf_counter()
             with isolated(seed, model.module):

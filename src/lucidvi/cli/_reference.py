@@ -141,7 +141,7 @@ def _summary(out: AnnData) -> Table:
         table.add_row(f"Share of {what}", f"{said[f'share_of_{what}']:.1%}")
     if len(said["new_batches"]):
         pairs = zip(said["new_batches"], said["new_batches_as"], strict=True)
-        table.add_row("New batches", ", ".join(f"{new} (as {known})" for new, known in pairs))
+        table.add_row("New batches", ", ".join(f"{new} (as {trained})" for new, trained in pairs))
     unknown = int((out.obs["lucidvi_call"] == "unknown").sum())
     table.add_row("Called unknown", f"{unknown:,}")
     return table
@@ -150,11 +150,11 @@ def _summary(out: AnnData) -> Table:
 def _labels(out: AnnData) -> Table:
     """Tell how many cells have each label, and how sure that is."""
     groups = out.obs.groupby("lucidvi_label", observed=True)["lucidvi_confidence"]
-    found = groups.agg(["size", "mean"]).sort_values("size", ascending=False)
+    by_label = groups.agg(["size", "mean"]).sort_values("size", ascending=False)
     table = _plain_table()
     table.add_column("Label", overflow="fold")
     table.add_column("Cells", justify="right")
     table.add_column("Mean confidence", justify="right")
-    for label, (size, confidence) in zip(found.index, found.to_numpy(), strict=True):
+    for label, (size, confidence) in zip(by_label.index, by_label.to_numpy(), strict=True):
         table.add_row(str(label), f"{size:,.0f}", f"{confidence:.2f}")
     return table

@@ -25,7 +25,7 @@ def named_columns(
     setup_args
         Arguments of ``setup_anndata``, by name.
     arguments
-        Those that are looked at.
+        Names of the arguments that are looked at.
     """
     for argument in arguments:
         names = setup_args.get(argument)

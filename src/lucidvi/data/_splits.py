@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from lucidvi._positions import cell_positions
+from lucidvi.checks import is_number
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def check_sizes(train_size: Any, validation_size: Any) -> None:
         ("train_size", train_size, np.nextafter(0, 1), 1.0),
         ("validation_size", validation_size, 0.0, np.nextafter(1, 0)),
     ):
-        if size is not None and not (_is_number(size) and least <= size <= most):
+        if size is not None and not (is_number(size) and least <= size <= most):
             raise DataError(
                 f"`{name}` is {size!r}, which is no share of the cells: a number between 0 and 1.",
                 remedy=f"model.train({name}={SIZES[name]})",
@@ -86,10 +86,6 @@ def check_sizes(train_size: Any, validation_size: Any) -> None:
             remedy=f"model.train(train_size={1 - validation_size:.4g}, "
             f"validation_size={validation_size})",
         )
-
-
-def _is_number(size: Any) -> bool:
-    return isinstance(size, Real) and not isinstance(size, bool)
 
 
 def _sets(external_indexing: Any) -> list[Any]:

@@ -43,4 +43,4 @@ GLOBAL_NAMES: dict[str, str] = {
 
 def name_of(value: Any) -> str | None:
     """Return the name of a known activation, else None."""
-    return next((name for name, known in ACTIVATIONS.items() if known is value), None)
+    return next((name for name, activation in ACTIVATIONS.items() if activation is value), None)

@@ -27,7 +27,7 @@ def written_whole(folder: Path, name: str, replace: bool = False) -> Iterator[Pa
     folder
         Where the files belong. Other files in it stay.
     name
-        Of the main file, which is moved last.
+        Name of the main file, which is moved last.
     replace
         Whether the folder takes the place of a file that is there.
     """

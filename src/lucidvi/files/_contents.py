@@ -94,12 +94,12 @@ def _of_datamodule(datamodule: Any) -> dict[str, Any]:
             "The model was set up with a datamodule, which saving needs to know.",
             remedy="model.save(dir_path, datamodule=datamodule)",
         )
-    found = {key: getattr(datamodule, key, None) for key in _DATAMODULE_KEYS}
-    found["n_sample"] = datamodule.n_samples
+    summary = {key: getattr(datamodule, key, None) for key in _DATAMODULE_KEYS}
+    summary["n_sample"] = datamodule.n_samples
     fields = datamodule.registry["field_registries"]
     for kind, key in zip(("categorical", "continuous"), _COVARIATE_KEYS, strict=True):
-        found[key] = fields[f"extra_{kind}_covs"]["summary_stats"][key]
-    return found
+        summary[key] = fields[f"extra_{kind}_covs"]["summary_stats"][key]
+    return summary
 
 
 def read_model(
@@ -126,9 +126,9 @@ def read_model(
                 remedy="pass the folder that `model.save(...)` wrote, and the `prefix` if one "
                 "was given.",
             )
-    found = read_pickle(str(place), map_location, trust)
-    _check_layout(str(path), found)
-    weights, names, attributes = (found[part] for part in _PARTS)
+    saved = read_pickle(str(place), map_location, trust)
+    _check_layout(str(path), saved)
+    weights, names, attributes = (saved[part] for part in _PARTS)
     names = _as_arrays(names)
     if not trust:
         _check_attributes(str(path), attributes)
@@ -138,7 +138,7 @@ def read_model(
         if attributes.get(history) is None:  # else scvi-tools has trained it further
             attributes[history] = {key: frame_of(frame) for key, frame in values.items()}
     attributes["init_params_"] = functions_by_name(attributes["init_params_"])
-    if lenient and LAYOUT_KEY not in found:
+    if lenient and LAYOUT_KEY not in saved:
         attributes["registry_"].get("setup_args", {}).setdefault("is_count_data", None)
     return attributes, names, weights
 
@@ -200,26 +200,26 @@ def _check_not_legacy(dir_path: str, prefix: str | None) -> None:
         )
 
 
-def _check_layout(path: str, found: Any) -> None:
+def _check_layout(path: str, saved: Any) -> None:
     """Raise :class:`FileError` unless the parts of a saved model are there."""
-    if isinstance(found, dict) and found.get(LAYOUT_KEY, LAYOUT) != LAYOUT:
+    if isinstance(saved, dict) and saved.get(LAYOUT_KEY, LAYOUT) != LAYOUT:
         raise FileError(
-            f"{path} has layout {found[LAYOUT_KEY]!r}; this version of LucidVI reads {LAYOUT}.",
+            f"{path} has layout {saved[LAYOUT_KEY]!r}; this version of LucidVI reads {LAYOUT}.",
             remedy="pip install --upgrade lucidvi",
         )
     kinds: tuple[Any, ...] = (dict, (np.ndarray, pd.Index, list, tuple, dict), dict)
-    if not isinstance(found, dict) or not all(
-        isinstance(found.get(part), kind) for part, kind in zip(_PARTS, kinds, strict=True)
+    if not isinstance(saved, dict) or not all(
+        isinstance(saved.get(part), kind) for part, kind in zip(_PARTS, kinds, strict=True)
     ):
-        what = f"a {type(found).__name__}"
-        if isinstance(found, dict):
-            what = f"a dictionary with the keys {', '.join(map(repr, list(found)[:5]))}"
+        what = f"a {type(saved).__name__}"
+        if isinstance(saved, dict):
+            what = f"a dictionary with the keys {', '.join(map(repr, list(saved)[:5]))}"
         raise FileError(
             f"{path} is not a saved model: it holds {what}, where {', '.join(_PARTS)} belong.",
             remedy="pass the folder that `model.save(...)` wrote. Weights alone are read by "
             "`model.module.load_state_dict(...)`.",
         )
-    attributes = found[SAVE_KEYS.ATTR_DICT_KEY]
+    attributes = saved[SAVE_KEYS.ATTR_DICT_KEY]
     needed = ("init_params_", "registry_")
     missing = [key for key in needed if not isinstance(attributes.get(key), Mapping)]
     if missing:
@@ -232,9 +232,9 @@ def _check_layout(path: str, found: Any) -> None:
 
 def _check_attributes(path: str, attributes: dict[str, Any]) -> None:
     """Raise if attributes would call, or take the place of, something else than they should."""
-    known = (*_DATAMODULE_KEYS, *_COVARIATE_KEYS)
+    expected = (*_DATAMODULE_KEYS, *_COVARIATE_KEYS)
     for name in attributes:
-        if name not in known and not (name.isidentifier() and name.strip("_") + "_" == name):
+        if name not in expected and not (name.isidentifier() and name.strip("_") + "_" == name):
             raise UntrustedFileError(
                 f"{path} sets `{name}`, which is no attribute that a model saves.",
                 remedy="pass `trust=True` to `load` only if you trust whoever made the file.",

@@ -88,8 +88,8 @@ def _only_stand_ins() -> Iterator[None]:
         try:
             yield
         finally:
-            known = set(ours)
-            added = [it for it in torch.serialization.get_safe_globals() if it not in known]
+            allowed = set(ours)
+            added = [it for it in torch.serialization.get_safe_globals() if it not in allowed]
             torch.serialization.clear_safe_globals()
             torch.serialization.add_safe_globals([*before, *added])
 
@@ -126,9 +126,9 @@ def read_pickle(path: str, map_location: Any = None, trust: bool = False) -> Any
     except Forbidden as error:
         raise _untrusted(path, str(error)) from None
     except Exception as error:  # a damaged pickle can raise anything
-        found = re.search(r"GLOBAL (\S+)|Unsupported operand (\d+)", str(error))
-        if found and not trust and _start(path).startswith((b"PK", b"\x80")):
-            raise _untrusted(path, found[1] or f"pickle instruction {found[2]}") from None
+        match = re.search(r"GLOBAL (\S+)|Unsupported operand (\d+)", str(error))
+        if match and not trust and _start(path).startswith((b"PK", b"\x80")):
+            raise _untrusted(path, match[1] or f"pickle instruction {match[2]}") from None
         raise FileError(
             f"{path} cannot be read: it is {_describe(path)} ({type(error).__name__}).",
             remedy="pass the folder that `model.save(...)` wrote; if it is that, the file is "

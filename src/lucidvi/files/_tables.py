@@ -21,15 +21,15 @@ class Index(Recorder):
     """``_new_Index(class, {"data": ..., "name": ...})``."""
 
     def make(self, plain: Plain) -> pd.Index:
-        cls, given = self.arguments
-        given = plain(given)
+        cls, options = self.arguments
+        options = plain(options)
         if cls is RANGE:
-            start, stop, step = (int(given[key]) for key in ("start", "stop", "step"))
-            return pd.RangeIndex(start, stop, step, name=given["name"])
+            start, stop, step = (int(options[key]) for key in ("start", "stop", "step"))
+            return pd.RangeIndex(start, stop, step, name=options["name"])
         if cls is not INDEX:
             raise Forbidden("pandas index")
-        data = given["data"]
-        return pd.Index(list(data) if data.dtype == object else data, name=given["name"])
+        data = options["data"]
+        return pd.Index(list(data) if data.dtype == object else data, name=options["name"])
 
 
 class Block(Recorder):

@@ -27,7 +27,7 @@ def plain_value(value: Any, name: str) -> Any:
     Parameters
     ----------
     value
-        Of an attribute of a model.
+        Value of an attribute of a model.
     name
         Name of the attribute, for the message.
 

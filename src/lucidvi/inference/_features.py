@@ -25,7 +25,7 @@ def feature_masks(
         Mask of the main modality, or masks by modality, each bool of shape ``(n_features,)``;
         None for all features.
     modalities
-        Those of the module.
+        Modalities of the module.
     device
         Where the masks are wanted.
 

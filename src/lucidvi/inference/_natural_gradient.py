@@ -26,7 +26,8 @@ class Step:
     proposal
         The next posteriors, within a trust region.
     whole
-        Those of the whole step, where the log joint has its maximum if its curvature is constant.
+        Posteriors after the whole step, where the log joint has its maximum if its curvature is
+        constant.
     promise
         What the whole step then gains, in nats, shape ``(n_cells,)``.
     """

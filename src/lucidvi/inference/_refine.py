@@ -127,7 +127,7 @@ def _optimise(
 ) -> Refined:
     """Take steps until every cell is done, and a last, whole one."""
     whole = target
-    found = NormalPosterior(first.loc.clone(), first.scale_tril.clone())
+    accepted = NormalPosterior(first.loc.clone(), first.scale_tril.clone())
     last = NormalPosterior(first.loc.clone(), first.scale_tril.clone())
     cells = torch.arange(len(first.loc), device=first.loc.device)
     n_steps = torch.zeros_like(cells)
@@ -143,10 +143,10 @@ def _optimise(
         if len(cells) == 0:
             break
         state = state.accept(State.at(target, step.proposal, draws))
-        found.put(cells, state.posterior)
+        accepted.put(cells, state.posterior)
         elbo[cells] = state.elbo
         n_steps[cells] += 1
     elbo_last = last.elbo(whole, draws)
     better = elbo_last > elbo
     elbo = torch.where(better, elbo_last, elbo)
-    return Refined(last.where(better, found), before, elbo, n_steps + better)
+    return Refined(last.where(better, accepted), before, elbo, n_steps + better)

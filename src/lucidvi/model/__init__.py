@@ -3,7 +3,7 @@
 from lucidvi.model._base import LucidModel
 from lucidvi.model._capabilities import CAPABILITIES, Capability, capable, has_capability
 from lucidvi.model._cells import MINIBATCH, Cells
-from lucidvi.model._models import MODELS, READ_BY_SCVI_TOOLS, class_of_saved
+from lucidvi.model._models import MODELS, class_of_saved
 from lucidvi.model._scvi import SCVI
 from lucidvi.model.posteriors._refined import RefinedPosteriors
 
@@ -11,7 +11,6 @@ __all__ = [
     "CAPABILITIES",
     "MINIBATCH",
     "MODELS",
-    "READ_BY_SCVI_TOOLS",
     "SCVI",
     "Capability",
     "Cells",

@@ -198,7 +198,7 @@ def check_constructor(model: Any, arguments: dict[str, Any]) -> None:
     model
         The model, of which nothing but its classes is there yet.
     arguments
-        Those that the signature of the constructor does not name, by name.
+        Arguments that the signature of the constructor does not name, by name.
 
     Raises
     ------

@@ -121,7 +121,7 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         if datamodule is None and isinstance(manager, CheckedAnnDataManager):
             manager.check_unchanged()
             _check_not_minified(manager.adata)
-        chosen = PRESETS[preset]
+        defaults = PRESETS[preset]
         plan_kwargs = as_mapping("plan_config", plan_config) | as_mapping(
             "plan_kwargs", plan_kwargs
         )
@@ -135,11 +135,11 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         self._trained_with = {name: arguments[name] for name in REMEMBERED if arguments[name]}
         n_cells = getattr(self.adata if datamodule is None else datamodule, "n_obs", None)
         if issubclass(self._training_plan_cls, TrainingPlan):
-            plan_kwargs = plan_arguments(chosen, plan_kwargs)
+            plan_kwargs = plan_arguments(defaults, plan_kwargs)
             if preset == "lucid" and max_epochs is not None and n_cells is not None:
                 say_which(max_epochs, n_cells, plan_kwargs["lr"])
         if max_epochs is None and n_cells is not None:
-            max_epochs = chosen.max_epochs(n_cells)
+            max_epochs = defaults.max_epochs(n_cells)
         if not settings.progress_bars:
             trainer_kwargs.setdefault("enable_progress_bar", False)
         start = time.perf_counter()
@@ -153,7 +153,7 @@ class TrainingMixin(UnsupervisedTrainingMixin):
                     validation_size=validation_size,
                     shuffle_set_split=shuffle_set_split,
                     load_sparse_tensor=load_sparse_tensor,
-                    batch_size=int(batch_size or chosen.batch_size),
+                    batch_size=int(batch_size or defaults.batch_size),
                     early_stopping=early_stopping,
                     datasplitter_kwargs=datasplitter_kwargs,
                     plan_kwargs=plan_kwargs,

@@ -21,7 +21,7 @@ def amortization(finding: Amortization, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     finding
-        Of :func:`lucidvi.audit.run`, ``report["amortization"]``.
+        Finding of :func:`lucidvi.audit.run`, ``report["amortization"]``.
     ax
         Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 

@@ -19,7 +19,7 @@ def collapse(finding: Collapse, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     finding
-        Of :func:`lucidvi.audit.run`, ``report["collapse"]``.
+        Finding of :func:`lucidvi.audit.run`, ``report["collapse"]``.
     ax
         Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 

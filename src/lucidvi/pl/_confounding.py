@@ -22,7 +22,7 @@ def confounding(finding: Confounding, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     finding
-        Of :func:`lucidvi.audit.run`, ``report["confounding"]``.
+        Finding of :func:`lucidvi.audit.run`, ``report["confounding"]``.
     ax
         Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 

@@ -35,7 +35,7 @@ def fit(finding: Fit, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     finding
-        Of :func:`lucidvi.audit.run`, ``report["fit"]``.
+        Finding of :func:`lucidvi.audit.run`, ``report["fit"]``.
     ax
         Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 

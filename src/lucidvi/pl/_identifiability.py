@@ -18,7 +18,7 @@ def identifiability(finding: Identifiability, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     finding
-        Of :func:`lucidvi.audit.run`, ``report["identifiability"]``.
+        Finding of :func:`lucidvi.audit.run`, ``report["identifiability"]``.
     ax
         Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 
@@ -43,9 +43,9 @@ def identifiability(finding: Identifiability, ax: Axes | None = None) -> Axes:
         (~in_use, {"color": GREY, "marker": "x"}, "not in use"),
     )
     ax.plot(order, moved, color=GREY, linewidth=1, zorder=1)
-    for chosen, style, label in groups:
-        if chosen.any():
-            ax.plot(order[chosen], moved[chosen], linestyle="none", label=label, **style)
+    for group, style, label in groups:
+        if group.any():
+            ax.plot(order[group], moved[group], linestyle="none", label=label, **style)
     if moved.min() > 0:
         ax.set_yscale("log")
         plain_numbers(ax.yaxis, moved.min(), moved.max())

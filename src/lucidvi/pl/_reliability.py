@@ -21,9 +21,10 @@ def reliability(
     Parameters
     ----------
     calibration
-        Of a reference, ``reference.calibration``.
+        Calibration of a reference, ``reference.calibration``.
     new_batch
-        Of cells that were labelled by cells of other batches only, as those of a new batch are.
+        Draw the calibration of cells that were labelled by cells of other batches only, as those
+        of a new batch are.
     ax
         Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 

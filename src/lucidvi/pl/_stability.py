@@ -26,7 +26,7 @@ def stability(finding: Stability, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     finding
-        Of :func:`lucidvi.audit.stability`.
+        Finding of :func:`lucidvi.audit.stability`.
     ax
         Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
 

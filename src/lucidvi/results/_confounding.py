@@ -21,7 +21,7 @@ class Confounding(Finding):
         Balanced accuracy of telling a cell's batch from its neighbours' (mean over the batches
         of the share of cells that are told right); NaN with one batch.
     batch_chance
-        Its mean over permutations.
+        Mean of ``batch_accuracy`` over permutations.
     batch_excess
         ``(accuracy - chance) / (1 - chance)``: 0 for chance, 1 for certainty.
     batch_p

@@ -27,7 +27,7 @@ class Findings(Mapping[str, Finding]):
     Parameters
     ----------
     findings
-        By name, in the order of the checks.
+        Findings by name, in the order of the checks.
     about
         What was audited and how: model, numbers of cells and genes, which cells were held out,
         seed, versions, seconds in all and of each check, where what several share, such as refined

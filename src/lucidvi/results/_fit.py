@@ -55,7 +55,7 @@ class Fit(Finding):
         Share of what the model explains in training cells that it does not in held-out ones; NaN
         without held-out cells.
     overfitting_error
-        Its standard error.
+        Standard error of ``overfitting``.
     genes
         A row for each gene, under its name: mean and variance of its counts, linear
         (``mean_observed``, ``mean_predicted``, ``variance_observed``, ``variance_predicted``), the

@@ -17,7 +17,7 @@ from torch.distributions import Distribution
 from lucidvi import kernels
 from lucidvi._positions import name_positions
 from lucidvi._random import isolated
-from lucidvi.checks import check_choice, check_whole
+from lucidvi.checks import check_choice, check_whole, is_number
 from lucidvi.errors import DataError, first_few
 from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
 from lucidvi.model import Cells
@@ -207,8 +207,7 @@ def _factors(model: Any, genes: Mapping[str, float] | None) -> NDArray[np.float3
     positions = _gene_positions(model, genes)
     factors = np.ones(len(model.get_var_names()), dtype=np.float32)
     for gene, position, value in zip(genes, positions, genes.values(), strict=True):
-        number = isinstance(value, (int, float, np.number)) and np.isfinite(value)
-        if not number or value < 0:
+        if not is_number(value) or value < 0:
             raise DataError(
                 f"`genes[{gene!r}]` is {value!r}.",
                 remedy="Give a factor: 0 for a knock-out, below 1 for a knock-down, above 1 for "

@@ -95,7 +95,7 @@ def test_typical_correlation():
 class Module:
     """As much of a module as says how its latent space is turned."""
 
-    latent_distribution = "normal"
+    is_rotation_invariant = True
     rotation = None
     prior = StandardNormal(None)
 
@@ -103,7 +103,7 @@ class Module:
 def test_cure_of_turned_axes():
     module = Module()
     assert "model.canonicalize()" in turning_cure(module)
-    module.latent_distribution = "ln"
+    module.is_rotation_invariant = False  # as of a logistic normal
     assert "directions" in turning_cure(module)
     assert "directions" in turning_cure(SimpleNamespace())  # one of scvi-tools
     module.rotation = np.eye(2)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from lucidvi.audit.subject._alternatives import Cells, tried
+from lucidvi.audit.subject._alternatives import DecodedCells, tried
 
 N_CELLS, N_GENES, THETA, ZI = 600, 40, 2.0, 0.25
 
@@ -21,7 +21,7 @@ def cells(seed, inflation=0.0, theta_by_batch=(THETA, THETA)):
     log_mu = torch.tensor(np.log((1 - inflation) * mu), dtype=torch.float32)
     counts = torch.tensor(x, dtype=torch.float32)
     nothing = torch.zeros(N_CELLS)
-    return Cells(counts.to_sparse_csr(), log_mu, torch.tensor(batch), nothing, nothing)
+    return DecodedCells(counts.to_sparse_csr(), log_mu, torch.tensor(batch), nothing, nothing)
 
 
 def held_out(family, **kwargs):

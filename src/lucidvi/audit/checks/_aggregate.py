@@ -66,12 +66,12 @@ def aggregate(
     loc
         Means of the cells' posteriors, shape ``(n_cells, n_latent)``.
     scale
-        Their standard deviations, of the same shape, or factors of their covariances, lower
-        triangular, shape ``(n_cells, n_latent, n_latent)``.
+        Standard deviations of the posteriors, of the same shape, or factors of their covariances,
+        lower triangular, shape ``(n_cells, n_latent, n_latent)``.
     seed
-        Of the draws.
+        Seed of the draws.
     priors
-        Of the cells; by default the standard normal.
+        Priors of the cells; by default the standard normal.
 
     References
     ----------

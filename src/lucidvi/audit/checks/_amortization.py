@@ -148,14 +148,14 @@ def _groups(
     determined: np.ndarray,
 ) -> list[GroupGap]:
     def gap_of(group: str) -> GroupGap:
-        chosen = of_cell == group
+        in_group = of_cell == group
         return GroupGap(
             by,
             str(group),
-            int(chosen.sum()),
-            float(amortization_gap[chosen].mean()),
-            float(approximation_gap[chosen].mean()),
-            error_in_sd(amortization_gap[chosen], determined[chosen]),
+            int(in_group.sum()),
+            float(amortization_gap[in_group].mean()),
+            float(approximation_gap[in_group].mean()),
+            error_in_sd(amortization_gap[in_group], determined[in_group]),
         )
 
     return [gap_of(group) for group in np.unique(of_cell)]

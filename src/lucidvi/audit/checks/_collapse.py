@@ -39,13 +39,13 @@ def collapse(
     loc
         Means of the cells' posteriors, shape ``(n_cells, n_latent)``.
     scale
-        Their standard deviations, of the same shape, or factors of their covariances, lower
-        triangular, shape ``(n_cells, n_latent, n_latent)``.
+        Standard deviations of the posteriors, of the same shape, or factors of their covariances,
+        lower triangular, shape ``(n_cells, n_latent, n_latent)``.
     metric
         Fisher information of the counts about :math:`z`, mean over cells, shape
         ``(n_latent, n_latent)``; see :func:`lucidvi.inference.information_metric`.
     directions
-        Its eigenvectors as columns, by falling eigenvalue.
+        Eigenvectors of ``metric`` as columns, by falling eigenvalue.
     losses
         Nats of log p(x given z) that each held-out cell loses when each direction is set to the
         cells' mean, shape ``(n_held_out, n_latent)``.

@@ -50,7 +50,7 @@ def confounding(
     log_total
         Log of the total counts, shape ``(n_cells,)``.
     seed
-        Of the permutations.
+        Seed of the permutations.
     cures
         What makes the code that mends a problem; by default for a model of default arguments.
     """

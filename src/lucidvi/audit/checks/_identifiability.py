@@ -65,7 +65,7 @@ def identifiability(
         Variance of each number of the latent state under each cell's prior, shape
         ``(n_cells, n_latent)``.
     seed
-        Of rotations and resampling.
+        Seed of rotations and resampling.
     turning
         Code that turns the latent states to canonical axes; None if these are the model's, so
         that there is nothing to warn of.

@@ -24,17 +24,17 @@ def alternatives(compared: Comparison | None) -> tuple[Alternative, ...]:
     if compared is None:
         return ()
     names = [name for name in compared.evaluated if name != "own"]
-    found = [Alternative(name, *gain(compared, name, "own")) for name in names]
-    return tuple(sorted(found, key=lambda alternative: -alternative.gain))
+    gains = [Alternative(name, *gain(compared, name, "own")) for name in names]
+    return tuple(sorted(gains, key=lambda alternative: -alternative.gain))
 
 
-def likelihood_cure(found: tuple[Alternative, ...], likelihood: str, cures: Cures) -> str:
+def likelihood_cure(others: tuple[Alternative, ...], likelihood: str, cures: Cures) -> str:
     """Return what to do where counts are not distributed as predicted.
 
     It is the likelihood that gains most, if that is another than the model's own and its gain is
     beyond chance. The model's own, fitted anew, may gain too: then the training was too short.
     """
-    sure = [a for a in found if a.gain > 2 * a.error]
+    sure = [a for a in others if a.gain > 2 * a.error]
     if sure and sure[0].name != likelihood:
         return cures.of("likelihood", name=sure[0].name)
     return cures.of("longer")

@@ -54,9 +54,9 @@ def page(findings: Mapping[str, Finding], verdict: Verdict, about: Mapping[str, 
     Parameters
     ----------
     findings
-        By name, in the order of the report.
+        Findings by name, in the order of the report.
     verdict
-        Of all.
+        The worst verdict of the findings.
     about
         What was audited and how, see :class:`lucidvi.audit.Report`.
     """

@@ -18,7 +18,7 @@ class Report(Findings):
     Parameters
     ----------
     findings
-        By name, in the order of the checks.
+        Findings by name, in the order of the checks.
     about
         What was audited and how: model, numbers of cells and genes, which cells were held out,
         seed, versions, seconds in all and of each check, where what several share, such as refined

@@ -44,8 +44,8 @@ class Run:
     n_used
         Dimensions in use, which are the first of these.
     log_fold_change
-        Of the normalized expression between two groups of the cells, natural logarithm, shape
-        ``(n_genes,)``; None without two groups.
+        Natural log fold change of the normalized expression between two groups of the cells,
+        shape ``(n_genes,)``; None without two groups.
     """
 
     loc: np.ndarray
@@ -138,11 +138,11 @@ def across_runs(
     runs
         At least two, of the same cells in the same order.
     names
-        Of the runs.
+        Names of the runs.
     groups
         Names of the two groups of the fold changes.
     seed
-        Of the permutations of the cells that tell what chance would give.
+        Seed of the permutations of the cells that tell what chance would give.
     cures
         What makes the code that mends a problem; by default for a model of default arguments.
     """

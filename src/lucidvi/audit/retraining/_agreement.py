@@ -109,9 +109,9 @@ def leiden(neighbours: np.ndarray, seed: int = 0) -> np.ndarray:
     Parameters
     ----------
     neighbours
-        Of each cell, see :func:`nearest`.
+        Neighbours of each cell, see :func:`nearest`.
     seed
-        Of the order in which cells are moved.
+        Seed of the order in which cells are moved.
 
     Returns
     -------

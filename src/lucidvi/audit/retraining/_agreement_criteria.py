@@ -24,7 +24,7 @@ class Threshold:
     Parameters
     ----------
     statement
-        With places for the mean, the smallest value and chance: ``{mean}``, ``{least}``,
+        Text with places for the mean, the smallest value and chance: ``{mean}``, ``{least}``,
         ``{chance}``; and ``{raw}`` for the mean of ``raw_axes``.
     warn, fail
         Thresholds of the mean on a scale on which chance is 0 and full agreement 1.
@@ -104,7 +104,7 @@ def criteria_of(
     values
         By measure, shape ``(n_pairs,)``.
     chance
-        By measure, its mean for runs that have nothing in common.
+        Mean of each measure for runs that have nothing in common, by name of the measure.
     used
         Directions in use of each run.
     n_latent

@@ -90,7 +90,7 @@ def stability(
         If a retraining fails; it names the seed.
     """
     check_model(model)
-    chosen = check_seeds(n_seeds, seeds)
+    run_seeds = check_seeds(n_seeds, seeds)
     adata = audited_cells(model, adata, max_cells, batch_key=batch_key, labels_key=labels_key)
     train = training_of(model, train_kwargs or {})
     rng = np.random.default_rng((seed, 0))
@@ -103,7 +103,7 @@ def stability(
         )
     # What a run held out differs between runs, so it does not decide what is looked at.
     sample = replace(sample, held_out=np.zeros_like(sample.held_out), split="unknown")
-    with Progress("Retraining", 1 + len(chosen), slow_steps=True) as steps:
+    with Progress("Retraining", 1 + len(run_seeds), slow_steps=True) as steps:
         steps.now("looking at the model")
         first = look(model, adata, sample, (), seed)
         names, groups = two_groups(sample.label, first)
@@ -113,12 +113,13 @@ def stability(
         steps.now("")
         recipe = Recipe.of(model, adata, sample, groups, train, seed)
         runs: dict[int, Run] = {}
-        for value, run in retrainings(recipe, chosen, n_jobs or jobs_for(model, len(chosen))):
+        n_jobs = n_jobs or jobs_for(model, len(run_seeds))
+        for value, run in retrainings(recipe, run_seeds, n_jobs):
             runs[value] = run
             steps.advance()
         steps.now("comparing")
-        ordered = [first, *(runs[value] for value in chosen)]
-        labels = ["model", *(f"seed {value}" for value in chosen)]
+        ordered = [first, *(runs[value] for value in run_seeds)]
+        labels = ["model", *(f"seed {value}" for value in run_seeds)]
         by_label = has_two_labels(sample.label)
         cures = Cures.of_model(model, adata, batch_key, labels_key)
         cures = cures if by_label else replace(cures, labels_key=None)
@@ -134,19 +135,19 @@ def check_seeds(n_seeds: int, seeds: Sequence[int] | None) -> list[int]:
                 remedy="Use at least 2: the model and one retraining.",
             )
         return list(range(FIRST_SEED, FIRST_SEED + n_seeds - 1))
-    chosen = [int(value) for value in seeds]
-    if not chosen:
+    run_seeds = [int(value) for value in seeds]
+    if not run_seeds:
         raise DataError(
             "`seeds` is empty, which leaves nothing to compare the model with.",
             remedy="Name at least one seed, such as `seeds=[1]`.",
         )
-    repeated = sorted({value for value in chosen if chosen.count(value) > 1})
+    repeated = sorted({value for value in run_seeds if run_seeds.count(value) > 1})
     if repeated:
         raise DataError(
             f"`seeds` has {repeated[0]} more than once, which would train the same model again.",
             remedy="Use `seeds` that are all different.",
         )
-    return chosen
+    return run_seeds
 
 
 def jobs_for(model: BaseModelClass, n_trainings: int) -> int:

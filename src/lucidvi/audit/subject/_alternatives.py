@@ -22,7 +22,7 @@ N_DRAWS = 4
 
 
 @dataclass(frozen=True)
-class Cells:
+class DecodedCells:
     """Counts and the model's means of some cells.
 
     Parameters
@@ -33,7 +33,7 @@ class Cells:
         Log mean of each count, zero inflation included, at a draw of each posterior.
     batch
         Number of each cell's batch, shape ``(n_cells,)``.
-    own
+    log_px
         Log likelihood of the model's own likelihood, nats, shape ``(n_cells,)``.
     elbo
         Evidence lower bound, nats, shape ``(n_cells,)``.
@@ -42,11 +42,11 @@ class Cells:
     x: Tensor
     log_mean: Tensor
     batch: Tensor
-    own: Tensor
+    log_px: Tensor
     elbo: Tensor
 
 
-def cells_of(subject: Subject, positions: np.ndarray) -> Cells:
+def cells_of(subject: Subject, positions: np.ndarray) -> DecodedCells:
     """Decode the cells at some positions in the sample."""
     batches = np.unique(subject.sample.batch, return_inverse=True)[1]
     parts = []
@@ -57,10 +57,10 @@ def cells_of(subject: Subject, positions: np.ndarray) -> Cells:
             log_mean = px.mean.clamp(min=1e-30).log()
             bound = elbo(target, N_DRAWS)[0]
             parts.append((dense, log_mean, px.log_likelihood(target.x), bound))
-    x, log_mean, own, bound = (torch.cat(part) for part in zip(*parts, strict=True))
+    x, log_mean, log_px, bound = (torch.cat(part) for part in zip(*parts, strict=True))
     # Sparse once, so that no step of a fit looks for the zeros again.
-    return Cells(
-        x.to_sparse_csr(), log_mean, torch.tensor(batches[positions]), own.double(), bound
+    return DecodedCells(
+        x.to_sparse_csr(), log_mean, torch.tensor(batches[positions]), log_px.double(), bound
     )
 
 
@@ -75,7 +75,7 @@ def two_sets(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(fit[:n]), np.sort(evaluate[:n])
 
 
-def tried(family: str, fit: Cells, evaluate: Cells) -> tuple[Tensor, Tensor]:
+def tried(family: str, fit: DecodedCells, evaluate: DecodedCells) -> tuple[Tensor, Tensor]:
     """Fit a candidate's parameters, a value a gene (and batch), and return log likelihoods.
 
     Parameters
@@ -99,7 +99,7 @@ def tried(family: str, fit: Cells, evaluate: Cells) -> tuple[Tensor, Tensor]:
         for name, kind in likelihood.parameters.items()
     }
 
-    def value(cells: Cells) -> Tensor:
+    def value(cells: DecodedCells) -> Tensor:
         at = {name: p[cells.batch] if by_batch else p[0] for name, p in parameters.items()}
         return likelihood.with_mean(cells.log_mean, **at).log_likelihood(cells.x)
 
@@ -157,7 +157,7 @@ def comparison(subject: Subject) -> Comparison | None:
         *(without_state(cells, fit) for cells in (fit, evaluate)),
     )
     return Comparison(
-        evaluated={"own": to_numpy(evaluate.own)} | values,
+        evaluated={"own": to_numpy(evaluate.log_px)} | values,
         elbo_fit=to_numpy(fit.elbo),
         elbo_evaluated=to_numpy(evaluate.elbo),
         null_fit=to_numpy(null[0]),
@@ -167,12 +167,12 @@ def comparison(subject: Subject) -> Comparison | None:
     )
 
 
-def without_state(cells: Cells, fit: Cells) -> Cells:
+def without_state(cells: DecodedCells, fit: DecodedCells) -> DecodedCells:
     """Give each cell the same shares of its total counts, those of the cells fitted to."""
     sums = torch.ones(len(fit.x)) @ fit.x + 0.5
     log_mean = _log_total(cells)[:, None] + (sums / sums.sum()).log()
-    return Cells(cells.x, log_mean, cells.batch, cells.own, cells.elbo)
+    return DecodedCells(cells.x, log_mean, cells.batch, cells.log_px, cells.elbo)
 
 
-def _log_total(cells: Cells) -> Tensor:
+def _log_total(cells: DecodedCells) -> Tensor:
     return (cells.x @ torch.ones(cells.x.shape[1])).clamp(min=0.5).log()

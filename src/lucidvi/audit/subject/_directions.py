@@ -100,7 +100,7 @@ def predicted_from_preceding(coordinates: np.ndarray, cells: np.ndarray) -> np.n
     Parameters
     ----------
     coordinates
-        Of all cells, shape ``(n_cells, n_latent)``.
+        Coordinates of all cells, shape ``(n_cells, n_latent)``.
     cells
         Positions of those that are predicted.
 

@@ -71,9 +71,9 @@ def predictions(subject: Subject) -> Predictions:
     """Predict the evaluated cells, as many as memory allows."""
     rng = subject.rng(4)
     n = min(N_CELLS, max(100, N_VALUES // subject.n_genes))
-    chosen = np.sort(rng.permutation(subject.sample.evaluated)[:n])
+    positions = np.sort(rng.permutation(subject.sample.evaluated)[:n])
     counts, replicates, residuals, moments = [], [], [], []
-    for _, target in subject.targets(chosen):
+    for _, target in subject.targets(positions):
         with torch.no_grad():
             px = target.likelihood(target.q0.sample())
             x = kernels.to_dense(target.x)
@@ -82,7 +82,7 @@ def predictions(subject: Subject) -> Predictions:
         counts.append(sparse.csr_matrix(x.cpu().numpy()))
         residuals.append(residuals_of(px, x, rng).astype(np.float32))
     mean, square, variance, zeros, by_chance = (
-        np.sum(part, axis=0) / len(chosen) for part in zip(*moments, strict=True)
+        np.sum(part, axis=0) / len(positions) for part in zip(*moments, strict=True)
     )
     observed, predicted = (
         sparse.vstack(counts, format="csr"),
@@ -92,15 +92,15 @@ def predictions(subject: Subject) -> Predictions:
     correlated = np.argsort(-mean_observed)[:N_CORRELATED]
     return Predictions(
         gene=subject.gene_names,
-        cell=np.asarray(subject.cells.select(chosen).names),
+        cell=np.asarray(subject.cells.select(positions).names),
         residuals=np.concatenate(residuals),
         mean_observed=mean_observed,
         mean_predicted=mean,
         variance_observed=_variance(observed, axis=0),
         variance_predicted=variance + square - mean**2,
-        zeros_observed=1 - observed.getnnz(axis=0) / len(chosen),
+        zeros_observed=1 - observed.getnnz(axis=0) / len(positions),
         zeros_predicted=zeros,
-        zeros_error=np.sqrt(by_chance / len(chosen)),
+        zeros_error=np.sqrt(by_chance / len(positions)),
         library_observed=np.ravel(observed.sum(axis=1)),
         library_predicted=np.ravel(predicted.sum(axis=1)),
         cv_observed=_variation(observed),

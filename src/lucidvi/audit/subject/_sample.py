@@ -103,11 +103,11 @@ def draw_sample(
     out, others = np.flatnonzero(held_out), np.flatnonzero(~held_out)
     least = max(int(HELD_OUT_SHARE * max_cells), min(N_MIN, max_cells))
     n_out = min(len(out), max(least, max_cells - len(others)))
-    chosen = [
+    parts = [
         stratified(strata[part], n, rng, part)
         for part, n in ((out, n_out), (others, max_cells - n_out))
     ]
-    indices = np.sort(np.concatenate(chosen))
+    indices = np.sort(np.concatenate(parts))
     if split == "known":
         split, held_out, indices = enough(held_out, indices)
     return Sample(indices, held_out[indices], split, batch[indices], label[indices])

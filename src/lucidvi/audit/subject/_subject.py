@@ -57,9 +57,9 @@ class Subject:
     adata
         Cells, registered with the model.
     sample
-        Those that are looked at.
+        Cells that are looked at.
     seed
-        Of everything random.
+        Seed of everything random.
     batch_key, labels_key
         Columns of ``obs`` with batches and labels; None for what the model was set up with.
     """
@@ -155,10 +155,10 @@ class Subject:
         sample, evaluated = self.sample, self.sample.evaluated
         strata = np.char.add(np.char.add(sample.batch, "\n"), sample.label)[evaluated]
         codes = np.unique(strata, return_inverse=True)[1]
-        chosen = np.sort(stratified(codes, N_REFINED, self.rng(6), evaluated))
+        refined_cells = np.sort(stratified(codes, N_REFINED, self.rng(6), evaluated))
         center = torch.tensor(self.latent.loc.mean(axis=0), dtype=torch.float32)
         values, diagonal = [], []
-        for positions, target in self.targets(chosen):
+        for positions, target in self.targets(refined_cells):
             gap = inference_gap(target, N_CHAINS)
             best = target.latent_posterior(refine(target, "diagonal").posterior)
             diagonal.append(self.posteriors(best, positions))
@@ -167,7 +167,7 @@ class Subject:
             values.append((gap.amortization_gap, gap.approximation_gap, explained, covariance))
         arrays = [to_numpy(torch.cat(part)) for part in zip(*values, strict=True)]
         return Refinement(
-            positions=chosen,
+            positions=refined_cells,
             amortization_gap=arrays[0],
             approximation_gap=arrays[1],
             explained=arrays[2],
@@ -185,8 +185,8 @@ class Subject:
     @cached_property
     def metric(self) -> np.ndarray:
         """See :func:`information_metric`; shape ``(n_cells, n_latent, n_latent)``."""
-        chosen = self.rng(2).permutation(len(self.cells))[:N_METRIC]
-        pairs = self.targets(np.sort(chosen))
+        metric_cells = self.rng(2).permutation(len(self.cells))[:N_METRIC]
+        pairs = self.targets(np.sort(metric_cells))
         return np.concatenate([information_metric(t, self.n_latent) for _, t in pairs])
 
     @cached_property
@@ -197,12 +197,12 @@ class Subject:
         """
         directions = canonical(self.metric)[1]
         coordinates = self.latent.loc @ directions
-        chosen = np.sort(self.rng(3).permutation(self.sample.evaluated)[:N_WORTH])
-        mean = np.broadcast_to(coordinates.mean(axis=0), (len(chosen), self.n_latent))
-        predicted = predicted_from_preceding(coordinates, chosen)
+        tested_cells = np.sort(self.rng(3).permutation(self.sample.evaluated)[:N_WORTH])
+        mean = np.broadcast_to(coordinates.mean(axis=0), (len(tested_cells), self.n_latent))
+        predicted = predicted_from_preceding(coordinates, tested_cells)
         parts = []
-        for positions, target in self.targets(chosen):
-            rows = np.searchsorted(chosen, positions)
+        for positions, target in self.targets(tested_cells):
+            rows = np.searchsorted(tested_cells, positions)
             values = (mean[rows], predicted[rows])
             parts.append([direction_losses(target, directions, value) for value in values])
         whole, beyond = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -42,8 +42,8 @@ class Fault:
         self.genes[genes] = True
         in_first_cell = np.flatnonzero(cells == cells.min())
         k = in_first_cell[genes[in_first_cell].argmin()]
-        found = (int(cells[k]), int(genes[k]), block.values[positions[k]])
-        self.first = found if self.first is None else min(self.first, found)
+        entry = (int(cells[k]), int(genes[k]), block.values[positions[k]])
+        self.first = entry if self.first is None else min(self.first, entry)
 
     def describe(self, adata: AnnData) -> str:
         """Say where the values are."""

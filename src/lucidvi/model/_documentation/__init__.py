@@ -65,7 +65,7 @@ def docstring(name: str, before: str, parameters: Collection[str] | None = None)
     Parameters
     ----------
     name
-        Its name.
+        Name of the method.
     before
         The docstring that stands in the code, possibly that of scvi-tools.
     parameters

@@ -88,9 +88,9 @@ def convert(source: BaseModelClass, target_cls: type[BaseModelClass]) -> Any:
             target = target_cls(**parameters)
     if source.module is not None:
         _copy_weights(source.module, target.module)
-    own = ("registry_", "init_params_", *(FACTS_OF_LABELS if from_scanvi else ()))
+    of_conversion = ("registry_", "init_params_", *(FACTS_OF_LABELS if from_scanvi else ()))
     for name, value in vars(source).items():
-        if name.endswith("_") and name not in own:
+        if name.endswith("_") and name not in of_conversion:
             setattr(target, name, deepcopy(value))
     return target
 

@@ -151,34 +151,34 @@ def _resolve_groups(arguments: dict[str, Any], adata: AnnData) -> None:
         order = column.astype("category").cat.categories
         group1 = [value for value in order if value in set(values)]
     names = [group1] if isinstance(group1, str) or not np.iterable(group1) else list(group1)
-    chosen = [one_of(name, values, "group1", key) for name in names]
-    if not chosen:
+    groups = [one_of(name, values, "group1", key) for name in names]
+    if not groups:
         raise DataError("`group1` is empty.", remedy="group1=None, for each group in turn.")
-    arguments["group1"] = chosen
+    arguments["group1"] = groups
     if group2 is not None:
-        arguments["group2"] = _second_group(group2, chosen, values, key)
+        arguments["group2"] = _second_group(group2, groups, values, key)
     if subset is not None:  # scvi-tools compares names there
         arguments["group1"] = [str(value) for value in arguments["group1"]]
         arguments["group2"] = None if group2 is None else str(arguments["group2"])
-    elif group2 is None and len(chosen) == 1 and len(values) == 1 and not column.isna().any():
+    elif group2 is None and len(groups) == 1 and len(values) == 1 and not column.isna().any():
         raise DataError(
-            f'All cells have {plain_category(chosen[0])!r} in adata.obs["{key}"], so that none is '
+            f'All cells have {plain_category(groups[0])!r} in adata.obs["{key}"], so that none is '
             "left to compare them with.",
             remedy="name a column of two groups or more, `groupby=...`.",
         )
 
 
-def _second_group(group2: Any, chosen: list[Any], values: list[Any], key: str) -> Any:
+def _second_group(group2: Any, first_groups: list[Any], values: list[Any], key: str) -> Any:
     several = not isinstance(group2, str) and np.iterable(group2)
     names = list(group2) if several else [group2]
     if len(names) != 1:
         raise DataError(
             f"`group2` names {len(names)} groups, {first_few(names)}, and has to be one.",
-            remedy=f'idx1=adata.obs["{key}"].isin({[plain_category(v) for v in chosen]!r}), '
+            remedy=f'idx1=adata.obs["{key}"].isin({[plain_category(v) for v in first_groups]!r}), '
             f'idx2=adata.obs["{key}"].isin({[plain_category(v) for v in names]!r})',
         )
     value = one_of(names[0], values, "group2", key)
-    if any(equal(value, other) for other in chosen):
+    if any(equal(value, other) for other in first_groups):
         raise DataError(
             f"`group1` and `group2` are both {plain_category(value)!r}.",
             remedy="group2=None, for all other cells, or another group.",

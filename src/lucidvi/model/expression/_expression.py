@@ -72,8 +72,8 @@ class ExpressionMixin(BaseModelClass):
         if not (of_draws and as_table):
             return result
         genes = pd.Index(self.get_var_names())
-        chosen = gene_positions(arguments.get("gene_list"), genes)
-        return pd.DataFrame(result, columns=genes[chosen])
+        positions = gene_positions(arguments.get("gene_list"), genes)
+        return pd.DataFrame(result, columns=genes[positions])
 
     @of_either_posterior
     @query(passes_to=to_loader)
@@ -199,13 +199,13 @@ class ExpressionMixin(BaseModelClass):
         if arguments.get("gene_list") is None:
             return method(**arguments)
         genes = pd.Index(self.get_var_names())
-        chosen = gene_positions(arguments["gene_list"], genes)
-        each = np.unique(chosen)
+        positions = gene_positions(arguments["gene_list"], genes)
+        each = np.unique(positions)
         if arguments.get("dataloader") is None:
-            order: np.ndarray = np.searchsorted(each, chosen)
+            order: np.ndarray = np.searchsorted(each, positions)
             arguments = arguments | {"gene_list": genes[each]}
         else:
-            order, arguments = chosen, arguments | {"gene_list": None}
+            order, arguments = positions, arguments | {"gene_list": None}
         return _taken(method(**arguments), order, axis)
 
 

@@ -71,7 +71,7 @@ def bind(
     signature
         Signature of the method.
     name
-        Its name.
+        Name of the method.
     recipient
         What further arguments are handed to; None if that is not known.
     model, args, kwargs

@@ -95,7 +95,7 @@ def spelled_like(name: Any, values: Sequence[Any], argument: str) -> str:
     name
         What is none of the values.
     values
-        Those that there are, of any type.
+        Values that there are, of any type.
     argument
         How the argument is called.
     """
@@ -126,7 +126,7 @@ POSITION = "_lucidvi_position"
 def cells_of(
     choice: Any, adata: Any, argument: str, *, may_be_query: bool = False
 ) -> NDArray[np.integer]:
-    """Return the positions of chosen cells, see :func:`lucidvi.checks.cell_positions`.
+    """Return the positions of chosen cells, see :func:`~lucidvi._positions.cell_positions`.
 
     Parameters
     ----------

@@ -21,11 +21,11 @@ def is_refined(posterior: Any, name: str, arguments: Mapping[str, Any]) -> bool:
     Parameters
     ----------
     posterior
-        The argument of the query.
+        Value of the argument ``posterior``.
     name
-        Its method.
+        Name of the method that answers the query.
     arguments
-        Its other arguments, by name.
+        Other arguments of the query, by name.
     """
     check_choice("posterior", posterior, POSTERIORS)
     if posterior == "refined" and arguments.get("dataloader") is not None:

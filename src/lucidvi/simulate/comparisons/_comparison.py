@@ -35,11 +35,12 @@ class Comparison:
     counts
         Shape ``(n_cells, n_genes)``: dense, sparse, or backed.
     sample
-        Of each cell, ``(n_cells,)``: cells of one donor in one group. -1 for a cell of no group.
+        Number of each cell's sample, ``(n_cells,)``: cells of one donor in one group; -1 for a
+        cell of no group.
     second
-        Of each sample, whether it is in the second group, ``(n_samples,)``.
+        Whether each sample is in the second group, ``(n_samples,)``.
     donor
-        Of each sample, ``(n_samples,)``; a donor may be in both groups.
+        Donor of each sample, ``(n_samples,)``; a donor may be in both groups.
     """
 
     counts: Any

@@ -61,7 +61,7 @@ class GeneShift:
     Parameters
     ----------
     weights
-        Of the labels for each cell, shape ``(n_cells, n_labels)``.
+        Weights of the labels for each cell, shape ``(n_cells, n_labels)``.
     log_ratios
         See :func:`shrunk_log_ratios`.
     """

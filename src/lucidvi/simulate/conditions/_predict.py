@@ -158,18 +158,18 @@ def predict_condition(
 
 def predicted(cells: Compared, method: str, noise: str, seed: int) -> AnnData:
     """Predict the target cells of checked arguments, see :func:`predict_condition`."""
-    chosen = METHODS[method]
+    row = METHODS[method]
     setting = None
-    if chosen.gene_weights is None:
-        setting = condition_setting(cells, required=chosen.needs_covariate, method=method)
+    if row.gene_weights is None:
+        setting = condition_setting(cells, required=row.needs_covariate, method=method)
     counts, states = [], []
     with drawing(cells.model, seed):
         z = latent_means(cells.predicted)
         control = {label: latent_means(part) for label, part in cells.control.items()}
         target = {label: latent_means(part) for label, part in cells.target.items()}
         seen = Seen(control, target, seed)
-        shift = torch.as_tensor(chosen.shift(z, seen))
-        genes = chosen.gene_weights and gene_shift(cells, chosen.gene_weights(z, seen))
+        shift = torch.as_tensor(row.shift(z, seen))
+        genes = row.gene_weights and gene_shift(cells, row.gene_weights(z, seen))
         for rows, before in cells.predicted.targets("Predicting"):
             state = before.q0.sample()
             moved = before.with_latent(state, before.latent(state) + shift[rows].to(state))

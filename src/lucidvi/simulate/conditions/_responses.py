@@ -30,7 +30,7 @@ class Seen:
     control, target
         By label, each of shape ``(n_cells, n_latent)``; both have the same labels.
     seed
-        Of whatever is drawn.
+        Seed of whatever is drawn.
     """
 
     control: Mapping[str, States]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lucidvi.checks import check_share, check_whole
+from lucidvi.checks import check_share, check_whole, is_number
 from lucidvi.errors import DataError
 
 
@@ -71,7 +70,7 @@ class Design:
         self._set("n_cells", int, lambda name, n: check_whole(name, n, least=1))
         self._set("n_donors", int, lambda name, n: check_whole(name, n, least=2))
         self._set("depth_factor", float, _check_depth_factor)
-        if not _is_finite(self.effect) or self.effect == 0:
+        if not is_number(self.effect) or self.effect == 0:
             raise DataError(
                 f"`effect` is {self.effect!r}.",
                 remedy="Give a log2 fold change, such as 1.0 for twice; to see what is found "
@@ -110,13 +109,8 @@ class Design:
         object.__setattr__(self, name, tuple(map(kind, values)))
 
 
-def _is_finite(value: Any) -> bool:
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
-
-
 def _check_depth_factor(name: str, value: Any) -> None:
-    if not (_is_finite(value) and value > 0):
+    if not (is_number(value) and value > 0):
         raise DataError(
             f"`{name}` has {value!r}.",
             remedy="Give positive, finite numbers, 1.0 for the depth of the data.",

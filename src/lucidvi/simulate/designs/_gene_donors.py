@@ -26,7 +26,7 @@ def donor_spread(counts: Any, donor: NDArray[np.integer]) -> NDArray[np.float64]
     Parameters
     ----------
     counts
-        Of cells with counts, shape ``(n_cells, n_genes)``.
+        Counts of cells that have some, shape ``(n_cells, n_genes)``.
     donor
         Code of each cell's donor, ``(n_cells,)``; -1 for cells to leave out. At least two donors
         have two cells.

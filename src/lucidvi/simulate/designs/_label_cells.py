@@ -50,10 +50,10 @@ def called_labels(
     """
     n = int(labels.max()) + 1
     rng = np.random.default_rng(seed)
-    chosen = np.concatenate(
+    positions = np.concatenate(
         [rng.permutation(np.flatnonzero(labels == label))[:N_OF_LABEL] for label in range(n)]
     )
-    some = cells.select(chosen)
+    some = cells.select(positions)
     measured = _states(cells, posterior, seed)
     placed, empty = _placed(some, tuple(depth_factors), posterior, seed)
     index = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS + 1, len(measured))).fit(measured)
@@ -61,13 +61,13 @@ def called_labels(
     for r in depth_factors:
         neighbours = index.kneighbors(placed[r], return_distance=False)
         # The cell itself is no evidence, and leaves one neighbour too many if it is none of them.
-        other = neighbours != chosen[:, None]
+        other = neighbours != positions[:, None]
         other[other.all(axis=1), -1] = False
-        votes = np.zeros((len(chosen), n))
+        votes = np.zeros((len(positions), n))
         np.add.at(votes, (np.nonzero(other)[0], labels[neighbours[other]]), 1)
         counted = ~empty[r]
         table = np.zeros((n, n))
-        np.add.at(table, (labels[chosen][counted], votes.argmax(axis=1)[counted]), 1)
+        np.add.at(table, (labels[positions][counted], votes.argmax(axis=1)[counted]), 1)
         total = table.sum(axis=1, keepdims=True)
         if (total == 0).any():
             raise DataError(

@@ -32,7 +32,8 @@ def label_spread(numbers: NDArray[np.integer]) -> NDArray[np.float64]:
     Parameters
     ----------
     numbers
-        Of cells, shape ``(n_donors, n_labels)``; every label has some, and two donors or more.
+        Numbers of cells, shape ``(n_donors, n_labels)``; every label has some, and there are
+        two donors or more.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def label_centres(share: NDArray[np.float64], spread: NDArray[np.float64]) -> ND
     Parameters
     ----------
     share
-        Of all cells, shape ``(n_labels,)``.
+        Shares of all cells, shape ``(n_labels,)``.
     spread
         Standard deviation of donors' log abundance, ``(n_labels,)``.
 

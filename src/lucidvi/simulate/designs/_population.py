@@ -94,6 +94,6 @@ class Population:
         return (cells[start : start + size] for start in range(0, len(cells), size))
 
     def _counts(self, cells: NDArray[np.integer], log_factor: NDArray[np.float64]) -> Tensor:
-        chosen = torch.as_tensor(cells, device=self.states.device)
-        px = self.target.select(chosen).likelihood(self.states[chosen])
+        rows = torch.as_tensor(cells, device=self.states.device)
+        px = self.target.select(rows).likelihood(self.states[rows])
         return px.scaled(torch.as_tensor(log_factor).to(px.log_mean)).sample().cpu()
