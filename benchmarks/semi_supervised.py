@@ -78,9 +78,9 @@ def by_encoder(reference: Any, query: AnnData) -> np.ndarray:
     model = Model.load_query_data(query.copy(), reference.model)
     model.is_trained_ = True
     nearest = reference.data.neighbours.find(model.get_latent_representation(), 15)
-    codes = reference.labels.codes[nearest]
+    codes = reference.labels.array.codes[nearest]
     most = [np.bincount(row).argmax() for row in codes]
-    return np.asarray(reference.labels.categories)[most]
+    return np.asarray(reference.labels.cat.categories)[most]
 
 
 def measured(dataset: str, value: str, seed: int, training: dict[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,14 @@ The tutorials are run unless LUCIDVI_DOCS_EXECUTE=0.
 import os
 import re
 import shutil
+from importlib import import_module
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from pkgutil import walk_packages
+from types import ModuleType
 
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 
 DOCS = Path(__file__).resolve().parent
 TUTORIALS = DOCS.parent / "tutorials"
@@ -60,6 +64,42 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+
+PARTS = re.findall(r"^ +(lucidvi\S+)$", (DOCS / "api.md").read_text(), flags=re.MULTILINE)
+
+
+def data_of(part: ModuleType) -> dict[str, str]:
+    """Return the comments of what a part makes public besides classes and functions, by name.
+
+    They stand where it is assigned, which is a file of the part.
+    """
+    files = [part.__name__]
+    if hasattr(part, "__path__"):
+        files += [file.name for file in walk_packages(part.__path__, f"{part.__name__}.")]
+    comments = {}
+    for file in files:
+        found = ModuleAnalyzer.for_module(file).find_attr_docs()
+        comments |= {name: " ".join(lines) for (owner, name), lines in found.items() if not owner}
+    return {name: comments[name] for name in sorted(part.__all__) if name in comments}
+
+
+def borrowed_by(part: ModuleType) -> set[str]:
+    """Return the public classes of a part that have their page under another part."""
+    homes = {name for name in PARTS if name != part.__name__}
+    classes = {n: v for n in part.__all__ if isinstance(v := getattr(part, n), type)}
+    return {
+        name
+        for name, cls in classes.items()
+        if not cls.__module__.startswith(f"{part.__name__}.")
+        and any(cls.__module__.startswith(f"{home}.") for home in homes)
+    }
+
+
+HAVE_LISTS = [part for part in map(import_module, PARTS) if hasattr(part, "__all__")]
+autosummary_context = {
+    "data": {part.__name__: data_of(part) for part in HAVE_LISTS},
+    "borrowed": {part.__name__: borrowed_by(part) for part in HAVE_LISTS},
+}
 
 # Names of other packages cannot be looked up offline, private ones have no page; LucidVI's own
 # public names must be found.

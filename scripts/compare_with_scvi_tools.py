@@ -10,6 +10,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,19 @@ def rows() -> Iterator[tuple[str, str, str, str]]:
         yield f"`{name}`{kind}", f"`{theirs.__name__}`", code, plain(text)
 
 
+def public_path(cls: type) -> str:
+    """Return the path by which a class is imported: that of the outermost package that has it."""
+    folders = cls.__module__.split(".")
+    packages = (".".join(folders[:n]) for n in range(1, len(folders) + 1))
+    having = (p for p in packages if getattr(import_module(p), cls.__name__, None) is cls)
+    return f"{next(having)}.{cls.__name__}"
+
+
 def parts() -> Iterator[tuple[str, str, str, str]]:
     """Yield the classes that the methods work with, scvi-tools' and LucidVI's."""
     for hook in ("_module_cls", "_data_splitter_cls", "_training_plan_cls", "_train_runner_cls"):
         theirs, ours = (getattr(model_cls, hook) for model_cls in (scvi.model.SCVI, SCVI))
-        path = f"`{ours.__module__.partition('._')[0]}.{ours.__qualname__}`"
+        path = f"`{public_path(ours)}`"
         text = "" if ours is theirs else plain(summary(ours))
         yield (
             f"`{hook}`",

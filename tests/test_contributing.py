@@ -263,6 +263,9 @@ def test_model_does_what_every_model_does(factors, cells, tmp_path):
     np.testing.assert_allclose(
         loaded.get_latent_representation(), factors.get_latent_representation(), rtol=1e-5
     )
+    out = Reference.from_model(factors).map(cells[:20, 2:].copy(), batch_key="batch")
+    labels = out.obs["lucidvi_label"].astype(str), cells.obs["label"][:20].astype(str)
+    assert (labels[0].to_numpy() == labels[1].to_numpy()).mean() > 0.7
 
 
 def test_models_likelihood_is_a_class_of_the_table(factors):

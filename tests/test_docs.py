@@ -2,10 +2,13 @@
 
 import os
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -53,3 +56,25 @@ def test_reference_lists_every_public_module():
     public = {f"lucidvi.{name}" for name in modules - commands if not name.startswith("_")}
     listed = set((ROOT / "docs" / "api.md").read_text().split())
     assert public <= listed, f"missing in docs/api.md: {sorted(public - listed)}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", sorted(lucidvi._PARTS))
+def test_every_public_name_is_in_the_reference(site: Path, part: str):
+    """Under its part or, of what another part makes, under that; as a page or an entry of one."""
+    pages = (site / "generated").glob("lucidvi.*.html")
+    known = {
+        anchor
+        for page in pages
+        for anchor in re.findall(r'id="(lucidvi\.[\w.]+)"', page.read_text())
+    }
+    module = import_module(f"lucidvi.{part}")
+    names = getattr(module, "__all__", ())
+    missing = []
+    for name in names:
+        value = getattr(module, name)
+        home = getattr(value, "__module__", "").split(".")[1:2] or [part]
+        if isinstance(value, ModuleType) or {f"lucidvi.{p}.{name}" for p in (part, *home)} & known:
+            continue
+        missing.append(name)
+    assert not missing

@@ -1,10 +1,12 @@
 """``lucidvi train``: the circle of counts, model, audit, reference and mapped cells."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import anndata
 import numpy as np
@@ -130,6 +132,23 @@ def test_nothing_is_replaced_unless_asked(data, tmp_path, monkeypatch):
     result = run("train", data, "-o", place, "--overwrite", "--max-epochs", 1)
     assert result.exit_code == 0, result.output
     assert SCVI.load_registry(str(place))["model_name"] == "SCVI"
+
+
+def test_a_place_that_cannot_be_is_refused_before_any_work(data, monkeypatch, tmp_path):
+    monkeypatch.setattr("lucidvi.cli._train._trained", lambda *_: pytest.fail("it was trained"))
+    refused(data, "-o", data / "model", says="cannot be written: .*h5ad is a file")
+    nothing_is_writable = SimpleNamespace(access=lambda *_: False, W_OK=os.W_OK)
+    monkeypatch.setattr("lucidvi.cli._files.os", nothing_is_writable)
+    refused(data, "-o", tmp_path / "new" / "model", says="is not yours to write to")
+    assert [path.name for path in tmp_path.iterdir()] == [data.name]
+
+
+@pytest.mark.parametrize("command", ["train", "audit"])
+def test_a_seed_below_zero_is_refused(data, tmp_path, command):
+    options = ("-o", tmp_path / "model") if command == "train" else (data,)
+    result = run(command, data, *options, "--seed", -1)
+    assert result.exit_code == ERROR
+    assert "--seed" in result.stderr
 
 
 WRONG = {

@@ -57,7 +57,7 @@ class Reference:
         Parameters
         ----------
         model
-            Trained :class:`lucidvi.model.SCVI`, or a SCVI or SCANVI of scvi-tools (see
+            Trained model of LucidVI, of any class, or a SCVI or SCANVI of scvi-tools (see
             :meth:`lucidvi.model.SCVI.from_scvi_model`), with its AnnData. It is copied.
         labels_key
             Column of ``model.adata.obs`` with a label for every cell; or several, from coarse to
@@ -129,7 +129,8 @@ class Reference:
 
         Genes are matched by name, symbol or Ensembl id. Each cell's posterior is refined with the
         likelihood of the genes that were measured, so genes that are missing are not taken for
-        zeros. A batch that the model does not know is decoded as the known one that fits best,
+        zeros; nor are other modalities, such as proteins, that the query lacks, or some of their
+        features. A batch that the model does not know is decoded as the known one that fits best,
         with shifts of its genes that are learned on the query with everything else frozen. A
         label is the one that most of a cell's 15 nearest reference cells have, over draws of its
         posterior. A cell is unknown if it is further from them, and (in a known batch) its
@@ -140,7 +141,9 @@ class Reference:
         ----------
         query
             Cells with counts, in memory or in a file, and the columns that the model was set up
-            with. Nothing in it is changed.
+            with. Modalities beside the genes are read from where the reference had them, if they
+            are there: the features of a table by name, those of a matrix by their order. Nothing
+            in it is changed.
         batch_key
             Column of ``query.obs`` with the batches; by default that of the reference.
         layer
@@ -167,8 +170,9 @@ class Reference:
         Returns
         -------
         ``obs`` and ``var`` of the query, with latent means in ``obsm["X_lucidvi"]``, their
-        standard deviations in ``obsm["X_lucidvi_scale"]``, and in ``uns["lucidvi"]`` which share
-        of the model's genes, of its expression and of its information was measured. In ``obs``:
+        standard deviations in ``obsm["X_lucidvi_scale"]``, and in ``uns["lucidvi"]`` which
+        modalities were there, and which share of the model's genes, of its expression and of its
+        information was measured. In ``obs``:
 
         ``lucidvi_label``, ``lucidvi_confidence``
             The most probable label, the finest if there are levels, and its probability if the
@@ -184,9 +188,9 @@ class Reference:
         Raises
         ------
         lucidvi.errors.DataError, lucidvi.errors.MissingKeyError, lucidvi.errors.GeneMismatchError
-            Whatever is wrong with the query: no gene of the model, values that are not counts, no
-            cells, cells without counts, missing columns, batches that cannot be learned; or with
-            a rate.
+            Whatever is wrong with the query: no gene of the model, no feature of a modality that
+            is there, values that are not counts, no cells, cells without counts, missing columns,
+            batches that cannot be learned; or with a rate.
 
         Warns
         -----
@@ -223,8 +227,7 @@ class Reference:
 
         Returns
         -------
-        Names of what was written, by the slot that it is in: ``{"obs": [...], "obsm": [...],
-        "uns": [...]}``.
+        Names of what was written, by the slot that it is in: ``"obs"``, ``"obsm"`` and ``"uns"``.
 
         Raises
         ------

@@ -27,7 +27,7 @@ def audit(
         str | None, typer.Option(help="Where the counts are, if not the model's: a layer, raw, X.")
     ] = None,
     max_cells: Annotated[int, typer.Option(min=2, help="Most cells to look at.")] = 5000,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     trust: Annotated[
         bool, typer.Option("--trust", help="Let scvi-tools read models, which runs their files.")
     ] = False,

@@ -17,7 +17,7 @@ def demo(
     max_epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the data; chosen by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
 ) -> None:
     """Train a first model on 700 real blood cells and look at what it found."""
     # Imported here: `lucidvi --help` should not wait for torch.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,7 +102,7 @@ def write_cells(cells: AnnData, path: Path) -> None:
 def check_output(
     path: Path, overwrite: bool, inputs: dict[str, Path], is_file: bool = False
 ) -> None:
-    """Raise for an output that exists, or that would replace one of the inputs, or a folder."""
+    """Raise for an output that exists, that would replace an input or a folder, or cannot be."""
     from lucidvi.errors import FileError
 
     if is_file and path.is_dir():
@@ -118,6 +119,14 @@ def check_output(
         raise FileError(
             f"{path} already exists.",
             remedy="Give another path to write to, -o, or --overwrite to replace it.",
+        )
+    # Before the work, which may take hours, and not after it.
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        why = "is not yours to write to" if above.is_dir() else "is a file"
+        raise FileError(
+            f"{path} cannot be written: {above} {why}.",
+            remedy="Give a path in a folder that you may write to, -o.",
         )
 
 

@@ -58,9 +58,9 @@ def build(
     table = _plain_table(show_header=False)
     table.add_row("Cells", f"{reference.cells.n_obs:,}")
     table.add_row("Genes", f"{reference.cells.n_vars:,}")
-    table.add_row("Labels", f"{len(reference.labels.categories)} in {labels_key!r}")
+    table.add_row("Labels", f"{len(reference.labels.cat.categories)} in {labels_key!r}")
     if reference.batches is not None:
-        table.add_row("Batches", f"{len(reference.batches.categories)}")
+        table.add_row("Batches", f"{len(reference.batches.cat.categories)}")
     table.add_row("In memory", f"{reference.n_bytes_per_cell:.0f} bytes a cell")
     console.print(table)
     typer.echo(f"Written  {output}")

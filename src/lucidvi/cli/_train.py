@@ -41,7 +41,7 @@ def train(
     ] = None,
     preset: Annotated[str, typer.Option(help="How it is trained: lucid, scvi.")] = "lucid",
     kind: Annotated[str | None, typer.Option(help="Class of the model, if not the first.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Train a model of cells, and save it.

@@ -150,7 +150,8 @@ class PosteriorTarget(Target):
     @cached_property
     def _prior(self) -> Any:
         with torch.no_grad():
-            return self.module.prior_of(self.latent(self.q0.mean), self._s)
+            prior = self.module.prior_of(self.latent(self.q0.mean), self._s)
+            return module.checked_state(self.module, prior, "prior_of")
 
     # -- what was observed ---------------------------------------------------------------------
 
@@ -324,9 +325,8 @@ class PosteriorTarget(Target):
 
     def _log_joint(self, state: Tensor) -> Tensor:
         z = self.latent(state)
-        likelihoods = self.module.decode(z, self._s, self._exposures(state))
-        terms = [self._log_likelihood(key, px) for key, px in likelihoods.items()]
-        prior = self.module.prior_of(z, self._s)
+        terms = [self._log_likelihood(key, px) for key, px in self._decode(state, z).items()]
+        prior = module.checked_state(self.module, self.module.prior_of(z, self._s), "prior_of")
         value = sum(terms[1:], terms[0]) + log_density(prior.latent, z)
         if prior.log_exposures is not None:
             value = value + log_density(prior.log_exposures, state[..., self.n_latent :])
@@ -393,6 +393,8 @@ class PosteriorTarget(Target):
             log_exposures if log_exposures.shape[-1] else None,
         )
 
-    def _decode(self, state: Tensor) -> dict[str, Any]:
+    def _decode(self, state: Tensor, z: Tensor | None = None) -> dict[str, Any]:
         """Return the likelihoods of states ``(..., n_cells, n_state)``, by modality."""
-        return self.module.decode(self.latent(state), self._s, self._exposures(state))
+        z = self.latent(state) if z is None else z
+        decoded = self.module.decode(z, self._s, self._exposures(state))
+        return module.checked_likelihoods(self.module, decoded, z)

@@ -1,6 +1,7 @@
 """The models as modules of torch, and the contract that all of them keep."""
 
 from lucidvi.module._base import GenerativeModule
+from lucidvi.module._contract import checked_likelihoods, checked_state
 from lucidvi.module._forward import KL_Z, ForwardPass, loss_output
 from lucidvi.module._generative import Exposure, Generative, Modality, Observed
 from lucidvi.module._observed import (
@@ -29,6 +30,8 @@ __all__ = [
     "Observed",
     "ShiftedModule",
     "Startable",
+    "checked_likelihoods",
+    "checked_state",
     "covariates",
     "draw",
     "encoded",

@@ -12,6 +12,7 @@ from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal, kl_divergence
 
+from lucidvi.module._contract import checked_likelihoods, checked_state
 from lucidvi.module._forward import ForwardPass, Record, loss_output
 from lucidvi.module._generative import Modality, Observed, Tensors
 from lucidvi.module._observed import covariates, log_likelihood, observe
@@ -113,7 +114,7 @@ class GenerativeModule(BaseModuleClass, ABC):
     def inference(self, tensors: Record, n_samples: int = 1) -> Record:
         """Encode a minibatch and draw its states: the first part of :meth:`forward`."""
         observed, s = self.observe(tensors), self.covariates(tensors)
-        posterior = self.encode(observed, s)
+        posterior = checked_state(self, self.encode(observed, s), "encode")
         z, log_exposures = draw(posterior.latent, n_samples), None
         if posterior.log_exposures is not None:
             log_exposures = draw(posterior.log_exposures, n_samples)
@@ -166,10 +167,11 @@ class GenerativeModule(BaseModuleClass, ABC):
             batch = covariates["batch"]
             assert batch is not None
             covariates = {**covariates, "batch": torch.ones_like(batch) * transform_batch}
-        likelihoods = self.decode(z, covariates, log_exposures)
+        decoded = self.decode(z, covariates, log_exposures)
+        likelihoods = checked_likelihoods(self, decoded, z)
         return {
             "likelihoods": likelihoods,
-            "prior": self.prior_of(z, covariates),
+            "prior": checked_state(self, self.prior_of(z, covariates), "prior_of"),
             "px": next(iter(likelihoods.values())),
         }
 
@@ -243,8 +245,8 @@ class GenerativeModule(BaseModuleClass, ABC):
 
         Returns
         -------
-        On the CPU, by modality, of shape ``(n_cells, n_features)``, or ``(n_cells, n_features,
-        n_samples)`` if ``n_samples > 1``.
+        Draws by modality, on the CPU, of shape ``(n_cells, n_features)``, with a last axis of
+        length ``n_samples`` if there are several.
         """
         _, outputs = self.forward(
             tensors, inference_kwargs={"n_samples": n_samples}, compute_loss=False
@@ -329,8 +331,9 @@ class GenerativeModule(BaseModuleClass, ABC):
         z = posterior.latent.sample((n_samples,))
         if ql is not None:
             log_exposures = ql.sample((n_samples,))
-        px = self.decode(z, s, exposures(self.modalities, observed, log_exposures))
-        prior = self.prior_of(z, s)
+        decoded = self.decode(z, s, exposures(self.modalities, observed, log_exposures))
+        px = checked_likelihoods(self, decoded, z)
+        prior = checked_state(self, self.prior_of(z, s), "prior_of")
         passed = ForwardPass(observed, posterior, prior, z, log_exposures, px)
         log_px_z = list(self.log_likelihoods(passed).values())
         log_weight = sum(log_px_z[1:], log_px_z[0])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lucidvi import kernels
 from lucidvi.errors import DataError
+from lucidvi.module._contract import check_observed
 from lucidvi.module._generative import Exposure, Modality, Observed, Tensors
 from lucidvi.nn import Covariates
 
@@ -56,6 +57,7 @@ def observe(modality: Modality, minibatch: Tensors, features: Tensor | None = No
     present = None if present is None else present.reshape(-1)
     if of_cells is not None:
         features = of_cells if features is None else of_cells & features
+    check_observed(modality, x, present, features)
     x = measured(x, present, features)
     log_exposure = None
     if modality.exposure is Exposure.OBSERVED:

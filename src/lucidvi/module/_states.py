@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
+from lucidvi.module._contract import checked_state
 from lucidvi.module._generative import Exposure, Generative, Modality, Observed
 from lucidvi.nn import Covariates, StateDistribution
 
@@ -27,7 +28,7 @@ def encoded(
 
     Nobody looks at the draw; what is drawn next for a seed is as it would be after ``inference``.
     """
-    posterior = module.encode(observed, s)
+    posterior = checked_state(module, module.encode(observed, s), "encode")
     device = next(iter(observed.values())).x.device
     for part in (posterior.latent, posterior.log_exposures):
         if part is not None:

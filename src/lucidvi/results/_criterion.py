@@ -9,6 +9,7 @@ from typing import Literal
 
 from lucidvi.results._outline import wrapped
 
+#: What thresholds make of a number.
 Verdict = Literal["ok", "warn", "fail", "skipped"]
 
 #: From best to worst. What was skipped says nothing, so it never decides.

@@ -202,7 +202,7 @@ def test_tiny_references(simulate, n_cells):
         with pytest.warns(UserWarning, match="No cell can be called unknown"):
             reference.map(query)
     out = reference.map(query, novelty_rate=0)
-    assert set(out.obs["lucidvi_call"]) <= set(reference.labels.categories)
+    assert set(out.obs["lucidvi_call"]) <= set(reference.labels.cat.categories)
     assert out.obs["lucidvi_confidence"].between(0, 1).all()
 
 
@@ -215,7 +215,7 @@ def test_one_label_and_a_label_of_one_cell(simulate):
         reference = Reference.from_model(model, labels_key=key)
         out = reference.map(simulate(1, seed=5))
         assert 0 < out.obs["lucidvi_novelty"].iloc[0] <= 1
-        assert out.obs["lucidvi_label"].iloc[0] in reference.labels.categories
+        assert out.obs["lucidvi_label"].iloc[0] in reference.labels.cat.categories
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert Reference.from_model(model, "one").map(adata).obs["lucidvi_confidence"].eq(1).all()

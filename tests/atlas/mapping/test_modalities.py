@@ -6,10 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from scvi import REGISTRY_KEYS
+from scvi.data.fields import LayerField
 from tests.toy import Toy
 
 from lucidvi.atlas import Reference
+from lucidvi.atlas.mapping._modality_weights import modality_weights
+from lucidvi.data import CheckedAnnDataManager, MatchedObsField
 from lucidvi.distributions import NegativeBinomial
 from lucidvi.errors import DataError, GeneMismatchError
 from lucidvi.inference import PosteriorTarget, refine
@@ -33,10 +37,10 @@ def with_proteins(adata, seed=0, table=False):
     return adata
 
 
-def trained(adata):
+def trained(adata, cls=Toy):
     torch.manual_seed(0)
-    Toy.setup_anndata(adata, batch_key="batch")
-    model = Toy(adata, n_latent=3)
+    cls.setup_anndata(adata, batch_key="batch")
+    model = cls(adata, n_latent=3)
     model.train(max_epochs=60, batch_size=64, train_size=0.9, plan_kwargs={"lr": 2e-2})
     return model
 
@@ -140,6 +144,21 @@ def test_genes_alone(reference, query):
     ).mean() > 0.8
 
 
+def test_weights_of_modalities(model):
+    """Proteins that are the same in every state of a cell say nothing about it."""
+    weights = modality_weights(model)
+    assert list(weights) == ["rna", "protein"]
+    assert sum(weights.values()) == pytest.approx(1)
+    assert min(weights.values()) > 0.05
+    layer = model.module.decoders["protein"]
+    kept = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight.zero_()
+        constant = modality_weights(model)
+        layer.weight.copy_(kept)
+    assert constant == pytest.approx({"rna": 1, "protein": 0}, abs=1e-6)
+
+
 def test_missing_genes(reference, query):
     genes = np.random.default_rng(0).random(60) < 0.3
     mapped = reference.map(query[:, genes].copy())
@@ -179,10 +198,14 @@ def by_name(simulate):
     return Reference.from_model(trained(with_proteins(simulate(), table=True)))
 
 
-def test_proteins_by_name(by_name, simulate):
+def test_proteins_by_name(by_name, simulate, tmp_path, monkeypatch):
     """Columns in any order; antibodies that are missing are left out, others are not looked at."""
     query = with_proteins(simulate(120, seed=7), seed=1, table=True)
     mapped = by_name.map(query)
+    monkeypatch.setitem(MODELS, "Toy", Toy)
+    by_name.save(tmp_path / "atlas")
+    loaded = Reference.load(tmp_path / "atlas").map(query)
+    np.testing.assert_array_equal(loaded.obsm["X_lucidvi"], mapped.obsm["X_lucidvi"])
     shuffled = query.copy()
     shuffled.obsm["protein"] = query.obsm["protein"][PROTEINS[::-1]].assign(CD99=7.0)
     np.testing.assert_array_equal(
@@ -194,9 +217,56 @@ def test_proteins_by_name(by_name, simulate):
     features = {"protein": np.isin(PROTEINS, ["CD3", "CD56"])}
     by_hand = refine(target_of(by_name.model.module, query, features)).posterior
     np.testing.assert_allclose(measured.obsm["X_lucidvi"], by_hand.loc, atol=2e-3)
+    some.obsm["protein"] = query.obsm["protein"][["CD3", "CD4", "CD3"]]
+    with pytest.raises(DataError, match="1 features of 'protein' more than once: 'CD3'"):
+        by_name.map(some)
     some.obsm["protein"] = query.obsm["protein"].add_prefix("anti-")
     with pytest.raises(GeneMismatchError, match=r'query.obsm\["protein"\] has none .*anti-CD3'):
         by_name.map(some)
+
+
+class Layered(Toy):
+    """The second modality has the same genes, in a layer."""
+
+    @classmethod
+    def setup_anndata(cls, adata, batch_key=None, **kwargs):
+        setup_method_args = cls._get_setup_method_args(**locals())
+        manager = CheckedAnnDataManager(
+            fields=[
+                LayerField(REGISTRY_KEYS.X_KEY, None, is_count_data=True),
+                LayerField("protein", "unspliced", is_count_data=True),
+                MatchedObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+                MatchedObsField(REGISTRY_KEYS.LABELS_KEY, None),
+            ],
+            setup_method_args=setup_method_args,
+        )
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    def _module_dimensions(self):
+        return {"n_genes": self.summary_stats.n_vars, "n_proteins": self.summary_stats.n_vars}
+
+
+def test_a_modality_in_a_layer(simulate):
+    """Its features are the genes, so that those which are missing are missing in both."""
+
+    def layered(adata):
+        thinned = np.random.default_rng(0).binomial(adata.X.toarray().astype(int), 0.5)
+        adata.layers["unspliced"] = sparse.csr_matrix(thinned.astype(np.float32))
+        return adata
+
+    reference = Reference.from_model(trained(layered(simulate()), Layered))
+    query = layered(simulate(120, seed=7))
+    genes = np.random.default_rng(1).random(60) < 0.5
+    mapped = reference.map(query[:, genes].copy())
+    assert accuracy(mapped) > 0.9
+    assert list(mapped.uns["lucidvi"]["modalities"]) == ["rna", "protein"]
+    query.obsm["protein"] = query.layers["unspliced"].toarray()
+    features = {"rna": genes, "protein": genes}
+    by_hand = refine(target_of(reference.model.module, query, features)).posterior
+    np.testing.assert_allclose(mapped.obsm["X_lucidvi"], by_hand.loc, atol=2e-3)
+    del query.layers["unspliced"]
+    assert list(reference.map(query).uns["lucidvi"]["modalities"]) == ["rna"]
 
 
 def test_what_cannot_be_read_is_named(reference, query):

@@ -208,6 +208,7 @@ def test_a_design_is_plain_frozen_and_all_combinations():
     ("kind", "message", "arguments"),
     [
         (DataError, "`share` is 2", {"share": 2}),
+        (DataError, "`design` is [50], and no `simulate.Design`", {"design": [50]}),
         (DataError, "`n_repeats` is 0", {"n_repeats": 0}),
         (DataError, "`posterior` is 'prior'", {"posterior": "prior"}),
         (DataError, "`test` is 't'", {"test": "t"}),

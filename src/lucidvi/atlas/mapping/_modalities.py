@@ -127,6 +127,13 @@ def _selection(matrix: Any, place: Place, modality: Modality) -> sparse.csr_matr
                 remedy=f"name its columns as the model does, or leave {place} out.",
             )
         columns = columns[rows]
+        if len(np.unique(columns)) < len(columns):
+            repeated = matrix.columns[rows][matrix.columns[rows].duplicated()].unique()
+            raise DataError(
+                f"{place} has {len(repeated):,} features of {modality.key!r} more than once: "
+                f"{first_few(repeated)}.",
+                remedy="keep one of each.",
+            )
     elif n_columns == n_features:
         rows = columns = np.arange(n_features)
     else:

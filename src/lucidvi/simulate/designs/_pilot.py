@@ -54,6 +54,11 @@ class Pilot:
         design
             The largest of its sizes is what the cells have to be enough for.
         """
+        if not isinstance(design, Design):
+            raise DataError(
+                f"`design` is {design!r}, and no `simulate.Design`.",
+                remedy="design = simulate.Design(n_cells=[50, 100], n_donors=[4, 8])",
+            )
         cells = Cells.of(model, adata, indices)
         n_donors = 2 * max(design.n_donors)
         if len(cells) < n_donors:
