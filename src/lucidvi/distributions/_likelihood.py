@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from lucidvi.distributions._parameter import Moments, Parameter, Question
+from lucidvi.distributions._parameter import (
+    Moments,
+    Parameter,
+    Question,
+    check_mean,
+    check_parameters,
+)
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.kernels import LOG_MU_MAX, to_dense
 
@@ -85,7 +91,7 @@ class Likelihood(Distribution, ABC):
         self._unnormalized, log_library = check_mean(logits, log_library, log_scale)
         self._softmax = log_scale is None
         self._log_mean: Tensor | None = None
-        self._parameters = self._checked(parameters)
+        self._parameters = check_parameters(type(self).__name__, self.parameters, parameters)
         # One for each draw, so that parameters can be joined along the axis of the cells.
         self.log_library = log_library.expand(*self._unnormalized.shape[:-1], 1)
         Distribution.__init__(self, batch_shape=self._unnormalized.shape, validate_args=False)
@@ -353,23 +359,6 @@ class Likelihood(Distribution, ABC):
         made._log_mean = log_mean
         return made
 
-    @classmethod
-    def _checked(cls, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the parameters in the order of the class, within their bounds."""
-        for name in cls.parameters:
-            if parameters.get(name) is None:
-                raise DataError(
-                    f"`{name}` is missing, which this likelihood needs.",
-                    remedy=f"give `{name}`, of a shape that broadcasts with the mean.",
-                )
-        for name in parameters:
-            if name not in cls.parameters:
-                raise DataError(
-                    f"`{name}` is no parameter of {cls.__name__}.",
-                    remedy=f"its parameters are: {', '.join(cls.parameters) or 'none'}.",
-                )
-        return {name: kind.clamped(parameters[name]) for name, kind in cls.parameters.items()}
-
     def _unable(self, what: str) -> ModelTypeError:
         return ModelTypeError(
             f"The likelihood {self.family!r} {what}.",
@@ -378,21 +367,6 @@ class Likelihood(Distribution, ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(shape={tuple(self.batch_shape)})"
-
-
-def check_mean(
-    logits: Tensor | None, log_library: Tensor | None, log_scale: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Return the one of `logits` and `log_scale` that is there, and the log exposure."""
-    means = [tensor for tensor in (logits, log_scale) if tensor is not None]
-    if log_library is None or len(means) != 1:
-        raise DataError(
-            f"A likelihood takes `log_library` and exactly one of `logits` and `log_scale`; it "
-            f"was given {'no' if log_library is None else 'a'} `log_library` and {len(means)} of "
-            "the other two.",
-            remedy="give `log_library` and one of the two.",
-        )
-    return means[0], log_library
 
 
 def _log(x: Tensor) -> Tensor:

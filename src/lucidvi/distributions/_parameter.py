@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+
+from lucidvi.errors import DataError
 
 #: From the space in which a parameter is held to the linear one.
 TO_LINEAR: dict[str, Callable[[Tensor], Tensor]] = {"log": torch.exp, "logit": torch.sigmoid}
@@ -103,3 +105,52 @@ class Moments(Protocol):
     @property
     def rate(self) -> Tensor:
         """Mean expression a unit of exposure."""
+
+
+def check_parameters(
+    family: str, kinds: Mapping[str, Parameter], parameters: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the parameters of a family of likelihoods in its order, within their bounds.
+
+    Parameters
+    ----------
+    family
+        Name of the class, for an error.
+    kinds
+        Parameters that the family has, by name.
+    parameters
+        Values of the parameters, by name.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If a value is missing, or there is no such parameter.
+    """
+    for name in kinds:
+        if parameters.get(name) is None:
+            raise DataError(
+                f"`{name}` is missing, which this likelihood needs.",
+                remedy=f"give `{name}`, of a shape that broadcasts with the mean.",
+            )
+    for name in parameters:
+        if name not in kinds:
+            raise DataError(
+                f"`{name}` is no parameter of {family}.",
+                remedy=f"its parameters are: {', '.join(kinds) or 'none'}.",
+            )
+    return {name: kind.clamped(parameters[name]) for name, kind in kinds.items()}
+
+
+def check_mean(
+    logits: Tensor | None, log_library: Tensor | None, log_scale: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the one of `logits` and `log_scale` that is there, and the log exposure."""
+    means = [tensor for tensor in (logits, log_scale) if tensor is not None]
+    if log_library is None or len(means) != 1:
+        raise DataError(
+            f"A likelihood takes `log_library` and exactly one of `logits` and `log_scale`; it "
+            f"was given {'no' if log_library is None else 'a'} `log_library` and {len(means)} of "
+            "the other two.",
+            remedy="give `log_library` and one of the two.",
+        )
+    return means[0], log_library
