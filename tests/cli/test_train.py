@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import anndata
 import numpy as np
 import pytest
+from lightning.pytorch import Callback
 from typer.testing import CliRunner
 
 from lucidvi.cli import app
@@ -186,3 +187,31 @@ def test_errors_carry_where_counts_are(cells):
     with pytest.raises(DataError) as error:
         SCVI.setup_anndata(adata)
     assert error.value.counts_in == ("umi",)
+
+
+class StopAt(Callback):
+    """Ctrl-C at the start of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_a_training_that_is_stopped_writes_nothing(data, tmp_path, monkeypatch, epoch):
+    """In a notebook the model is kept as far as it got; a command did not do what was asked."""
+    train = SCVI.train
+    monkeypatch.setattr(
+        SCVI,
+        "train",
+        lambda self, callbacks, **kw: train(self, callbacks=[*callbacks, StopAt(epoch)], **kw),
+    )
+    (tmp_path / "model").mkdir()
+    place = ("-o", tmp_path / "model", "--overwrite", "--max-epochs", 4)
+    result = run("train", data, *place)
+    assert result.exit_code == 130, result.output
+    assert "Written" not in result.stdout
+    assert not list((tmp_path / "model").iterdir())

@@ -46,8 +46,8 @@ def train(
 ) -> None:
     """Train a model of cells, and save it.
 
-    The data are checked first: counts, columns, names of genes. Exit code: 0, or 2 for an error,
-    with nothing written.
+    The data are checked first: counts, columns, names of genes. Exit code: 0, or 2 for an error
+    and 130 where it is stopped, with nothing written.
     """
     with errors_end_it():
         check_output(output, overwrite, {"data": data})
@@ -90,6 +90,7 @@ def _trained(
 ) -> Any:
     """Return a model of the cells, trained from a seed."""
     import scvi
+    from lightning.pytorch.callbacks import LambdaCallback
 
     from lucidvi.checks import check_choice
     from lucidvi.distributions import LIKELIHOODS
@@ -104,7 +105,11 @@ def _trained(
     scvi.settings.seed = seed
     cls.setup_anndata(cells, **setup)
     model = cls(cells, **arguments)
-    model.train(max_epochs=max_epochs, preset=preset)
+    stops: list[BaseException] = []
+    note = LambdaCallback(on_exception=lambda trainer, plan, fault: stops.append(fault))
+    model.train(max_epochs=max_epochs, preset=preset, callbacks=[note])
+    if stops:  # by hand: a command that was asked for a whole training has not done it
+        raise KeyboardInterrupt
     return model
 
 
