@@ -72,7 +72,7 @@ class CanonicalMixin(BaseModelClass):
         rotation, module.rotation = module.rotation, None
         try:
             with in_evaluation(module):
-                targets = (target for _, target in cells.targets("Turning", size_of(None)))
+                targets = (target for _, target in cells.targets(batch_size=size_of(None)))
                 return canonical_axes(targets)[0]
         finally:
             module.rotation = rotation
