@@ -194,3 +194,11 @@ def test_genes_with_one_name(adata: AnnData):
     assert "adata.var_names has 1 names that occur more than once: 'CD4'" in error.problem
     exec(error.remedy)
     check_obs(adata, {})
+
+
+def test_columns_that_scvi_tools_wrote_are_not_offered(adata):
+    adata.obs["_scvi_batch"] = 0
+    with pytest.raises(MissingKeyError) as error:
+        check_obs(adata, {"batch_key": "_scvi_batc"})
+    assert "_scvi" not in str(error.value).replace("'_scvi_batc'", "")
+    check_obs(adata, {"batch_key": "_scvi_batch"})  # whoever names one gets it

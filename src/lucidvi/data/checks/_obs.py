@@ -127,6 +127,7 @@ def _check_exists(key: str, existing: Iterable[Any], argument: str, kind: str) -
     names = [str(name) for name in existing]
     if key in names:
         return
+    names = [name for name in names if not name.startswith("_scvi")]  # what scvi-tools wrote
     close = nearest(key, names)
     problem = f"{argument}={key!r}: there is no such {kind}."
     if len(names) <= SHORT_LIST:
