@@ -49,15 +49,15 @@ SEAM = (
     "kernels/test_csr.py",
     "kernels/test_team.py",
     "model",
-    "module/test_vae.py",
+    "module",
+    "nn",
     "pl/test_plots.py",
     "results",
     "simulate/test_resequence.py",
     "simulate/test_sample.py",
     "test_demo.py",
     "test_package.py",
-    "train/plan",
-    "train/runner",
+    "train",
 )
 
 

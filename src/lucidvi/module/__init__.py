@@ -11,7 +11,7 @@ from lucidvi.module._observed import (
     measured_means,
     observe,
 )
-from lucidvi.module._offers import Alignable, Normalizable, Startable
+from lucidvi.module._offers import Alignable, Normalizable, Startable, offers
 from lucidvi.module._shifted import ShiftedModule
 from lucidvi.module._states import draw, encoded, exposures, latent_exposures
 from lucidvi.module._vae import VAE
@@ -41,4 +41,5 @@ __all__ = [
     "loss_output",
     "measured_means",
     "observe",
+    "offers",
 ]

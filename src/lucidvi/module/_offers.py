@@ -7,7 +7,7 @@ these names; what it has not is left out of its training.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -16,7 +16,6 @@ from lucidvi.module._generative import Tensors
 from lucidvi.nn import Covariates, Encoder, Prior
 
 
-@runtime_checkable
 class Startable(Protocol):
     """A module that can start at the data, and not at random weights alone."""
 
@@ -37,7 +36,6 @@ class Startable(Protocol):
         """
 
 
-@runtime_checkable
 class Alignable(Protocol):
     """A module whose latent space can be turned to axes that its prior prefers."""
 
@@ -66,7 +64,6 @@ class Alignable(Protocol):
         """
 
 
-@runtime_checkable
 class Normalizable(Protocol):
     """A module of one encoder, whose posterior means can be normalized over a minibatch."""
 
@@ -77,3 +74,11 @@ class Normalizable(Protocol):
     @property
     def prior(self) -> Prior:
         """Prior of the latent state."""
+
+
+def offers(module: Any, contract: type) -> bool:
+    """Return whether a module has all that a contract of this file names.
+
+    ``isinstance`` would not do: from Python 3.12 on it does not see parts of a module of torch.
+    """
+    return all(hasattr(module, name) for name in vars(contract) if not name.startswith("_"))

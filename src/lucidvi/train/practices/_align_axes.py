@@ -18,7 +18,7 @@ from torch import Tensor
 from lucidvi._random import in_evaluation
 from lucidvi.data import CellSplitter
 from lucidvi.errors import DataError
-from lucidvi.module import Alignable, encoded
+from lucidvi.module import Alignable, encoded, offers
 from lucidvi.nn import Covariates
 from lucidvi.train.practices._practice import Practice, Training
 
@@ -56,7 +56,7 @@ class AlignAxes(Practice):
     def on_epoch_start(self, training: Training) -> None:
         """Turn the latent space of a new module, in the part of the training that is for it."""
         module, data = training.plain_module, training.data
-        if data is None or not training.is_from_scratch or not isinstance(module, Alignable):
+        if data is None or not training.is_from_scratch or not offers(module, Alignable):
             return
         first, last = self.align_axes or SHARES
         if first <= training.progress <= last:

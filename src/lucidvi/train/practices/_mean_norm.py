@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lucidvi.errors import DataError
-from lucidvi.module import Normalizable
+from lucidvi.module import Normalizable, offers
 from lucidvi.nn import Encoder
 from lucidvi.train.practices._practice import Practice, Training
 
@@ -85,7 +85,7 @@ class MeanNorm(Practice):
 
     @staticmethod
     def _problem(module: Any) -> str | None:
-        if not isinstance(module, Normalizable):
+        if not offers(module, Normalizable):
             return f"a {type(module).__name__} has no single encoder and prior"
         encoder, prior = module.z_encoder, module.prior
         if not encoder.is_normal:

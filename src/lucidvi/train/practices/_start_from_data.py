@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lucidvi.module import Startable
+from lucidvi.module import Startable, offers
 from lucidvi.train.practices._moments import moments_of
 from lucidvi.train.practices._practice import Practice, Training
 
@@ -33,7 +33,7 @@ class StartFromData(Practice):
     def on_fit_start(self, training: Training) -> None:
         """Give a new module its start."""
         module, data = training.plain_module, training.data
-        if data is None or not training.is_from_scratch or not isinstance(module, Startable):
+        if data is None or not training.is_from_scratch or not offers(module, Startable):
             return
         moments = moments_of(training.plain_module, data.some_training_cells(N_CELLS))
         n_cells = module.n_starting_cells
