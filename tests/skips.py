@@ -9,6 +9,7 @@ EXPECTED = (
     "needs fork",
     "needs two cores",
     "root may write everywhere",
+    "torch has no OpenMP runtime to share",
     "permissions of POSIX",
     "made with the pinned scvi-tools",
     "scvi-tools before 1.5",
