@@ -12,6 +12,7 @@ from lucidvi.checks import (
     listed,
     nearest,
     positive_numbers,
+    user_columns,
 )
 from lucidvi.errors import DataError, MissingKeyError
 
@@ -85,3 +86,11 @@ def test_names_that_exist_are_listed():
     assert listed([]) == "none"
     assert listed("ab") == "'a', 'b'"
     assert listed(range(30)).endswith("'19', ...")
+
+
+def test_columns_of_users_keep_their_names():
+    obs = pd.DataFrame([[0, 1, 2]], columns=["batch", "_scvi_batch", 7])
+    assert user_columns(obs.columns) == ["batch", 7]
+    assert list(obs[user_columns(obs.columns)]) == ["batch", 7]
+    with pytest.raises(MissingKeyError, match="'batch'"):
+        check_column(obs, "groupby", "bath")

@@ -173,16 +173,16 @@ def check_column(obs: pd.DataFrame, argument: str, key: object) -> None:
         Name of the column.
     """
     if not (isinstance(key, str) and key in obs.columns):
-        columns = user_columns(obs)
+        columns = list(map(str, user_columns(obs.columns)))
         raise MissingKeyError(
             f"`{argument}` is {key!r}, which is no column of `adata.obs`.",
             remedy=did_you_mean(key, columns, f"there are {listed(columns)}."),
         )
 
 
-def user_columns(obs: pd.DataFrame) -> list[str]:
-    """Return the columns of ``obs`` that scvi-tools did not write."""
-    return [str(name) for name in obs.columns if not str(name).startswith("_scvi")]
+def user_columns(columns: Iterable[Any]) -> list[Any]:
+    """Return the names of columns, such as those of ``obs``, that scvi-tools did not write."""
+    return [name for name in columns if not str(name).startswith("_scvi")]
 
 
 def check_arguments(

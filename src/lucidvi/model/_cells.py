@@ -127,7 +127,7 @@ class Cells:
     def obs(self) -> pd.DataFrame:
         """Columns of ``obs`` of the cells, a copy, without those that scvi-tools adds."""
         obs = self.adata.obs.iloc[self.positions]
-        return obs[user_columns(obs)]
+        return obs[user_columns(obs.columns)]
 
     def field(self, key: str) -> NDArray[Any]:
         """Return a registered field of the cells, such as their batches or labels as codes.

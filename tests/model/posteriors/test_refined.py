@@ -4,28 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.model.answers import QUERIES
 
 from lucidvi.errors import DataError
 from lucidvi.model import SCVI, RefinedPosteriors
 
 pytestmark = pytest.mark.filterwarnings("ignore:Observation names are not unique:UserWarning")
 WITH = "latent_posterior_parameters_with_counts"
+DIFFERENTIAL = {"groupby": "label", "n_samples_overall": 50, "silent": True}
 #: What every query is called with, beside the cells.
-QUERIES = {
-    "differential_expression": {"groupby": "label", "n_samples_overall": 50, "silent": True},
-    "get_aggregated_posterior": {},
-    "get_elbo": {"return_mean": False},
-    "get_feature_correlation_matrix": {"n_samples": 2},
-    "get_inference_gap": {},
-    "get_latent_library_size": {"give_mean": False},
-    "get_latent_representation": {},
-    "get_likelihood_parameters": {},
-    "get_marginal_ll": {"return_mean": False, "n_mc_samples": 3},
-    "get_normalized_expression": {},
-    "get_reconstruction_error": {"return_mean": False},
-    "posterior_predictive_sample": {},
-    "refine_posterior": {},
-}
+EVERY = {"differential_expression": DIFFERENTIAL, **QUERIES}
 
 
 def seeded(method, *args, **kwargs):
@@ -140,14 +128,14 @@ def bound_to(model, adata, kind):
 
 
 @pytest.mark.parametrize("kind", [WITH, "latent_posterior_parameters"])
-@pytest.mark.parametrize("name", QUERIES)
+@pytest.mark.parametrize("name", EVERY)
 def test_cells_that_store_nothing_are_answered_by_the_encoder(
     assert_same, model, adata, query, kind, name
 ):
     twin = bound_to(model, adata, kind)
     for cells in (query, adata):
-        got = seeded(getattr(twin, name), cells.copy(), **QUERIES[name])
-        want = seeded(getattr(model, name), cells.copy(), **QUERIES[name])
+        got = seeded(getattr(twin, name), cells.copy(), **EVERY[name])
+        want = seeded(getattr(model, name), cells.copy(), **EVERY[name])
         if isinstance(want, pd.DataFrame) and "comparison" in want:
             pd.testing.assert_frame_equal(got, want)
         else:
@@ -174,14 +162,14 @@ def test_cells_that_store_posteriors_are_answered_by_these(
         assert_same(seeded(getattr(asked, name), stored), seeded(getattr(elsewhere, name)))
     # Of counts, and not of what is stored.
     for name in ("get_elbo", "get_marginal_ll"):
-        kwargs = QUERIES[name]
+        kwargs = EVERY[name]
         assert_same(
             seeded(getattr(asked, name), stored, **kwargs),
             seeded(getattr(model, name), query.copy(), **kwargs),
         )
 
 
-@pytest.mark.parametrize("name", QUERIES)
+@pytest.mark.parametrize("name", EVERY)
 def test_counts_that_were_replaced_are_not_asked_for(model, adata, name):
     """A model of counts refuses cells without, where scvi-tools takes zeros for counts."""
     mini = bound_to(model, adata, "latent_posterior_parameters").adata.copy()
@@ -196,9 +184,9 @@ def test_counts_that_were_replaced_are_not_asked_for(model, adata, name):
     ask = getattr(model, name)
     if name in needs_counts:
         with pytest.raises(DataError, match=f"`{name}` needs counts, and the AnnData is minified"):
-            ask(mini, **QUERIES[name])
+            ask(mini, **EVERY[name])
     elif name != "differential_expression":
-        ask(mini, **QUERIES[name])
+        ask(mini, **EVERY[name])
 
 
 def test_the_module_is_as_it_was_after_an_error(model, adata, query):

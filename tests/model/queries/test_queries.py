@@ -11,28 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.model.answers import QUERIES
 
 from lucidvi.errors import DataError, LucidVIError, ModelTypeError, TrainingError, UnknownGeneError
 from lucidvi.model import SCVI
 
-#: Public methods with an argument, and what they are called with beside it.
-INDICES = {
-    "get_aggregated_posterior": {},
-    "get_batch_representation": {},
-    "get_elbo": {"return_mean": False},
-    "get_feature_correlation_matrix": {"n_samples": 2},
-    "get_inference_gap": {},
-    "get_latent_library_size": {"give_mean": False},
-    "get_latent_representation": {},
-    "get_likelihood_parameters": {},
-    "get_marginal_ll": {"return_mean": False, "n_mc_samples": 3},
-    "get_normalized_expression": {},
-    "get_reconstruction_error": {"return_mean": False},
-    "posterior_predictive_sample": {},
-    "refine_posterior": {},
-}
+#: Public methods with an argument `indices`.
+INDICES = QUERIES | {"get_batch_representation": {}}
 #: Asked about draws that go with the cells, which another method hands to it.
 WITH_DRAWS = {"get_importance_weights"}
+#: Public methods with an argument, and what they are called with beside it.
 GENE_LISTS = {
     "get_normalized_expression": [
         {},

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from lucidvi.checks import SHORT_LIST, nearest
+from lucidvi.checks import SHORT_LIST, nearest, user_columns
 from lucidvi.data._columns import COLUMN_LISTS, ONE_COLUMN
 from lucidvi.data._remedies import Reader, column_of, quoted, taken
 from lucidvi.data.checks._scan import holds_counts
@@ -127,7 +127,7 @@ def _check_exists(key: str, existing: Iterable[Any], argument: str, kind: str) -
     names = [str(name) for name in existing]
     if key in names:
         return
-    names = [name for name in names if not name.startswith("_scvi")]  # what scvi-tools wrote
+    names = user_columns(names)
     close = nearest(key, names)
     problem = f"{argument}={key!r}: there is no such {kind}."
     if len(names) <= SHORT_LIST:

@@ -18,6 +18,7 @@ from scipy import sparse
 from scvi.dataloaders import CollectionAdapter
 
 from lucidvi._compat import ArrayFakerSparse
+from lucidvi.checks import user_columns
 from lucidvi.errors import DataError
 
 
@@ -139,7 +140,7 @@ def restoring(adata: Any) -> Callable[[], None]:
 def collection_in_memory(adata: Any, names: Any = slice(None)) -> AnnData:
     """Read all cells of a collection, or some of their genes, into an AnnData."""
     view = adata.collection[:, names]
-    obs = adata.obs.loc[:, [not str(name).startswith("_scvi") for name in adata.obs]].copy()
+    obs = adata.obs[user_columns(adata.obs.columns)].copy()
     layers = {name: view.layers[name] for name in CollectionLayers(adata)}
     obsm = {} if view.obsm is None else dict(view.obsm.to_dict())
     var = pd.DataFrame(index=view.var_names)

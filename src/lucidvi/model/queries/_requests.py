@@ -149,7 +149,7 @@ def cells_of(
         raise DataError(
             f"`{argument}` is {choice!r}, which is no query of adata.obs: {error}",
             remedy=f'adata.obs.query("...") says what a query is; there are the columns '
-            f"{listed(user_columns(adata.obs))}. Names of cells come as a list.",
+            f"{listed(user_columns(adata.obs.columns))}. Names of cells come as a list.",
         ) from error
     if positions.size == 0:
         raise DataError(
