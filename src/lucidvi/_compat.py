@@ -28,6 +28,7 @@ from scvi.model._utils import _init_library_size as init_library_size
 from scvi.model._utils import get_max_epochs_heuristic
 from scvi.model.base import _archesmixin, _base_model
 from scvi.model.base._constants import SAVE_KEYS
+from scvi.model.base._differential import credible_intervals, estimate_delta
 from scvi.module._constants import MODULE_KEYS
 from scvi.train._config import merge_kwargs
 from scvi.train._progress import ProgressBar as ScviProgressBar
@@ -42,7 +43,9 @@ __all__ = [
     "ScviProgressBar",
     "adata_minify_type",
     "check_adata_or_dataloader",
+    "credible_intervals",
     "download",
+    "estimate_delta",
     "get_max_epochs_heuristic",
     "init_library_size",
     "make_column_categorical",

@@ -15,6 +15,7 @@ from lucidvi.distributions._parameter import (
     Moments,
     Parameter,
     Question,
+    Values,
     check_mean,
     check_parameters,
 )
@@ -45,7 +46,8 @@ class Likelihood(Distribution, ABC):
         where it is not a softmax.
     *values, **parameters
         Values of :attr:`parameters`, in their order or by name, of shapes that broadcast to
-        ``(..., n_cells, n_genes)``. They are clamped to their bounds.
+        ``(..., n_cells, n_genes)``, or functions that make them when they are first asked for.
+        They are clamped to their bounds.
 
     Raises
     ------
@@ -82,9 +84,9 @@ class Likelihood(Distribution, ABC):
         self,
         logits: Tensor | None = None,
         log_library: Tensor | None = None,
-        *values: Tensor,
+        *values: Values,
         log_scale: Tensor | None = None,
-        **parameters: Tensor,
+        **parameters: Values,
     ) -> None:
         parameters |= dict(zip(self.parameters, values, strict=False))
         # Held as it comes until something else is asked for: the kernels take logits as they are.
@@ -140,7 +142,7 @@ class Likelihood(Distribution, ABC):
                 for name in cls.read
                 if cls.parameters[name].space == "log"
             }
-            return cls._of(px.log_mean, px.log_scale, px.log_library, px._parameters | anew)
+            return cls._of(px.log_mean, px.log_scale, px.log_library, {**px._parameters, **anew})
         parameters = {
             name: _log(getattr(px, theirs))
             if cls.parameters[name].space == "log"
@@ -164,6 +166,8 @@ class Likelihood(Distribution, ABC):
     @property
     def scale(self) -> Tensor:
         """Normalized expression, linear, shape ``(..., n_cells, n_genes)``."""
+        if self._softmax and not torch.is_grad_enabled():  # one pass, and the logits stay
+            return self._unnormalized.softmax(dim=-1)
         return self.log_scale.exp()
 
     @property
@@ -174,6 +178,10 @@ class Likelihood(Distribution, ABC):
     @property
     def mu(self) -> Tensor:
         """Mean before zero inflation, linear, shape ``(..., n_cells, n_genes)``."""
+        if self._log_mean is None and self._softmax and not torch.is_grad_enabled():
+            log_library = self.log_library
+            if bool((log_library <= LOG_MU_MAX).all()):  # and so is the mean, which is smaller
+                return self.scale.mul_(log_library.exp())
         return self.log_mean.clamp(max=LOG_MU_MAX).exp()
 
     @mu.setter
@@ -188,13 +196,18 @@ class Likelihood(Distribution, ABC):
                 f"`key` is {key!r}; it must be 'mu' or 'scale'.",
                 remedy="likelihood.get_normalized('mu')",
             )
-        return self.mu if key == "mu" else self.log_scale.exp()
+        return self.mu if key == "mu" else self.scale
 
     # -- the parameters ----------------------------------------------------------------------
 
     def parameter(self, name: str) -> Tensor:
         """Return a parameter, as it is held, of shape ``(..., n_cells, n_genes)``."""
         return self._parameters[name].expand(self.batch_shape)
+
+    @property
+    def parameter_values(self) -> tuple[Tensor, ...]:
+        """Values of :attr:`parameters`, in their order, as they are held."""
+        return tuple(self._parameters.values())
 
     def linear(self, name: str) -> Tensor:
         """Return a parameter, linear, of shape ``(..., n_cells, n_genes)``."""
@@ -230,6 +243,18 @@ class Likelihood(Distribution, ABC):
     @abstractmethod
     def sample(self, sample_shape: Sequence[int] | None = None) -> Tensor:
         """Draw values, shape ``(*sample_shape, ..., n_cells, n_genes)``."""
+
+    @torch.inference_mode()
+    def sample_nonzero(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw values, and return those that are not zero.
+
+        Returns
+        -------
+        Cells and features of these, and the values, each of shape ``(n,)``, cell by cell.
+        """
+        values = self.sample()
+        cells, features = values.nonzero(as_tuple=True)
+        return cells, features, values[cells, features]
 
     def cumulative(self, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Probability of less than, and of at most, each value, float64, of their shape.
@@ -352,10 +377,11 @@ class Likelihood(Distribution, ABC):
         log_mean: Tensor,
         log_scale: Tensor,
         log_library: Tensor,
-        parameters: Mapping[str, Tensor],
+        parameters: Mapping[str, Values],
     ) -> Self:
         """Return the likelihood with a mean that is not the product of scale and library."""
-        made = cls(log_scale=log_scale, log_library=log_library, **parameters)
+        named: dict[str, Any] = dict(parameters)
+        made = cls(log_scale=log_scale, log_library=log_library, **named)
         made._log_mean = log_mean
         return made
 

@@ -67,6 +67,7 @@ class NegativeBinomial(CountLikelihood, scvi.distributions.NegativeBinomial):
     tried_by_batch: ClassVar[bool] = True
     at_zero: ClassVar[Callable[..., Tensor]] = staticmethod(kernels.nb_zero)
     at_count: ClassVar[Callable[..., Tensor]] = staticmethod(kernels.nb_count)
+    growth: ClassVar[Callable[..., Tensor] | None] = staticmethod(kernels.nb_growth)
 
     @classmethod
     def start(cls, moments: Moments) -> dict[str, Tensor]:

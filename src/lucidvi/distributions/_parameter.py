@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -107,9 +107,46 @@ class Moments(Protocol):
         """Mean expression a unit of exposure."""
 
 
+#: Values of a parameter, or what makes them when they are first asked for.
+Values = Tensor | Callable[[], Tensor]
+
+
+class Parameters(Mapping[str, Tensor]):
+    """Values of parameters within their bounds, each made when it is first asked for.
+
+    What only needs the mean, such as normalized expression, so costs no product for the others.
+
+    Parameters
+    ----------
+    kinds
+        The parameters, by name, in their order.
+    values
+        Their values by name, or functions that make them.
+    """
+
+    def __init__(self, kinds: Mapping[str, Parameter], values: Mapping[str, Values]) -> None:
+        self._kinds = kinds
+        self._waiting = {name: values[name] for name in kinds}
+        self._made: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name in self._waiting:
+            values = self._waiting[name]
+            made = values() if callable(values) else values
+            self._made[name] = self._kinds[name].clamped(made)
+            del self._waiting[name]
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+
 def check_parameters(
-    family: str, kinds: Mapping[str, Parameter], parameters: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+    family: str, kinds: Mapping[str, Parameter], parameters: Mapping[str, Values]
+) -> Parameters:
     """Return the parameters of a family of likelihoods in its order, within their bounds.
 
     Parameters
@@ -119,7 +156,7 @@ def check_parameters(
     kinds
         Parameters that the family has, by name.
     parameters
-        Values of the parameters, by name.
+        Values of the parameters by name, or functions that make them.
 
     Raises
     ------
@@ -138,7 +175,7 @@ def check_parameters(
                 f"`{name}` is no parameter of {family}.",
                 remedy=f"its parameters are: {', '.join(kinds) or 'none'}.",
             )
-    return {name: kind.clamped(parameters[name]) for name, kind in kinds.items()}
+    return Parameters(kinds, parameters)
 
 
 def check_mean(

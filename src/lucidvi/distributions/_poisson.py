@@ -38,6 +38,7 @@ class Poisson(CountLikelihood, scvi.distributions.Poisson):
     )
     at_zero: ClassVar[Callable[..., Tensor]] = staticmethod(kernels.poisson_zero)
     at_count: ClassVar[Callable[..., Tensor]] = staticmethod(kernels.poisson_count)
+    growth: ClassVar[Callable[..., Tensor] | None] = staticmethod(kernels.poisson_growth)
 
     @property
     def rate(self) -> Tensor:

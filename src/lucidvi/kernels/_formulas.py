@@ -49,6 +49,19 @@ def nb_count(x: Tensor, log_mu: Tensor, log_theta: Tensor) -> Tensor:
     )
 
 
+def poisson_growth(x: Tensor, log_mu: Tensor) -> Tensor:
+    """``p(x + 1) / p(x) = mu / (x + 1)``."""
+    return log_mu.exp() / (x + 1)
+
+
+def nb_growth(x: Tensor, log_mu: Tensor, log_theta: Tensor, *_: Tensor) -> Tensor:
+    """``p(x + 1) / p(x) = (x + theta) / (x + 1) mu / (mu + theta)``.
+
+    Of counts above zero it is also that of a zero-inflated one.
+    """
+    return (x + log_theta.exp()) / (x + 1) * torch.sigmoid(log_mu - log_theta)
+
+
 def zinb_zero(log_mu: Tensor, log_theta: Tensor, zi_logits: Tensor) -> Tensor:
     """``log(pi + (1 - pi) NB(0))``, with log odds of inflation ``zi_logits``."""
     return softplus(nb_zero(log_mu, log_theta) - zi_logits) + logsigmoid(zi_logits)

@@ -21,6 +21,7 @@ from lucidvi.model.conversion._convert import check_is_scvi_model, convert
 from lucidvi.model.expression._differential import DifferentialMixin
 from lucidvi.model.expression._expression import ExpressionMixin
 from lucidvi.model.expression._parameters import ParametersMixin
+from lucidvi.model.expression._predictive import PredictiveMixin
 from lucidvi.model.queries._arguments import to_loader
 from lucidvi.model.queries._query import of_scvi_tools
 from lucidvi.module import VAE
@@ -29,6 +30,7 @@ from lucidvi.module import VAE
 @documented
 class SCVI(
     ExpressionMixin,
+    PredictiveMixin,
     DifferentialMixin,
     ParametersMixin,
     SetupMixin,

@@ -2,6 +2,7 @@
 
 from lucidvi.module._base import GenerativeModule
 from lucidvi.module._contract import checked_likelihoods, checked_state
+from lucidvi.module._drawn import DrawnStates
 from lucidvi.module._forward import KL_Z, ForwardPass, loss_output
 from lucidvi.module._generative import Exposure, Generative, Modality, Observed
 from lucidvi.module._observed import (
@@ -21,6 +22,7 @@ __all__ = [
     "KL_Z",
     "VAE",
     "Alignable",
+    "DrawnStates",
     "Exposure",
     "ForwardPass",
     "Generative",

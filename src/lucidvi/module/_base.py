@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Normal, kl_divergence
 
 from lucidvi.module._contract import checked_likelihoods, checked_state
+from lucidvi.module._drawn import DrawnStates
 from lucidvi.module._forward import ForwardPass, Record, loss_output
 from lucidvi.module._generative import Modality, Observed, Tensors
 from lucidvi.module._observed import covariates, log_likelihood, observe
@@ -232,6 +233,31 @@ class GenerativeModule(BaseModuleClass, ABC):
         return loss_output(loss.mean(), log_px_z, kl_z, kl_l)
 
     # -- draws and likelihoods -----------------------------------------------------------------
+
+    def drawn(self, tensors: Record, n_samples: int = 1) -> DrawnStates:
+        """Draw states of the cells of a minibatch, as :meth:`forward` does.
+
+        Parameters
+        ----------
+        tensors
+            A minibatch.
+        n_samples
+            Draws of each cell.
+
+        Returns
+        -------
+        ``n_samples * n_cells`` states, draw by draw.
+        """
+        outputs = self.inference(self._on_device(tensors), n_samples=n_samples)
+        given = self._get_generative_input(tensors, outputs)
+        return DrawnStates.of(self, given["z"], given["covariates"], given["log_exposures"])
+
+    def _on_device(self, tensors: Record) -> Record:
+        """Move a minibatch to where the module is."""
+        device = self.device  # looks at every parameter
+        return {
+            key: None if values is None else values.to(device) for key, values in tensors.items()
+        }
 
     @torch.inference_mode()
     def sample(self, tensors: Record, n_samples: int = 1) -> Any:

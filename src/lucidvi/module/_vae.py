@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 import torch
@@ -18,9 +18,11 @@ from lucidvi._compat import MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
 from lucidvi.module._architecture import DISPERSIONS
 from lucidvi.module._base import GenerativeModule
+from lucidvi.module._drawn import DrawnStates, made_now
 from lucidvi.module._forward import ForwardPass, Record
 from lucidvi.module._generative import Exposure, Modality, Observed
 from lucidvi.module._practised import PractisedArchitecture
+from lucidvi.module._sample import SampleMixin
 from lucidvi.module._states import draw
 from lucidvi.nn import Covariates, StateDistribution, rotated, sharing
 
@@ -30,7 +32,7 @@ UNTRANSFORMED_Z = "untran_z"
 RNA = "rna"
 
 
-class VAE(GenerativeModule, PractisedArchitecture):
+class VAE(SampleMixin, GenerativeModule, PractisedArchitecture):
     r"""Variational autoencoder of counts.
 
     The generative process of a cell with covariates :math:`s` is
@@ -284,15 +286,15 @@ class VAE(GenerativeModule, PractisedArchitecture):
         )
         turned_back = z if self.rotation is None else z @ self.rotation.mT
         decoder_input = [turned_back, *(c.expand(*z.shape[:-1], -1) for c in covariates)]
-        parameters = self.decoder(
+        mean, parameters = self.decoder.deferred(
             torch.cat(decoder_input, dim=-1), *self._categories(batch_index, s["categorical"])
         )
         likelihood = LIKELIHOODS[self.gene_likelihood]
         levels = {MODULE_KEYS.BATCH_INDEX_KEY: batch_index, MODULE_KEYS.Y_KEY: s["labels"]}
         level = levels.get(DISPERSIONS[self.dispersion])
         of_genes = [name for name in likelihood.names("gene") if name not in parameters]
-        parameters |= {name: self._of_genes(name, level) for name in of_genes}
-        return likelihood(**parameters, log_library=log_exposure)
+        parameters |= {name: partial(self._of_genes, name, level) for name in of_genes}
+        return likelihood(**mean, **made_now(parameters), log_library=log_exposure)
 
     def _of_genes(self, name: str, level: Tensor | None) -> Tensor:
         """Parameter of genes, shape ``(n_genes,)``, or ``(n_cells, n_genes)`` by level."""
@@ -361,39 +363,13 @@ class VAE(GenerativeModule, PractisedArchitecture):
             }
         return losses
 
-    # -- draws and likelihoods ---------------------------------------------------------------
-
-    @torch.inference_mode()
-    def sample(
-        self,
-        tensors: Record,
-        n_samples: int = 1,
-        max_poisson_rate: float = 1e8,
-        generative_kwargs: dict[str, Any] | None = None,
-    ) -> Tensor:
-        """Draw counts from the posterior predictive distribution.
-
-        Parameters
-        ----------
-        tensors
-            A minibatch.
-        n_samples
-            Draws a cell, each with a ``z`` of its own.
-        max_poisson_rate
-            Upper bound of the draws' mean, for a Poisson likelihood; never above 1e8.
-        generative_kwargs
-            Passed to :meth:`generative`.
-
-        Returns
-        -------
-        On the CPU, shape ``(n_cells, n_genes)``, or ``(n_cells, n_genes, n_samples)`` if
-        ``n_samples > 1``.
-        """
-        _, generative_outputs = self.forward(
-            tensors,
-            inference_kwargs={"n_samples": n_samples},
-            generative_kwargs=generative_kwargs,
-            compute_loss=False,
+    def drawn(self, tensors: Record, n_samples: int = 1) -> DrawnStates:
+        """See :meth:`GenerativeModule.drawn`."""
+        tensors = self._on_device(tensors)
+        outputs = self.inference(**self._get_inference_input(tensors), n_samples=n_samples)
+        log_exposure = outputs[MODULE_KEYS.LIBRARY_KEY]
+        if self.use_size_factor_key:
+            log_exposure = tensors[REGISTRY_KEYS.SIZE_FACTOR_KEY].log()
+        return DrawnStates.of(
+            self, outputs[UNTRANSFORMED_Z], self.covariates(tensors), {RNA: log_exposure}
         )
-        samples = generative_outputs[MODULE_KEYS.PX_KEY].limited(max_poisson_rate).sample()
-        return (samples.permute(1, 2, 0) if n_samples > 1 else samples).cpu()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, Self, cast
 
 import scvi.nn
@@ -126,10 +127,24 @@ class Decoder(scvi.nn.DecoderSCVI):
         The mean as ``logits`` or ``log_scale`` and each of ``heads``, all of shape
         ``(..., n_cells, n_output)``, by the names that the likelihoods take.
         """
+        mean, heads = self.deferred(z, *covariates)
+        return {name: head() for name, head in heads.items()} | mean
+
+    def deferred(
+        self, z: Tensor, *covariates: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, Callable[[], Tensor]]]:
+        """Do as :meth:`forward`, and leave ``heads`` to who needs them.
+
+        Returns
+        -------
+        The mean, by its name, and functions that make each of ``heads``.
+        """
         hidden = run_layers(self.px_decoder, z, covariates)
-        parameters = {name: _apply(self.head(name), hidden) for name in self.heads}
-        parameters[self.mean_name] = self.mean_activation(_apply(self.px_scale_decoder[0], hidden))
-        return parameters
+        mean = self.mean_activation(_apply(self.px_scale_decoder[0], hidden))
+        heads: dict[str, Callable[[], Tensor]] = {
+            name: partial(_apply, self.head(name), hidden) for name in self.heads
+        }
+        return {self.mean_name: mean}, heads
 
 
 def _apply(layer: torch.nn.Linear, hidden: Tensor) -> Tensor:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import wraps
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,20 +12,24 @@ from anndata import AnnData
 from scvi.model.base import BaseModelClass, DifferentialComputation, RNASeqMixin
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi._random import isolated
 from lucidvi.checks import check_column, did_you_mean
 from lucidvi.data import plain_category
 from lucidvi.errors import DataError, UnknownModeError, first_few
 from lucidvi.model._arguments import keywords
+from lucidvi.model.expression._comparisons import Comparisons
 from lucidvi.model.queries._query import query
 from lucidvi.model.queries._requests import (
     as_code,
-    bound,
     cells_of,
     equal,
     spelled_like,
 )
+from lucidvi.model.queries._signature import like
 
 MODES = ("vanilla", "change")
+#: Functions of a user, which scvi-tools calls with matrices of draws.
+FUNCTIONS = ("change_fn", "m1_domain_fn")
 #: Columns that scvi-tools writes into ``obs``: groups for as long as it runs, and a cache of
 #: totals, which may be those of other counts.
 GROUPS, CACHE = "_scvi_temp_de", "_scvi_raw_norm_scaling"
@@ -41,19 +44,14 @@ class DifferentialMixin(BaseModelClass):
     """What differs between groups of cells."""
 
     @query(passes_to=to_bayes_factors)
-    @wraps(RNASeqMixin.differential_expression, assigned=())
-    def differential_expression(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
+    @like(RNASeqMixin.differential_expression, seed=None)
+    def differential_expression(self, seed: int | None, **arguments: Any) -> pd.DataFrame:
         """Compare the expression of groups of cells.
 
         Differs from scvi-tools: groups without cells, overlapping ones and names that do not
         exist are errors; ``idx1`` and ``idx2`` may also be names of cells, and find those that a
         query means where names are repeated; cells without a value in ``groupby`` belong to no
-        group but the rest; categories without cells are passed over.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            See :meth:`scvi.model.base.RNASeqMixin.differential_expression`.
+        group but the rest; categories without cells are passed over. A ``seed`` repeats a result.
 
         Raises
         ------
@@ -62,7 +60,10 @@ class DifferentialMixin(BaseModelClass):
         lucidvi.errors.MissingKeyError
             If there is no column ``groupby``.
         """
-        arguments = bound(RNASeqMixin.differential_expression, self, args, kwargs)
+        with nullcontext() if seed is None else isolated(seed):
+            return self._differential_expression(arguments)
+
+    def _differential_expression(self, arguments: dict[str, Any]) -> pd.DataFrame:
         if arguments.get("adata") is None and getattr(self, "adata", None) is None:  # of a loader
             return super().differential_expression(**arguments)
         _check_mode(arguments.get("mode", MODES[0]))
@@ -77,8 +78,13 @@ class DifferentialMixin(BaseModelClass):
             _resolve_groups(arguments, adata)
         else:
             _resolve_cells(arguments, adata)
-        with _columns_as_before(adata, arguments.get("groupby")):
-            return super().differential_expression(**arguments)
+        if any(arguments.get(name) is not None for name in FUNCTIONS) or (
+            arguments.get("weights") == "importance"
+        ):
+            # What a user's functions and those weights are given are all draws of all genes.
+            with _columns_as_before(adata, arguments.get("groupby")):
+                return super().differential_expression(**arguments)
+        return Comparisons(self, adata, arguments).table()
 
 
 def _check_mode(mode: str) -> None:

@@ -1,25 +1,30 @@
-"""Expression, draws of counts and correlations: by genes, cells and batches, as asked for."""
+"""Expression and correlations: by genes, cells and batches, as asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import wraps
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import scvi
 import torch
+from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass, RNASeqMixin
 
 from lucidvi.checks import check_choice
 from lucidvi.distributions import likelihood_of
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.model._arguments import keywords
+from lucidvi.model.expression._means import Rows, Scale, minibatch_means, state_means
 from lucidvi.model.queries._arguments import to_loader
 from lucidvi.model.queries._query import query
 from lucidvi.model.queries._requests import bound, gene_positions
 from lucidvi.model.queries._which_posterior import of_either_posterior
-from lucidvi.module import VAE
+from lucidvi.module import VAE, DrawnStates
 
 CORRELATIONS = ("spearman", "pearson")
 
@@ -62,40 +67,68 @@ class ExpressionMixin(BaseModelClass):
         _check_sampling(arguments)
         if arguments.get("weights") == "importance":
             check_importance_weights(self.module)
-        of_draws = arguments.get("n_samples_overall") is not None
-        as_table = not arguments.get("return_numpy") and arguments.get("dataloader") is None
-        if of_draws:
-            # scvi-tools gives each draw the name of a cell, and fails where they are not as many.
-            arguments["return_numpy"] = True
-        ask = super().get_normalized_expression
-        result = self._by_genes(ask, arguments, axis=-1)
-        if not (of_draws and as_table):
+        genes, features = pd.Index(self.get_var_names()), None
+        if arguments.get("gene_list") is not None:
+            features = gene_positions(arguments["gene_list"], genes)
+            genes = genes[features]
+        overall = arguments.get("n_samples_overall")
+        if overall is not None and arguments.get("weights") == "importance":
+            # Of scvi-tools, since its weights need the likelihood of every draw.
+            unnamed = {"return_numpy": True, "gene_list": None}
+            result = super().get_normalized_expression(**(arguments | unnamed))
+            result = result if features is None else result[:, features]
+        else:
+            library_size = arguments.get("library_size", 1)
+            scale = Scale(None if library_size == "latent" else float(library_size), features)
+            result = self._expression(arguments, scale, len(genes))
+        return_numpy = arguments.get("return_numpy")
+        if result.ndim > 2 and return_numpy is False:
+            warnings.warn(
+                "`return_numpy` must be `True` for draws that are not averaged, of which "
+                f"`n_samples` is {arguments['n_samples']}: an array is returned.",
+                UserWarning,
+                stacklevel=scvi.settings.warnings_stacklevel,
+            )
+        if return_numpy or result.ndim > 2 or arguments.get("dataloader") is not None:
             return result
-        genes = pd.Index(self.get_var_names())
-        positions = gene_positions(arguments.get("gene_list"), genes)
-        return pd.DataFrame(result, columns=genes[positions])
+        # Draws of all cells together are of no cell, so that their rows are numbered.
+        names = self._cell_names(arguments) if overall is None else None
+        return pd.DataFrame(result, columns=genes, index=names, copy=False)
 
-    @of_either_posterior
-    @query(passes_to=to_loader)
-    @wraps(RNASeqMixin.posterior_predictive_sample, assigned=())
-    def posterior_predictive_sample(self, *args: Any, **kwargs: Any) -> Any:
-        """Draw counts of each cell from the posterior predictive distribution.
+    @torch.inference_mode()
+    def _expression(
+        self, arguments: dict[str, Any], scale: Scale, n_features: int
+    ) -> NDArray[np.floating[Any]]:
+        """Return the values of drawn states, as they are asked for."""
+        loader, overall = arguments.get("dataloader"), arguments.get("n_samples_overall")
+        codes = self._codes_of_batches(arguments.get("transform_batch"))
+        n_samples = arguments.get("n_samples", 1)
+        n_cells = None if loader is not None else len(self._cell_names(arguments))
+        if overall is not None and n_cells is not None:
+            n_samples = overall // n_cells + 1
+        minibatches = (
+            (len(tensors[REGISTRY_KEYS.BATCH_KEY]), partial(self.module.drawn, tensors, n_samples))
+            for tensors in self._minibatches(
+                arguments.get("adata"),
+                arguments.get("indices"),
+                arguments.get("batch_size"),
+                loader,
+                arguments.get("data_loader_kwargs"),
+            )
+        )
+        if overall is not None:
+            return _of_all_cells(minibatches, codes, scale, n_samples, overall, n_features)
+        n_kept = 1 if arguments.get("return_mean", True) else n_samples
+        rows = Rows((n_kept, n_features), n_cells)
+        for n, draw in minibatches:
+            minibatch_means(draw, n, codes, scale, rows.next(n))
+        result = rows.array()
+        return result[0] if n_kept == 1 else result
 
-        Differs from scvi-tools: genes come in the order of ``gene_list``, and an unknown one is
-        an error.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            See :meth:`scvi.model.base.RNASeqMixin.posterior_predictive_sample`.
-
-        Raises
-        ------
-        lucidvi.errors.UnknownGeneError
-            If ``gene_list`` names a gene that the model does not have.
-        """
-        arguments = bound(RNASeqMixin.posterior_predictive_sample, self, args, kwargs)
-        return self._by_genes(super().posterior_predictive_sample, arguments, axis=1)
+    def _cell_names(self, arguments: dict[str, Any]) -> pd.Index:
+        adata, indices = (arguments.get(name) for name in ("adata", "indices"))
+        names = (self.adata if adata is None else adata).obs_names
+        return names if indices is None else names[indices]
 
     @query
     @wraps(RNASeqMixin.get_feature_correlation_matrix, assigned=())
@@ -180,48 +213,32 @@ class ExpressionMixin(BaseModelClass):
         # scvi-tools puts counts into a density, cell by cell.
         return super().get_importance_weights(*args, dense=True, **kwargs)
 
-    def _by_genes(
-        self, method: Callable[..., Any], arguments: dict[str, Any], axis: int
-    ) -> np.ndarray | pd.DataFrame:
-        """Call a method of scvi-tools, and bring its genes into the order of ``gene_list``.
 
-        It gives them in the model's order and each once, and of a loader all of them.
-
-        Parameters
-        ----------
-        method
-            The method.
-        arguments
-            What it is called with.
-        axis
-            Axis of the genes in its result.
-        """
-        if arguments.get("gene_list") is None:
-            return method(**arguments)
-        genes = pd.Index(self.get_var_names())
-        positions = gene_positions(arguments["gene_list"], genes)
-        each = np.unique(positions)
-        if arguments.get("dataloader") is None:
-            order: np.ndarray = np.searchsorted(each, positions)
-            arguments = arguments | {"gene_list": genes[each]}
-        else:
-            order, arguments = positions, arguments | {"gene_list": None}
-        return _taken(method(**arguments), order, axis)
-
-
-def _taken(result: Any, order: np.ndarray, axis: int) -> Any:
-    """Return the genes of a table, an array or a sparse array, in an order."""
-    if isinstance(result, pd.DataFrame):
-        return result.iloc[:, order]
-    if isinstance(result, np.ndarray):
-        return result.take(order, axis)
-    if len(np.unique(order)) < max(len(order), result.shape[axis]):
-        return result[(*(slice(None),) * axis, order)]
-    # Of a GCXS, indexing by an array compiles for seven seconds where the first one is asked for.
-    entries = result.tocoo()
-    coordinates = entries.coords.copy()
-    coordinates[axis] = np.argsort(order)[coordinates[axis]]
-    return type(result).from_coo(type(entries)(coordinates, entries.data, shape=entries.shape))
+def _of_all_cells(
+    minibatches: Iterable[tuple[int, Callable[[], DrawnStates]]],
+    codes: Sequence[int | None],
+    scale: Scale,
+    n_samples: int,
+    overall: int,
+    n_features: int,
+) -> NDArray[np.floating[Any]]:
+    """Return values of ``overall`` of the draws of all cells, chosen with replacement."""
+    sizes, drawn = [], []
+    for n, draw in minibatches:
+        sizes.append(n)
+        drawn.append([draw() for _ in codes])
+    states = [DrawnStates.concatenate(parts) for parts in zip(*drawn, strict=True)]
+    # As scvi-tools numbers them: draw by draw of all cells, where minibatches are one by one.
+    starts = np.cumsum([0, *sizes])
+    place = np.concatenate(
+        [
+            n_samples * start + np.arange(n_samples)[:, None] * n + np.arange(n)
+            for start, n in zip(starts, sizes, strict=False)
+        ],
+        axis=1,
+    ).ravel()
+    chosen = np.random.choice(len(place), overall)  # noqa: NPY002 (as scvi-tools)
+    return state_means(states, codes, scale, place[chosen], n_features)
 
 
 def _check_sampling(arguments: dict[str, Any]) -> None:

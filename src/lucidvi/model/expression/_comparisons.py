@@ -1,0 +1,236 @@
+"""Groups of cells compared one after the other, and put together as one table."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import cached_property
+from inspect import signature
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scvi
+import torch
+from anndata import AnnData
+from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
+from scvi.model.base import DifferentialComputation
+
+from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi._progress import track
+from lucidvi._random import isolated
+from lucidvi.model.expression._comparison import Options, compare
+from lucidvi.model.expression._one_against_rest import one_against_rest
+from lucidvi.model.expression._pairs import Pairs, Side
+from lucidvi.model.expression._summaries import Summary, summaries
+from lucidvi.module import DrawnStates
+
+#: Cells of a minibatch whose counts are summed up.
+CELLS_AT_ONCE = 2_048
+#: Columns of what was counted, by the attributes of a summary.
+COUNTED = {
+    "mean": "raw_mean",
+    "share": "non_zeros_proportion",
+    "normalized": "raw_normalized_mean",
+}
+
+
+class Groups(NamedTuple):
+    """Two groups that are compared: masks of the cells, and their names, if they have any."""
+
+    first: NDArray[np.bool_]
+    second: NDArray[np.bool_]
+    names: tuple[Any, Any] | None
+
+
+class Comparisons:
+    """What ``differential_expression`` was asked, with arguments that were checked.
+
+    Parameters
+    ----------
+    model
+        The model that is asked.
+    adata
+        The cells, registered with it.
+    arguments
+        Arguments of ``differential_expression`` by name, of which cells are positions and groups
+        values of their column.
+    """
+
+    def __init__(self, model: Any, adata: AnnData, arguments: dict[str, Any]) -> None:
+        self.model = model
+        self.adata = adata
+        self.arguments = arguments
+        names = set(signature(Options).parameters) & set(arguments)
+        corrected = bool(arguments.get("batch_correction", False))
+        self.options = Options(
+            **{name: arguments[name] for name in names}, use_observed_batches=not corrected
+        )
+
+    @torch.inference_mode()
+    def table(self) -> pd.DataFrame:
+        """Compare all groups; rows as scvi-tools orders them, a comparison after the other."""
+        if adata_minify_type(self.adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+            warnings.warn(
+                "Count statistics make no sense for minified model. Consider disabling all_stats.",
+                UserWarning,
+                stacklevel=scvi.settings.warnings_stacklevel,
+            )
+        groups = list(self._groups())
+        sides = [[self._kept(mask) for mask in (pair.first, pair.second)] for pair in groups]
+        wants_statistics = self.arguments.get("all_stats", True)
+        masks = [mask for pair in groups for mask in (pair.first, pair.second)]
+        if wants_statistics or self._needs_silent_genes:
+            used = [self._mask(cells) for pair in sides for cells in pair]
+            counted = self._summaries([*masks, *used])
+        silent: list[Any] = [(None, None)] * len(groups)
+        if self._needs_silent_genes:
+            low = [s.mean < self.options.threshold_counts for s in counted[len(masks) :]]
+            silent = list(zip(low[::2], low[1::2], strict=True))
+        if self._all_against_rest:
+            compared = self._against_rest([side[0] for side in sides])
+        else:
+            compared = (
+                compare(self._pairs(*side), self.options, genes)
+                for side, genes in zip(sides, silent, strict=True)
+            )
+        if not self.arguments.get("silent", False):
+            compared = track(compared, "Comparing groups", len(groups), slow_steps=True)
+        tables = []
+        for number, (columns, pair) in enumerate(zip(compared, groups, strict=True)):
+            if wants_statistics:
+                columns |= _statistics(*counted[2 * number : 2 * number + 2])
+            tables.append(self._ordered(columns, pair))
+        return pd.concat(tables, axis=0)
+
+    @property
+    def _all_against_rest(self) -> bool:
+        """Whether several groups are compared with all other cells, so that these share draws."""
+        options, arguments = self.options, self.arguments
+        return (
+            options.mode == "vanilla"
+            and not options.use_permutation
+            and options.batchid1 == options.batchid2
+            and arguments.get("idx1") is None
+            and arguments.get("group2") is None
+            and len(arguments["group1"]) > 1
+            and not arguments.get("filter_outlier_cells", False)
+        )
+
+    def _against_rest(self, groups: list[NDArray[np.integer]]) -> Iterator[dict[str, Any]]:
+        others = np.setdiff1d(np.arange(self.adata.n_obs), np.concatenate(groups))
+        every = [*groups, others] if len(others) else groups
+        pools = [self._side(cells, self.options.batchid1) for cells in every]
+        yield from one_against_rest(pools, [len(cells) for cells in every], len(groups))
+
+    @property
+    def _needs_silent_genes(self) -> bool:
+        return self.options.mode == "change" and self.options.pseudocounts is None
+
+    # -- the groups ----------------------------------------------------------------------------
+
+    def _groups(self) -> Iterator[Groups]:
+        first = self.arguments.get("idx1")
+        if first is not None:
+            mask, second = self._mask(first), self.arguments.get("idx2")
+            yield Groups(mask, ~mask if second is None else self._mask(second), None)
+            return
+        column = self.adata.obs[self.arguments["groupby"]]
+        group2, subset = self.arguments.get("group2"), self.arguments.get("subset_idx")
+        if subset is not None:  # groups are names there
+            names = column.astype(str).to_numpy(dtype=object)
+            column = pd.Series(np.where(self._mask(subset), names, None), index=column.index)
+        for group1 in self.arguments["group1"]:
+            mask = _is(column, group1)
+            other = ~mask if group2 is None else _is(column, group2)
+            yield Groups(mask, other, (group1, "Rest" if group2 is None else group2))
+
+    def _mask(self, positions: NDArray[np.integer]) -> NDArray[np.bool_]:
+        mask = np.zeros(self.adata.n_obs, dtype=bool)
+        mask[positions] = True
+        return mask
+
+    def _kept(self, mask: NDArray[np.bool_]) -> NDArray[np.integer]:
+        """Return positions of the cells of a group, without outliers if these are left out."""
+        if not self.arguments.get("filter_outlier_cells", False):
+            return np.flatnonzero(mask)
+        manager = self.model.get_anndata_manager(self.adata, required=True)
+        latent = self.model.get_latent_representation
+        return DifferentialComputation(None, latent, manager).filter_outlier_cells(mask)
+
+    # -- draws, and what was counted -----------------------------------------------------------
+
+    @cached_property
+    def _batches(self) -> list[Any]:
+        registry = self.model.get_state_registry(REGISTRY_KEYS.BATCH_KEY)
+        return list(registry.categorical_mapping)
+
+    def _pairs(self, first: NDArray[np.integer], second: NDArray[np.integer]) -> Pairs:
+        one = self._side(first, self.options.batchid1)
+        return Pairs.of(
+            one,
+            self._side(second, self.options.batchid2),
+            within_batches=not self.options.use_observed_batches,
+            use_permutation=self.options.use_permutation,
+            m_permutation=self.options.m_permutation,
+        )
+
+    def _side(self, cells: NDArray[np.integer], given: Any) -> Side:
+        batches = self.options.batches(given, self._batches)
+        codes = dict(zip(batches, self.model._codes_of_batches(batches), strict=True))
+        return Side.drawn(self._drawn, cells, codes, self.options.n_samples_overall)
+
+    def _drawn(self, cells: NDArray[np.integer], n_draws: int) -> DrawnStates:
+        """Draw states of cells, a cell after the other."""
+        parts = []
+        for tensors in self._minibatches(cells, self.arguments.get("batch_size")):
+            states = self.model.module.drawn(tensors, n_draws)
+            by_cell = torch.arange(len(states)).reshape(n_draws, -1).T.flatten()
+            parts.append(states.select(by_cell))
+        return DrawnStates.concatenate(parts)
+
+    def _minibatches(self, cells: NDArray[np.integer], batch_size: int | None) -> Any:
+        return self.model._make_data_loader(adata=self.adata, indices=cells, batch_size=batch_size)
+
+    def _summaries(self, masks: list[NDArray[np.bool_]]) -> list[Summary]:
+        """Summarize the counts of groups, each once, in one pass over their cells."""
+        different, place = np.unique(np.stack(masks), axis=0, return_inverse=True)
+        cells = np.flatnonzero(different.any(axis=0))
+        with isolated():  # a loader draws a number, and draws do not depend on statistics
+            minibatches = self._minibatches(cells, CELLS_AT_ONCE)
+            summed = summaries(minibatches, [mask[cells] for mask in different])
+        return [summed[i] for i in place.reshape(-1)]
+
+    # -- the table -----------------------------------------------------------------------------
+
+    def _ordered(self, columns: dict[str, Any], pair: Groups) -> pd.DataFrame:
+        table = pd.DataFrame(columns, index=self.adata.var_names)
+        by = "proba_de" if self.options.mode == "change" else "bayes_factor"
+        table = table.sort_values(by=by, ascending=False)
+        if self.options.mode == "change":
+            target = self.arguments.get("fdr_target", 0.05)
+            table[f"is_de_fdr_{target}"] = _is_found(table[by].to_numpy(), target)
+        if pair.names is not None:
+            table["comparison"] = f"{pair.names[0]} vs {pair.names[1]}"
+            table["group1"], table["group2"] = pair.names
+        return table
+
+
+def _is(column: pd.Series, value: Any) -> NDArray[np.bool_]:
+    """Whether each value is equal to one; a missing one is not."""
+    return (column == value).fillna(False).to_numpy(dtype=bool)
+
+
+def _statistics(first: Summary, second: Summary) -> dict[str, Any]:
+    return {
+        f"{column}{side}": getattr(summary, name)
+        for name, column in COUNTED.items()
+        for side, summary in ((1, first), (2, second))
+    }
+
+
+def _is_found(probability: NDArray[np.floating], target: float) -> NDArray[np.bool_]:
+    """Tag genes, most probable first, as long as the expected share of false ones allows."""
+    expected = np.cumsum(1.0 - probability) / (1.0 + np.arange(len(probability)))
+    return np.arange(len(probability)) < (expected <= target).sum()
