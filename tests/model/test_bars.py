@@ -140,13 +140,18 @@ def test_of_a_backed_file(model, drawn, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
 def test_scvi_tools_own_bars_do_not_double(model, drawn, monkeypatch):
-    """Over groups of a comparison; its `silent` and our switch turn it off."""
+    """Over groups compared by a function of a user; its `silent` and our switch turn it off."""
     shown = []
     monkeypatch.setattr(
         "scvi.model.base._de_core.track",
         lambda groups, disable, **_: shown.append(not disable) or groups,
     )
-    quick = {"groupby": "label", "n_samples_overall": 50, "batch_correction": False}
+    quick = {
+        "groupby": "label",
+        "n_samples_overall": 50,
+        "mode": "change",
+        "change_fn": lambda x, y, pseudocounts: x - y,
+    }
     model.differential_expression(**quick)
     assert shown == [True]
     assert drawn == []
@@ -156,7 +161,7 @@ def test_scvi_tools_own_bars_do_not_double(model, drawn, monkeypatch):
     drawn.clear()
     monkeypatch.setattr(lucidvi.settings, "progress_bars", False)
     model.differential_expression(**quick)
-    model.differential_expression(model.adata, "label", n_samples_overall=50)
+    model.differential_expression(model.adata, **quick)
     assert shown == [True, False, False, False]
     assert drawn == []
 

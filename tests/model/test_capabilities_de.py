@@ -19,8 +19,10 @@ def assert_alike(got, want):
     assert list(got.columns) == list(want.columns)
     got, want = got.sort_index(), want.sort_index()
     for name in got.columns:
-        if name.startswith(("scale", "pseudocounts")):
+        if name.startswith("scale"):
             np.testing.assert_allclose(got[name], want[name], rtol=0.2, err_msg=name)
+        elif name == "pseudocounts":  # a largest value of the draws; expression/test_comparison.py
+            np.testing.assert_allclose(got[name], want[name], rtol=0.4, err_msg=name)
         elif name.startswith(("proba", "lfc_mean", "lfc_median")):
             np.testing.assert_allclose(got[name], want[name], atol=0.15, rtol=0.1, err_msg=name)
         elif name.startswith(("raw", "non_zeros", "delta", "comparison", "group")):

@@ -165,6 +165,11 @@ class Likelihood(Distribution, ABC):
 
     @property
     def scale(self) -> Tensor:
+        """The same as :attr:`normalized`, where a family has no other use for the name."""
+        return self.normalized
+
+    @property
+    def normalized(self) -> Tensor:
         """Normalized expression, linear, shape ``(..., n_cells, n_genes)``."""
         if self._softmax and not torch.is_grad_enabled():  # one pass, and the logits stay
             return self._unnormalized.softmax(dim=-1)
@@ -181,7 +186,7 @@ class Likelihood(Distribution, ABC):
         if self._log_mean is None and self._softmax and not torch.is_grad_enabled():
             log_library = self.log_library
             if bool((log_library <= LOG_MU_MAX).all()):  # and so is the mean, which is smaller
-                return self.scale.mul_(log_library.exp())
+                return self.normalized.mul_(log_library.exp())
         return self.log_mean.clamp(max=LOG_MU_MAX).exp()
 
     @mu.setter
@@ -196,7 +201,7 @@ class Likelihood(Distribution, ABC):
                 f"`key` is {key!r}; it must be 'mu' or 'scale'.",
                 remedy="likelihood.get_normalized('mu')",
             )
-        return self.mu if key == "mu" else self.scale
+        return self.mu if key == "mu" else self.normalized
 
     # -- the parameters ----------------------------------------------------------------------
 

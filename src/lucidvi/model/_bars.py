@@ -45,5 +45,4 @@ class BarsMixin(BaseModelClass):
 
     differential_expression: Any = one_bar(RNASeqMixin.differential_expression)
     get_normalized_expression: Any = one_bar(RNASeqMixin.get_normalized_expression)
-    posterior_predictive_sample: Any = one_bar(RNASeqMixin.posterior_predictive_sample)
     get_feature_correlation_matrix: Any = one_bar(RNASeqMixin.get_feature_correlation_matrix)

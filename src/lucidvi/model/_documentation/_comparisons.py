@@ -56,9 +56,7 @@ COMPARISONS = {
                 "Posterior expected false discovery rate of the column ``is_de_fdr_0.05``. By "
                 "default 0.05."
             ),
-            "silent": (
-                "Leave out the bar over the groups, which scvi-tools shows. By default False."
-            ),
+            "silent": "Leave out the bar over the groups. By default False.",
             "weights": (
                 'Weights of the cells of a group: ``"uniform"``, or ``"importance"``, see '
                 ":meth:`get_importance_weights`. By default uniform."
@@ -71,6 +69,10 @@ COMPARISONS = {
                 "Further arguments of :meth:`get_importance_weights`, as a dictionary."
             ),
             "dataloader": "",
+            "seed": (
+                "Repeats a result, whatever was drawn before, and leaves the generators as they "
+                "are. By default draws go on from where these are."
+            ),
             "**kwargs": (
                 "Further arguments of ``get_bayes_factors`` of "
                 ":class:`scvi.model.base.DifferentialComputation`, such as "

@@ -41,7 +41,7 @@ class Scale:
     def of(self, states: DrawnStates) -> Tensor:
         """Return the values of some states, without ``factor``, ``(n_states, n_features)``."""
         likelihood = states.likelihood(self.modality)
-        values = likelihood.mu if self.factor is None else likelihood.scale
+        values = likelihood.mu if self.factor is None else likelihood.normalized
         return values if self._index is None else values[:, self._index.to(values.device)]
 
 

@@ -66,7 +66,7 @@ class Side:
         """Return normalized expression at some draws, ``(n, n_genes)``."""
         each, place = rows.unique_consecutive(return_inverse=True)
         states = self.states.select(each.to(self.states.z.device))
-        scale = states.in_batch(self.codes[batch]).likelihood().scale
+        scale = states.in_batch(self.codes[batch]).likelihood().normalized
         return scale if len(each) == len(rows) else scale[place.to(scale.device)]
 
 
