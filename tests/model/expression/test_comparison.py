@@ -123,11 +123,12 @@ def test_a_seed_repeats_a_result_and_leaves_no_trace(ours, mode):
 
 def test_only_cells_that_are_drawn_are_read(ours, monkeypatch):
     read, drawn = [], ours.module.drawn
-    monkeypatch.setattr(
-        ours.module,
-        "drawn",
-        lambda tensors, n: read.append(len(tensors["X"])) or drawn(tensors, n),
-    )
+
+    def seen(tensors, n_samples):
+        read.append(len(tensors["X"]))
+        return drawn(tensors, n_samples)
+
+    monkeypatch.setattr(ours.module, "drawn", seen)
     ours.differential_expression(
         groupby="label", group1="T", all_stats=False, n_samples_overall=10, silent=True
     )
