@@ -175,6 +175,13 @@ class Likelihood(Distribution, ABC):
             return self._unnormalized.softmax(dim=-1)
         return self.log_scale.exp()
 
+    def write_normalized(self, out: Tensor) -> None:
+        """Write :attr:`normalized` to where it is wanted, of its shape and type."""
+        if self._softmax and not torch.is_grad_enabled():
+            torch.softmax(self._unnormalized, dim=-1, out=out)
+        else:
+            out.copy_(self.normalized)
+
     @property
     def log_mean(self) -> Tensor:
         """Log mean before zero inflation, shape ``(..., n_cells, n_genes)``."""

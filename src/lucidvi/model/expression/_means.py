@@ -38,6 +38,11 @@ class Scale:
         if self.features is not None:
             object.__setattr__(self, "_index", torch.as_tensor(self.features))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the normalized means of all features."""
+        return self.factor is not None and self.features is None
+
     def of(self, states: DrawnStates) -> Tensor:
         """Return the values of some states, without ``factor``, ``(n_states, n_features)``."""
         likelihood = states.likelihood(self.modality)
@@ -66,6 +71,12 @@ def add_means(
     weight *= 1.0 if scale.factor is None else scale.factor
     for rows in states.blocks():
         there = out[rows]
+        if is_first and scale.is_whole and there.device == states.z.device:
+            likelihood = states.select(rows).likelihood(scale.modality)
+            likelihood.write_normalized(there)
+            if weight != 1.0:
+                there.mul_(weight)
+            continue
         values = scale.of(states.select(rows))
         if values.device != there.device or values.dtype != there.dtype:
             values = values.to(there)
@@ -140,12 +151,17 @@ def state_means(
     Shape ``(n, n_features)``.
     """
     each, place = np.unique(chosen, return_inverse=True)
-    out = torch.empty(len(each), n_features)
+    out = _empty(len(each), n_features)
     index = torch.from_numpy(each)
     for number, (drawn, code) in enumerate(zip(states, codes, strict=True)):
         rows = drawn.select(index.to(drawn.z.device)).in_batch(code)
         add_means(out, rows, scale, 1.0 / len(codes), is_first=number == 0)
     return out.numpy()[place]
+
+
+def _empty(*shape: int) -> Tensor:
+    """Return memory of numpy's, which asks for large pages: these take less time to get."""
+    return torch.from_numpy(np.empty(shape, dtype=np.float32))
 
 
 class Rows:
@@ -161,7 +177,7 @@ class Rows:
 
     def __init__(self, shape: tuple[int, int], n_cells: int | None) -> None:
         self._shape = shape
-        self._whole = None if n_cells is None else torch.empty(shape[0], n_cells, shape[1])
+        self._whole = None if n_cells is None else _empty(shape[0], n_cells, shape[1])
         self._parts: list[Tensor] = []
         self._n_filled = 0
 
@@ -170,7 +186,7 @@ class Rows:
         start, self._n_filled = self._n_filled, self._n_filled + n
         if self._whole is not None:
             return self._whole[:, start : self._n_filled]
-        self._parts.append(torch.empty(self._shape[0], n, self._shape[1]))
+        self._parts.append(_empty(self._shape[0], n, self._shape[1]))
         return self._parts[-1]
 
     def array(self) -> NDArray[np.floating[Any]]:
