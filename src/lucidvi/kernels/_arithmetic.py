@@ -19,12 +19,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-# Sums may be reordered and products fused; NaN and infinities keep their meaning.
-OPTIONS = {
-    "fastmath": {"reassoc", "contract", "arcp", "nsz"},
-    "error_model": "numpy",
-    "boundscheck": False,
-}
+from lucidvi.kernels._compile import OPTIONS, part
 
 # -- float32 arithmetic that vectorizes -------------------------------------------------------
 
@@ -41,6 +36,8 @@ L6, L7, L8 = F(2.0000714765e-1), F(-2.4999993993e-1), F(3.3333331174e-1)
 EXP_MIN, EXP_MAX = F(-60.0), F(86.0)
 #: Bits of the square root of one half, mantissa bits and their number.
 SQRT_HALF, MANTISSA, SHIFT = np.int32(0x3F3504F3), np.int32(0x007FFFFF), np.int32(23)
+#: All bits but the sign's, and the place of that.
+MANTISSA_AND_EXPONENT, SIGN = np.int32(0x7FFFFFFF), np.int32(31)
 
 
 @intrinsic
@@ -59,17 +56,18 @@ def float_of(typing_context, bits):
     return types.float32(types.int32), generate
 
 
-@njit(inline="always", **OPTIONS)
+@part
 def exp(x):
     """Exponential, to 2e-7 of its value; arguments outside [-86, 86] are taken as the ends."""
-    x = min(max(x, EXP_MIN), EXP_MAX)
+    x = EXP_MIN if x < EXP_MIN else x
+    x = EXP_MAX if x > EXP_MAX else x
     k = np.float32(np.rint(x * LOG2_E))
     r = x - k * LN2_HIGH - k * LN2_LOW
     p = ((((E0 * r + E1) * r + E2) * r + E3) * r + E4) * r + E5
     return float_of(bits_of(p * r * r + r + ONE) + (np.int32(k) << SHIFT))
 
 
-@njit(inline="always", **OPTIONS)
+@part
 def log1p(x, u):
     """Log of ``u = 1 + x`` for non-negative ``x``, to 3e-7 of its value."""
     bits = bits_of(u) - SQRT_HALF
@@ -82,29 +80,22 @@ def log1p(x, u):
     return p - HALF * z + f + k * LN2_LOW + k * LN2_HIGH
 
 
-@njit(**OPTIONS)
-def row_max(x, spare):
-    """Maximum, by halves, since a running one does not vectorize; overwrites ``spare``."""
-    n = x.shape[0] // 2
+@part
+def row_max(x, n):
+    """Maximum; that of integers in the order of the numbers, since theirs vectorizes."""
+    largest = MANTISSA_AND_EXPONENT ^ np.int32(-1)
     for i in range(n):
-        spare[i] = max(x[i], x[n + i])
-    largest = x[x.shape[0] - 1]
-    while n > 8:
-        if n % 2:
-            largest = max(largest, spare[n - 1])
-        n //= 2
-        for i in range(n):
-            spare[i] = max(spare[i], spare[n + i])
-    for i in range(n):
-        largest = max(largest, spare[i])
-    return largest
+        bits = bits_of(x[i])
+        bits ^= (bits >> SIGN) & MANTISSA_AND_EXPONENT
+        largest = bits if bits > largest else largest
+    return float_of(largest ^ ((largest >> SIGN) & MANTISSA_AND_EXPONENT))
 
 
-@njit(**OPTIONS)
-def row_sum(x):
+@part
+def row_sum(x, n):
     """Sum in float64."""
     total = 0.0
-    for i in range(x.shape[0]):
+    for i in range(n):
         total += np.float64(x[i])
     return total
 
@@ -116,7 +107,7 @@ SHORT_PRODUCT = 24.0
 LOG_FACTORIAL = np.array([math.lgamma(k + 1.0) for k in range(256)])
 
 
-@njit(**OPTIONS)
+@part
 def digamma(x):
     """Return the derivative of log-gamma, in float64, for positive ``x``."""
     shifted = 0.0
@@ -128,14 +119,14 @@ def digamma(x):
     return shifted + math.log(x) - 0.5 / x - series
 
 
-@njit(**OPTIONS)
+@part
 def log_factorial(x):
     """Log of the factorial (gamma function of ``x + 1``)."""
     k = int(x) if x < 256.0 else 0
     return LOG_FACTORIAL[k] if k == x else math.lgamma(x + 1.0)
 
 
-@njit(**OPTIONS)
+@part
 def rising(x, theta):
     """Log of Gamma(x + theta) / Gamma(theta), and its derivative by theta."""
     if x <= SHORT_PRODUCT and x == int(x):
@@ -171,7 +162,27 @@ def next_number(typing_context, counter):
     return types.int64(types.voidptr), generate
 
 
-@njit(**OPTIONS)
-def share(part, n_parts, n):
+def _at(kind):
+    """Return what makes a pointer to numbers of a kind from an address, and the first's place."""
+
+    @intrinsic
+    def at(typing_context, address, first):
+        def generate(context, builder, signature, arguments):
+            start, places = arguments
+            to = context.get_value_type(kind).as_pointer()
+            cast = builder.bitcast if address == types.voidptr else builder.inttoptr
+            return builder.gep(cast(start, to), [places])
+
+        return types.CPointer(kind)(address, types.int64), generate
+
+    return at
+
+
+floats, doubles = _at(types.float32), _at(types.float64)
+int32s, int64s = _at(types.int32), _at(types.int64)
+
+
+@njit(inline="always", **OPTIONS)
+def share(number, n_parts, n):
     """First and last (exclusive) of ``n`` things that this thread takes."""
-    return part * n // n_parts, (part + 1) * n // n_parts
+    return number * n // n_parts, (number + 1) * n // n_parts

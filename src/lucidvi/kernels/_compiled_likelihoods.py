@@ -15,13 +15,14 @@ evaluated at the non-zeros alone, in float64.
 import math
 
 import numpy as np
-from numba import carray, cfunc, njit, types
 
 from lucidvi.kernels._arithmetic import (
     ONE,
-    OPTIONS,
     ZERO,
     exp,
+    floats,
+    int32s,
+    int64s,
     log1p,
     log_factorial,
     next_number,
@@ -31,38 +32,31 @@ from lucidvi.kernels._arithmetic import (
     row_sum,
     share,
 )
+from lucidvi.kernels._compile import inlined, kernel, part
 
 # -- one cell: terms of the zeros, then of the counts -----------------------------------------
-# Arrays of a cell, all of length n_genes: `mu` the mean, `zero` minus the log probability of a
-# zero under the NB, `a` the derivative by log_mu, `b` that by log_theta.
+# Arrays of a cell, all of length n: `mu` the mean, `zero` minus the log probability of a zero
+# under the NB, `a` the derivative by log_mu, `b` that by log_theta.
 
-POISSON, NB, ZINB = 0, 1, 2
 #: Counts above this may all but cancel with their mean, so that float32 would not do.
 LARGE = 64.0
-#: Log means beyond these are left to the reference, which takes more care.
-LOG_MEAN_MAX = 60.0
+#: Log means beyond these are left to the reference, which takes more care; that of a Poisson
+#: clamps them (LOG_MU_MAX).
+LOG_MEAN_MAX, LOG_POISSON_MEAN_MAX = 60.0, 30.0
 
 
-@njit(**OPTIONS)
-def exp_all(x, largest, out):
+@inlined
+def exp_all(x, n, largest, out):
     """Exponentials relative to the largest, and their sum."""
-    for i in range(x.shape[0]):
+    for i in range(n):
         out[i] = exp(x[i] - largest)
-    return row_sum(out)
+    return row_sum(out, n)
 
 
-@njit(**OPTIONS)
-def scale_all(x, factor):
-    """Multiply in place, and return the sum."""
-    for i in range(x.shape[0]):
-        x[i] *= factor
-    return row_sum(x)
-
-
-@njit(**OPTIONS)
-def nb_zeros(mu, factor, theta, reciprocal_theta, zero, a):
+@inlined
+def nb_zeros(mu, n, factor, theta, reciprocal_theta, zero, a):
     """Scale the means; -log NB(0) and its derivative by log_mu."""
-    for i in range(mu.shape[0]):
+    for i in range(n):
         m = mu[i] * factor
         ratio = m * reciprocal_theta[i]
         u = ONE + ratio
@@ -70,11 +64,11 @@ def nb_zeros(mu, factor, theta, reciprocal_theta, zero, a):
         mu[i] = m
         a[i] = -m * reciprocal
         zero[i] = log1p(ratio, u)
-    for i in range(mu.shape[0]):
+    for i in range(n):
         zero[i] *= theta[i]
 
 
-@njit(**OPTIONS)
+@part
 def nb_count(x, log_mu, mu, log_theta, theta, reciprocal_theta, zero):
     """Log NB(x) and its derivatives by log_mu and log_theta, all in float64."""
     ratio, log_ratio = mu * reciprocal_theta, zero * reciprocal_theta
@@ -93,74 +87,55 @@ def nb_count(x, log_mu, mu, log_theta, theta, reciprocal_theta, zero):
     return value - theta * log_ratio, (x - mu) * rest, by_theta
 
 
-@njit(**OPTIONS)
-def inflation(zi_logits, log_pi, gradient):
-    """Log probability of inflation, and one minus the probability."""
-    for i in range(zi_logits.shape[0]):
+@inlined
+def zinb_zeros(zi_logits, n, log_pi, excess, zero, a, by_theta, z):
+    """Terms of an inflated zero, from those of the NB; ``z`` is the derivative by zi_logits.
+
+    Where one of two is taken, NaN stays NaN, which ``log1p`` does not see to.
+    They are the log probability of inflation, and log(1 + NB(0) / odds of inflation).
+    """
+    for i in range(n):
         zi = zi_logits[i]
         e = exp(-abs(zi))
         reciprocal = ONE / (ONE + e)
-        log_pi[i] = min(zi, ZERO) - log1p(e, ONE + e)
-        gradient[i] = (e if zi >= ZERO else ONE) * reciprocal
-
-
-@njit(**OPTIONS)
-def inflated_zeros(zi_logits, zero, excess, share_nb):
-    """Log(1 + NB(0) / odds of inflation), and the share of the zeros that the NB explains."""
-    for i in range(zero.shape[0]):
+        log_pi[i] = (ZERO if zi >= ZERO else zi) - log1p(e, ONE + e)
+        z[i] = (e if zi >= ZERO else ONE) * reciprocal
+    for i in range(n):
         y = -zero[i] - zi_logits[i]
         e = exp(-abs(y))
         reciprocal = ONE / (ONE + e)
-        excess[i] = max(y, ZERO) + log1p(e, ONE + e)
-        share_nb[i] = (ONE if y >= ZERO else e) * reciprocal
-
-
-@njit(**OPTIONS)
-def inflated_gradients(share_nb, zero, a, zi_gradient):
-    """Find the derivatives at an inflated zero; that by log_theta takes the place of the share."""
-    for i in range(zero.shape[0]):
-        s = share_nb[i]
-        zi_gradient[i] -= s
-        share_nb[i] = -s * (zero[i] + a[i])
+        excess[i] = (ZERO if y <= ZERO else y) + log1p(e, ONE + e)
+        by_theta[i] = (ONE if y >= ZERO else e) * reciprocal
+    for i in range(n):
+        s = by_theta[i]  # the share of the zeros that the NB explains
+        z[i] -= s
+        by_theta[i] = -s * (zero[i] + a[i])
         a[i] *= s
 
 
-@njit(**OPTIONS)
-def add_to(out, x, weight):
-    for i in range(x.shape[0]):
-        out[i] += weight * x[i]
-
-
-@njit(**OPTIONS)
-def subtract_both(out, x, y, weight):
-    for i in range(x.shape[0]):
-        out[i] -= weight * (x[i] + y[i])
-
-
-@njit(**OPTIONS)
-def through_softmax(a, mu, correction, weight):
-    """From the derivative by the log mean to that by the logits, weighted."""
-    for i in range(a.shape[0]):
-        a[i] = weight * (a[i] - mu[i] * correction)
-
-
-@njit(**OPTIONS)
-def exponentials(log_theta, theta, reciprocal_theta):
-    for i in range(log_theta.shape[0]):
+@inlined
+def exponentials(log_theta, n, theta, reciprocal_theta):
+    for i in range(n):
         theta[i] = exp(log_theta[i])
         reciprocal_theta[i] = exp(-log_theta[i])
 
 
 # -- one cell, by family ----------------------------------------------------------------------
+# Counts `n_counts` in `genes`; the means are `factor` times what `mu` holds, their logs `base`
+# more than `x`. Each returns the log likelihood.
 
 
-@njit(**OPTIONS)
-def poisson_cell(x, base, factor, genes, counts, mu, a):
+@inlined
+def poisson_cell(
+    x, n, base, factor, genes, counts, n_counts, log_theta, theta, reciprocal_theta, zi_logits,
+    mu, zero, a, b, z, spare, weight,
+):  # fmt: skip
     """Log likelihood of a cell under the Poisson; ``a`` is its derivative by log_mu."""
-    value = -scale_all(mu, factor)
-    for i in range(mu.shape[0]):
+    for i in range(n):
+        mu[i] *= factor
         a[i] = -mu[i]
-    for k in range(genes.shape[0]):
+    value = -row_sum(mu, n)
+    for k in range(n_counts):
         j, count = genes[k], np.float64(counts[k])
         log_mu = x[j] + base
         value += count * log_mu - log_factorial(count)
@@ -170,12 +145,15 @@ def poisson_cell(x, base, factor, genes, counts, mu, a):
     return value
 
 
-@njit(**OPTIONS)
-def nb_cell(x, base, factor, genes, counts, log_theta, theta, mu, zero, a, b, weight):
+@inlined
+def nb_cell(
+    x, n, base, factor, genes, counts, n_counts, log_theta, theta, reciprocal_theta, zi_logits,
+    mu, zero, a, b, z, spare, weight,
+):  # fmt: skip
     """Log likelihood of a cell under the NB; adds its weighted derivative by log_theta to b."""
-    nb_zeros(mu, factor, theta[0], theta[1], zero, a)
-    value = -row_sum(zero)
-    for k in range(genes.shape[0]):
+    nb_zeros(mu, n, factor, theta, reciprocal_theta, zero, a)
+    value = -row_sum(zero, n)
+    for k in range(n_counts):
         j, count = genes[k], np.float64(counts[k])
         if count != 0.0:
             log_prob, by_mu, by_theta = nb_count(
@@ -183,28 +161,28 @@ def nb_cell(x, base, factor, genes, counts, log_theta, theta, mu, zero, a, b, we
                 x[j] + base,
                 np.float64(mu[j]),
                 np.float64(log_theta[j]),
-                np.float64(theta[0, j]),
-                1.0 / theta[0, j],
+                np.float64(theta[j]),
+                1.0 / theta[j],
                 np.float64(zero[j]),
             )
             value += log_prob + zero[j]
             a[j] = np.float32(by_mu)
             zero[j] = np.float32(-by_theta) - a[j]
-    subtract_both(b, zero, a, weight)
+    for i in range(n):
+        b[i] -= weight * (zero[i] + a[i])
     return value
 
 
-@njit(**OPTIONS)
+@inlined
 def zinb_cell(
-    x, base, factor, genes, counts, log_theta, theta, zi_logits, mu, zero, a, b, z, spare, weight
-):
+    x, n, base, factor, genes, counts, n_counts, log_theta, theta, reciprocal_theta, zi_logits,
+    mu, zero, a, b, z, spare, weight,
+):  # fmt: skip
     """Log likelihood of a cell under the ZINB; ``z`` is its weighted derivative by zi_logits."""
-    log_pi, excess, by_theta = spare[0], spare[1], spare[2]
-    nb_zeros(mu, factor, theta[0], theta[1], zero, a)
-    inflation(zi_logits, log_pi, z)
-    inflated_zeros(zi_logits, zero, excess, by_theta)
-    inflated_gradients(by_theta, zero, a, z)
-    for k in range(genes.shape[0]):
+    log_pi, excess, by_theta = floats(spare, 0), floats(spare, n), floats(spare, 2 * n)
+    nb_zeros(mu, n, factor, theta, reciprocal_theta, zero, a)
+    zinb_zeros(zi_logits, n, log_pi, excess, zero, a, by_theta, z)
+    for k in range(n_counts):
         j, count = genes[k], np.float64(counts[k])
         if count != 0.0:
             log_prob, by_mu, by_t = nb_count(
@@ -212,90 +190,99 @@ def zinb_cell(
                 x[j] + base,
                 np.float64(mu[j]),
                 np.float64(log_theta[j]),
-                np.float64(theta[0, j]),
-                1.0 / theta[0, j],
+                np.float64(theta[j]),
+                1.0 / theta[j],
                 np.float64(zero[j]),
             )
             excess[j] = np.float32(log_prob - zi_logits[j])
             a[j], by_theta[j] = np.float32(by_mu), np.float32(by_t)
             z[j] = np.float32(-math.exp(log_pi[j]))
-    add_to(b, by_theta, weight)
-    scale_all(z, weight)
-    return row_sum(log_pi) + row_sum(excess)
+    for i in range(n):
+        b[i] += weight * by_theta[i]
+        z[i] *= weight
+    return row_sum(log_pi, n) + row_sum(excess, n)
 
 
-# -- the kernel -------------------------------------------------------------------------------
+# -- the kernels: one a family, so that a training compiles its own ---------------------------
 
 
-@cfunc(types.void(types.voidptr), cache=True, **OPTIONS)
-def log_likelihood(arguments):
+@inlined
+def each_cell(arguments, cell, log_mean_max):
     """Log likelihood of each cell and its gradients; ``_likelihoods.py`` has the arguments."""
-    given = carray(arguments, 24, np.int64)
+    given = int64s(arguments, 0)
     n_parts, place = given[1], next_number(pointer(given[23]))
-    n_cells, n_rows, n_genes, n_theta = given[2], given[3], given[4], given[5]
-    family, softmax, want_gradient = given[6], given[7] != 0, given[8] != 0
-    n_kept = n_rows if want_gradient else 0
-    n_zi = n_rows if family == ZINB else 0
+    n_cells, n_rows, n, n_theta, n_zi = given[2], given[3], given[4], given[5], given[6]
+    softmax, want_gradient = given[7] != 0, given[8] != 0
+    log_library, weights = floats(given[10], 0), floats(given[16], 0)
+    starts = int32s(given[13], 0)
+    value, by_library = floats(given[17], 0), floats(given[19], 0)
+    # Rows of scratch memory: the mean, log p(0), theta and its reciprocal, three spare ones, and
+    # the gradients where they are not wanted.
+    scratch = given[22] + 40 * place * n
+    mu, zero, theta, reciprocal_theta = (
+        floats(scratch, 0), floats(scratch, n), floats(scratch, 2 * n), floats(scratch, 3 * n)
+    )  # fmt: skip
+    exponentiated = np.int64(-1)  # row of log_theta
+    number = next_number(arguments)
+    while number < n_parts:
+        start, stop = share(number, n_parts, n_cells)
+        for cell_number in range(start, stop):
+            first = np.int64(starts[cell_number])
+            n_counts = starts[cell_number + 1] - first
+            genes, counts = int32s(given[14], first), floats(given[15], first)
+            for row in range(cell_number, n_rows, n_cells):
+                x, weight = floats(given[9], row * n), weights[row]
+                t = row % n_theta if n_theta > 1 else np.int64(0)
+                log_theta, zi_logits = floats(given[11], t * n), floats(given[12], row * n)
+                a, b, z = floats(scratch, 7 * n), floats(scratch, 8 * n), floats(scratch, 9 * n)
+                if want_gradient:
+                    a = floats(given[18], row * n)
+                    b = floats(given[20], (t if n_theta > 1 else number) * n)
+                    if n_zi > 0:
+                        z = floats(given[21], row * n)
+                if n_theta > 0 and t != exponentiated:
+                    exponentials(log_theta, n, theta, reciprocal_theta)
+                    exponentiated = t
 
-    logits = carray(pointer(given[9]), (n_rows, n_genes), np.float32)
-    log_library = carray(pointer(given[10]), n_rows, np.float32)
-    log_theta = carray(pointer(given[11]), (n_theta, n_genes), np.float32)
-    zi_logits = carray(pointer(given[12]), (n_zi, n_genes), np.float32)
-    starts = carray(pointer(given[13]), n_cells + 1, np.int32)
-    genes = carray(pointer(given[14]), starts[n_cells], np.int32)
-    counts = carray(pointer(given[15]), starts[n_cells], np.float32)
-    weights = carray(pointer(given[16]), n_rows, np.float32)
-    value = carray(pointer(given[17]), n_rows, np.float32)
-    by_logits = carray(pointer(given[18]), (n_kept, n_genes), np.float32)
-    by_library = carray(pointer(given[19]), n_kept, np.float32)
-    by_theta = carray(pointer(given[20]), (max(n_theta, n_parts), n_genes), np.float32)
-    by_zi = carray(pointer(given[21]), (min(n_kept, n_zi), n_genes), np.float32)
-    scratch = carray(pointer(given[22]), (place + 1, 10, n_genes), np.float32)[place]
-
-    mu, zero, theta, spare = scratch[0], scratch[1], scratch[2:4], scratch[4:7]
-    if family != POISSON and n_theta == 1:
-        exponentials(log_theta[0], theta[0], theta[1])
-    # The reference clamps Poisson means (LOG_MU_MAX).
-    log_mean_max = 30.0 if family == POISSON else LOG_MEAN_MAX
-    part = next_number(arguments)
-    while part < n_parts:
-        start, stop = share(part, n_parts, n_cells)
-        for cell in range(start, stop):
-            nonzero = slice(starts[cell], starts[cell + 1])
-            for row in range(cell, n_rows, n_cells):
-                x, weight, t = logits[row], weights[row], row % n_theta
-                a = by_logits[row] if want_gradient else scratch[7]
-                b = by_theta[part if n_theta == 1 else t] if want_gradient else scratch[8]
-                z = by_zi[row] if want_gradient and family == ZINB else scratch[9]
-                if family != POISSON and n_theta > 1:
-                    exponentials(log_theta[t], theta[0], theta[1])
-
-                largest, base = row_max(x, mu), np.float64(log_library[row])
-                total = exp_all(x, largest, mu)
+                largest, base = row_max(x, n), np.float64(log_library[row])
+                total = exp_all(x, n, largest, mu)
                 log_mu_max = base if softmax else base + largest
-                if not (math.isfinite(row_sum(x)) and abs(log_mu_max) <= log_mean_max):
+                if not (math.isfinite(row_sum(x, n)) and abs(log_mu_max) <= log_mean_max):
                     value[row] = np.nan
                     continue
                 if softmax:
                     base -= largest + math.log(total)
                 factor = np.float32(math.exp(base + largest))
-
-                if family == POISSON:
-                    v = poisson_cell(x, base, factor, genes[nonzero], counts[nonzero], mu, a)
-                elif family == NB:
-                    v = nb_cell(
-                        x, base, factor, genes[nonzero], counts[nonzero], log_theta[t], theta,
-                        mu, zero, a, b, weight,
-                    )  # fmt: skip
-                else:
-                    v = zinb_cell(
-                        x, base, factor, genes[nonzero], counts[nonzero], log_theta[t], theta,
-                        zi_logits[row], mu, zero, a, b, z, spare, weight,
-                    )  # fmt: skip
-                value[row] = np.float32(v)
+                value[row] = cell(
+                    x, n, base, factor, genes, counts, n_counts,
+                    log_theta, theta, reciprocal_theta, zi_logits,
+                    mu, zero, a, b, z, scratch + 16 * n, weight,
+                )  # fmt: skip
                 if want_gradient:
-                    sum_a = row_sum(a)
+                    sum_a = row_sum(a, n)
                     by_library[row] = weight * np.float32(sum_a)
+                    # from the derivative by the log mean to that by the logits, weighted
                     correction = np.float32(sum_a / (factor * total)) if softmax else ZERO
-                    through_softmax(a, mu, correction, weight)
-        part = next_number(arguments)
+                    for i in range(n):
+                        a[i] = weight * (a[i] - mu[i] * correction)
+        number = next_number(arguments)
+
+
+@kernel
+def poisson(arguments):
+    each_cell(arguments, poisson_cell, LOG_POISSON_MEAN_MAX)
+
+
+@kernel
+def nb(arguments):
+    each_cell(arguments, nb_cell, LOG_MEAN_MAX)
+
+
+@kernel
+def zinb(arguments):
+    each_cell(arguments, zinb_cell, LOG_MEAN_MAX)
+
+
+#: The families that are compiled for the CPU, by name; their parameters are a log inverse
+#: dispersion and log odds of zero inflation.
+KERNELS = {"poisson": poisson, "nb": nb, "zinb": zinb}
