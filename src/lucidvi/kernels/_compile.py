@@ -18,7 +18,7 @@ import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, cached_property, update_wrapper
+from functools import cache, cached_property
 from typing import Any
 
 from numba import cfunc, njit, types
@@ -32,6 +32,8 @@ OPTIONS: dict[str, Any] = {
     "boundscheck": False,
 }
 
+WITHOUT_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
 NOT_KEPT = (
     "Compiled kernels cannot be kept on disk, so each process compiles them anew, for some "
     "seconds: set NUMBA_CACHE_DIR to a folder that can be written to."
@@ -40,7 +42,7 @@ NOT_KEPT = (
 
 def part(function: Callable[..., Any]) -> Any:
     """Let kernels call a function; Python cannot, which spares its wrappers."""
-    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+    return njit(**OPTIONS, **WITHOUT_WRAPPERS)(function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -73,7 +75,7 @@ class kernel:
 
     def __init__(self, function: Callable[..., None]) -> None:
         self.function = function
-        update_wrapper(self, function)
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
 
     @cached_property
     def compiled(self) -> Any:

@@ -199,3 +199,7 @@ def kl_backward(arguments):
         for j in range(n):
             by_loc[j] = gradient[i] * loc[j]
             by_scale[j] = gradient[i] * (scale[j] - ONE / scale[j])
+
+
+#: What each training with hidden units and normal posteriors calls.
+KERNELS = (activate, activate_backward, normal_of, normal_of_backward, kl, kl_backward)

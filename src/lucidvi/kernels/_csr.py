@@ -89,9 +89,11 @@ def copy_rows(parts: Arrays, rows: np.ndarray, n_columns: int) -> Tensor:
     rows = rows % max(n_rows, 1)  # a negative one counts from the end
     new_starts = np.zeros(len(rows) + 1, np.int32)
     np.cumsum(starts[rows + 1] - starts[rows], out=new_starts[1:])
-    columns, values = np.empty(new_starts[-1], np.int32), np.empty(new_starts[-1], np.float32)
-    gather(*parts, rows, new_starts, columns, values)
-    return csr(*map(torch.from_numpy, (new_starts, columns, values)), n_columns)
+    n_values = new_starts[-1]
+    new = new_starts, np.empty(n_values, np.int32), np.empty(n_values, np.float32)
+    gather(*parts, rows, *new)
+    made = [torch.from_numpy(part) for part in new]
+    return csr(made[0], made[1], made[2], n_columns)
 
 
 def gather_rows(parts: Parts, rows: Tensor, n_columns: int, n_values: int | None = None) -> Tensor:
