@@ -19,7 +19,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from lucidvi.kernels._compile import OPTIONS, part
+from lucidvi.kernels._compile import OPTIONS, part, without_infinities
 
 # -- float32 arithmetic that vectorizes -------------------------------------------------------
 
@@ -35,65 +35,138 @@ L6, L7, L8 = F(2.0000714765e-1), F(-2.4999993993e-1), F(3.3333331174e-1)
 #: Smallest argument of ``exp``, and the largest.
 EXP_MIN, EXP_MAX = F(-60.0), F(86.0)
 #: Bits of the square root of one half, mantissa bits and their number.
-SQRT_HALF, MANTISSA, SHIFT = np.int32(0x3F3504F3), np.int32(0x007FFFFF), np.int32(23)
-#: All bits but the sign's, and the place of that.
-MANTISSA_AND_EXPONENT, SIGN = np.int32(0x7FFFFFFF), np.int32(31)
+SQRT_HALF, MANTISSA, SHIFT = 0x3F3504F3, 0x007FFFFF, 23
+
+
+#: Columns of a row of which a running maximum is kept.
+WIDTH = 256
+
+
+@intrinsic
+def wide(typing_context):
+    """Let a function use the widest vectors that there are, and estimate reciprocals.
+
+    For processors with vectors of 512 bits LLVM takes those of 256, which is for code that has
+    little to do with them. An estimate of a reciprocal is refined to 2e-7 of its value.
+    """
+
+    def generate(context, builder, signature, arguments):
+        # llvmlite prints what it is given, but lets in only what it knows of.
+        attributes = '"prefer-vector-width"="512"', '"reciprocal-estimates"="vec-divf:1"'
+        set.update(builder.function.attributes, attributes)
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+# Integers are those of the vectors of float32: numba would make them int64, half as many at a time.
+INT, FLOAT = ir.IntType(32), ir.FloatType()
+
+
+def _centred(builder, x):
+    """Bits of a number above those of the square root of one half."""
+    return builder.sub(builder.bitcast(x, INT), INT(SQRT_HALF))
 
 
 @intrinsic
 def bits_of(typing_context, x):
+    """The bits of a number, an integer."""
+
     def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.IntType(32))
+        return builder.bitcast(arguments[0], INT)
 
     return types.int32(types.float32), generate
 
 
 @intrinsic
-def float_of(typing_context, bits):
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.FloatType())
+def exponent_of(typing_context, x):
+    """The ``k`` of ``x = 2^k f`` with ``f`` between the square roots of one half and of two."""
 
-    return types.float32(types.int32), generate
+    def generate(context, builder, signature, arguments):
+        return builder.sitofp(builder.ashr(_centred(builder, *arguments), INT(SHIFT)), FLOAT)
+
+    return types.float32(types.float32), generate
+
+
+@intrinsic
+def fraction_of(typing_context, x):
+    """The ``f`` of it."""
+
+    def generate(context, builder, signature, arguments):
+        bits = builder.and_(_centred(builder, *arguments), INT(MANTISSA))
+        return builder.bitcast(builder.add(bits, INT(SQRT_HALF)), FLOAT)
+
+    return types.float32(types.float32), generate
+
+
+@intrinsic
+def times_power_of_two(typing_context, x, k):
+    """``2^k x``, for a whole number ``k`` with which it is no subnormal number."""
+
+    def generate(context, builder, signature, arguments):
+        bits, k = builder.bitcast(arguments[0], INT), builder.fptosi(arguments[1], INT)
+        return builder.bitcast(builder.add(bits, builder.shl(k, INT(SHIFT))), FLOAT)
+
+    return types.float32(types.float32, types.float32), generate
+
+
+@without_infinities
+def quotient(x, y):
+    """``x / y``, which vectors refine from an estimate, to 2e-7 of its value."""
+    return x / y
+
+
+@part
+def exp_within(x):
+    """Exponential, to 2e-7 of its value, of arguments in [-86, 86]."""
+    k = np.float32(np.rint(x * LOG2_E))
+    r = x - k * LN2_HIGH - k * LN2_LOW
+    p = ((((E0 * r + E1) * r + E2) * r + E3) * r + E4) * r + E5
+    return times_power_of_two(p * r * r + r + ONE, k)
 
 
 @part
 def exp(x):
-    """Exponential, to 2e-7 of its value; arguments outside [-86, 86] are taken as the ends."""
+    """Exponential, to 2e-7 of its value; arguments outside [-60, 86] are taken as the ends."""
     x = EXP_MIN if x < EXP_MIN else x
-    x = EXP_MAX if x > EXP_MAX else x
-    k = np.float32(np.rint(x * LOG2_E))
-    r = x - k * LN2_HIGH - k * LN2_LOW
-    p = ((((E0 * r + E1) * r + E2) * r + E3) * r + E4) * r + E5
-    return float_of(bits_of(p * r * r + r + ONE) + (np.int32(k) << SHIFT))
+    return exp_within(EXP_MAX if x > EXP_MAX else x)
 
 
 @part
 def log1p(x, u):
-    """Log of ``u = 1 + x`` for non-negative ``x``, to 3e-7 of its value."""
-    bits = bits_of(u) - SQRT_HALF
-    k = bits >> SHIFT
+    """Log of ``u = 1 + x``, to 3e-7 of its value where ``x`` is not below -0.3."""
+    k = exponent_of(u)
     # Below the square root of two the argument is `x` itself, whose last digits `u` has lost.
-    f = x if k == 0 else float_of((bits & MANTISSA) + SQRT_HALF) - ONE
-    z, k = f * f, np.float32(k)
+    f = x if k == ZERO else fraction_of(u) - ONE
+    z = f * f
     p = (((L0 * f + L1) * f + L2) * f + L3) * f + L4
     p = ((((p * f + L5) * f + L6) * f + L7) * f + L8) * f * z
     return p - HALF * z + f + k * LN2_LOW + k * LN2_HIGH
 
 
 @part
-def row_max(x, n):
-    """Maximum; that of integers in the order of the numbers, since theirs vectorizes."""
-    largest = MANTISSA_AND_EXPONENT ^ np.int32(-1)
-    for i in range(n):
-        bits = bits_of(x[i])
-        bits ^= (bits >> SIGN) & MANTISSA_AND_EXPONENT
-        largest = bits if bits > largest else largest
-    return float_of(largest ^ ((largest >> SIGN) & MANTISSA_AND_EXPONENT))
+def row_max(x, n, spare):
+    """Maximum, of many columns at once, since a running one does not vectorize."""
+    wide()
+    width = WIDTH if n > WIDTH else n
+    for i in range(width):
+        spare[i] = x[i]
+    for start in range(width, n, width):
+        rest = floats(x, start)
+        for i in range(min(width, n - start)):
+            spare[i] = rest[i] if rest[i] > spare[i] else spare[i]
+    while width > 1:
+        half = (width + 1) >> 1
+        for i in range(width - half):
+            spare[i] = spare[i] if spare[i] > spare[half + i] else spare[half + i]
+        width = half
+    return spare[0]
 
 
 @part
 def row_sum(x, n):
     """Sum in float64."""
+    wide()
     total = 0.0
     for i in range(n):
         total += np.float64(x[i])
@@ -105,6 +178,14 @@ def row_sum(x, n):
 #: Counts up to here are multiplied out: Gamma(x + theta) / Gamma(theta) is a short product.
 SHORT_PRODUCT = 24.0
 LOG_FACTORIAL = np.array([math.lgamma(k + 1.0) for k in range(256)])
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
+@part
+def digamma_rest(x):
+    """Log minus the derivative of log-gamma: a series, for ``x`` from 8 on."""
+    y = 1.0 / (x * x)
+    return 0.5 / x + y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y * (1 / 240 - y * (1 / 132)))))
 
 
 @part
@@ -114,31 +195,49 @@ def digamma(x):
     while x < 8.0:
         shifted -= 1.0 / x
         x += 1.0
-    y = 1.0 / (x * x)
-    series = y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y * (1 / 240 - y * (1 / 132)))))
-    return shifted + math.log(x) - 0.5 / x - series
+    return shifted + math.log(x) - digamma_rest(x)
+
+
+@part
+def stirling(x):
+    """Log-gamma without its logarithm, ``-x`` and constant: a series, for ``x`` from 8 on."""
+    y = 1.0 / x
+    z = y * y
+    return y * (1 / 12 - z * (1 / 360 - z * (1 / 1260 - z * (1 / 1680 - z / 1188))))
 
 
 @part
 def log_factorial(x):
     """Log of the factorial (gamma function of ``x + 1``)."""
-    k = int(x) if x < 256.0 else 0
-    return LOG_FACTORIAL[k] if k == x else math.lgamma(x + 1.0)
+    if x < 256.0:
+        k = int(x)
+        return LOG_FACTORIAL[k] if k == x else math.lgamma(x + 1.0)
+    return (x + 0.5) * math.log(x) - x + HALF_LOG_TWO_PI + stirling(x)
 
 
 @part
 def rising(x, theta):
     """Log of Gamma(x + theta) / Gamma(theta), and its derivative by theta."""
-    if x <= SHORT_PRODUCT and x == int(x):
-        product, derivative = 1.0, 0.0
-        for _ in range(int(x)):
-            derivative = derivative * theta + product
-            product *= theta
-            theta += 1.0
-        return math.log(product), derivative / product
+    is_short = x <= SHORT_PRODUCT
+    if is_short and x != int(x):
+        return (
+            math.lgamma(x + theta) - math.lgamma(theta),
+            digamma(x + theta) - digamma(theta),
+        )
+    product, derivative, last = 1.0, 0.0, x + theta
+    for _ in range(int(x) if is_short else 8):
+        derivative = derivative * theta + product
+        product *= theta
+        theta += 1.0
+    log_product, derivative = math.log(product), derivative / product
+    if is_short:
+        return log_product, derivative
+    # The rest is Gamma(last) / Gamma(theta) of two numbers that Stirling's series is for.
+    log_last, log_theta = math.log(last), math.log(theta)
+    rest = (last - 0.5) * log_last - (theta - 0.5) * log_theta - (last - theta)
     return (
-        math.lgamma(x + theta) - math.lgamma(theta),
-        digamma(x + theta) - digamma(theta),
+        log_product + rest + stirling(last) - stirling(theta),
+        derivative + (log_last - log_theta) - digamma_rest(last) + digamma_rest(theta),
     )
 
 
@@ -170,7 +269,7 @@ def _at(kind):
         def generate(context, builder, signature, arguments):
             start, places = arguments
             to = context.get_value_type(kind).as_pointer()
-            cast = builder.bitcast if address == types.voidptr else builder.inttoptr
+            cast = builder.inttoptr if isinstance(address, types.Integer) else builder.bitcast
             return builder.gep(cast(start, to), [places])
 
         return types.CPointer(kind)(address, types.int64), generate

@@ -45,6 +45,12 @@ def part(function: Callable[..., Any]) -> Any:
     return njit(**OPTIONS, **WITHOUT_WRAPPERS)(function)
 
 
+def without_infinities(function: Callable[..., Any]) -> Any:
+    """Do as :func:`part` does, for what neither takes nor returns infinities."""
+    options = {**OPTIONS, "fastmath": {*OPTIONS["fastmath"], "ninf"}}
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+
+
 def inlined(function: Callable[..., Any]) -> Any:
     """Put a function into the kernel that calls it, where that is at one place."""
     return njit(inline="always", **OPTIONS)(function)

@@ -5,13 +5,14 @@
 
 import numpy as np
 
-from lucidvi.kernels._arithmetic import ZERO, floats, int32s, int64s, next_number, share
+from lucidvi.kernels._arithmetic import ZERO, floats, int32s, int64s, next_number, share, wide
 from lucidvi.kernels._compile import OPTIONS, compiled, inlined, kernel, part
 
 
 @part
 def add_rows(out, n, rows, places, weights, start, stop):
     """Add weighted rows, four at a time, since each time reads and writes the total."""
+    wide()
     k = start
     while k + 4 <= stop:
         a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]

@@ -17,8 +17,6 @@ from lucidvi.kernels._formulas import Family, log_prob
 #: The families that are compiled for the CPU, by name; their parameters are a log inverse
 #: dispersion and log odds of zero inflation.
 COMPILED = ("poisson", "nb", "zinb")
-#: Rows of scratch memory that a thread needs.
-N_SCRATCH = 10
 #: Cells that a thread takes at a time, unless there would be too many parts.
 CELLS_PER_PART, MOST_PARTS = 16, 64
 
@@ -192,7 +190,7 @@ def _run(
     want_gradient: bool,
 ) -> tuple[Tensor, list[Tensor] | None]:
     """Values ``(n_rows,)``, and the weighted sum's gradients by each of ``rows``."""
-    from lucidvi.kernels._compiled_likelihoods import KERNELS
+    from lucidvi.kernels._compiled_likelihoods import KERNELS, n_scratch
 
     logits, log_library = rows[:2]
     n_rows, n_genes = logits.shape
@@ -220,7 +218,7 @@ def _run(
         gradients[1],
         by_theta,
         gradients[3] if len(gradients) > 3 else empty,
-        torch.empty(n_threads + 1, N_SCRATCH, n_genes),
+        torch.empty(n_threads + 1, n_scratch(n_genes)),
         torch.zeros(1, dtype=torch.int64),  # how many of these are taken
     ]
     sizes = [n_cells, n_rows, n_genes, n_theta, n_zi, int(softmax), int(want_gradient)]
