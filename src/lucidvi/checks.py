@@ -6,15 +6,16 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Real
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
-from lucidvi.errors import ArgumentError, DataError, MissingKeyError, first_few
+from lucidvi.errors import ArgumentError, DataError, FileError, MissingKeyError, first_few
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
 #: Most names that an error lists in full.
@@ -97,11 +98,22 @@ def check_whole(name: str, value: object, *, least: int = 0) -> None:
     least
         The smallest value that it can have.
     """
-    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_whole or value < least:  # type: ignore[operator]
         raise DataError(
             f"`{name}` is {value!r}.", remedy=f"Give a whole number, at least {least}."
         )
+
+
+def check_suffix(path: str | PathLike[str], suffix: str) -> Path:
+    """Return the path of a file to write; raise :class:`FileError` for another suffix."""
+    path = Path(path).expanduser()
+    if path.suffix != suffix:
+        raise FileError(
+            f"`path` is {str(path)!r}, which does not end in {suffix}.",
+            remedy=f"Name it {str(path.with_suffix(suffix)) if path.name else suffix!r}.",
+        )
+    return path
 
 
 def check_share(name: str, value: Any, *, between: bool = False) -> None:
@@ -142,6 +154,8 @@ def positive_numbers(name: str, value: Any, n_cells: int) -> NDArray[np.float64]
     lucidvi.errors.DataError
         If a number is not positive or not finite, or there is not one for each cell.
     """
+    import numpy as np  # here: a command that refuses an option does not wait for it
+
     try:
         numbers = np.asarray(value, dtype=float)
     except (TypeError, ValueError):

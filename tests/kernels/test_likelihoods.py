@@ -663,8 +663,8 @@ from lucidvi.kernels import _compiled_csr, _compiled_likelihoods, log_likelihood
 zeros = torch.zeros(2, 3), torch.zeros(2, 1)
 x = torch.ones(2, 3)
 print(log_likelihood(NegativeBinomial, *zeros, x, torch.zeros(3)).tolist())
-kernel = _compiled_likelihoods.log_likelihood
-print(kernel.cache_hits, sum(_compiled_csr.compress.stats.cache_hits.values()))
+kernel = _compiled_likelihoods.nb
+print(kernel.compiled.cache_hits, sum(_compiled_csr.compress.stats.cache_hits.values()))
 """
 
 

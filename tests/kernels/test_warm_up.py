@@ -3,26 +3,26 @@
 import numpy as np
 import torch
 
-from lucidvi.kernels import _compiled_layers, _warm_up, warm_up
+from lucidvi.kernels import (
+    _compiled_csr,
+    _compiled_layers,
+    _compiled_likelihoods,
+    _warm_up,
+    warm_up,
+)
 
 
 def test_nothing_is_left_to_compile_and_nothing_is_drawn():
     torch.manual_seed(3)
     before, said = torch.get_rng_state(), []
-    warm_up(lambda: said.append("first"))
+    warm_up(lambda: said.append("first"), ["nb", "normal"])
     assert torch.equal(torch.get_rng_state(), before)
     assert len(said) <= 1
-    compiled = (
-        _compiled_layers.normal_of,
-        _compiled_layers.normal_of_backward,
-        _compiled_layers.kl,
-        _compiled_layers.kl_backward,
-    )
-    assert all(len(function.signatures) == 1 for function in compiled)
+    compiled = (*_compiled_layers.KERNELS, _compiled_likelihoods.nb, _compiled_csr.sum_rows)
+    assert all("compiled" in vars(kernel) for kernel in compiled)
     again = []
-    warm_up(lambda: again.append("second"))
+    warm_up(lambda: again.append("second"), ["nb"])
     assert again == []
-    assert all(len(function.signatures) == 1 for function in compiled)
 
 
 def test_a_function_that_numba_has_to_compile_is_announced_once():

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from lucidvi.cli._console import at_work, errors_end_it
-from lucidvi.cli._files import load_model, read_cells
+from lucidvi.cli._files import check_is_file, check_is_model, load_model, read_cells
 
 
 def audit(
@@ -39,13 +39,16 @@ def audit(
     scvi-tools, which runs what a file may hold, so only with --trust. Exit code: 0 for ok and
     warn, 1 for fail, 2 for an error.
     """
-    from lucidvi.audit import run
-    from lucidvi.files import check_suffix
-
     with errors_end_it():
+        from lucidvi.checks import check_suffix
+
+        check_is_file(data)
+        check_is_model(model_dir)
         for path, suffix in ((html, ".html"), (json, ".json")):
             if path is not None:
                 check_suffix(path, suffix)  # now, not after minutes
+        from lucidvi.audit import run
+
         with at_work():
             cells = read_cells(data)
             model = load_model(

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def read_cells(path: Path) -> AnnData:
     """Read an .h5ad file; raise if that is none."""
+    check_is_file(path)
     from anndata import read_h5ad
 
-    _check_is_file(path)
     try:
         return read_h5ad(path)
     except Exception as error:  # anndata and HDF5 raise many kinds for a file that is another's
@@ -31,9 +31,9 @@ def opened_cells(path: Path) -> Iterator[AnnData]:
 
     A file in a layout of old, before anndata 0.7, is read into memory.
     """
+    check_is_file(path)
     import h5py
 
-    _check_is_file(path)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -156,11 +156,9 @@ def load_model(
     trust
         Whether they are trusted, so that scvi-tools may run what their files hold.
     """
-    from lucidvi.errors import DataError, FileError, LucidVIError, ModelTypeError
+    from lucidvi.errors import DataError, LucidVIError, ModelTypeError
     from lucidvi.model import LucidModel, class_of_saved
 
-    if not folder.is_dir():
-        raise FileError(f"There is no folder {folder}.", remedy="Give one that `save` wrote.")
     loader: Any = class_of_saved(str(folder), purpose, read_by_scvi_tools=read_by_scvi_tools)
     if not (trust or issubclass(loader, LucidModel)):
         raise ModelTypeError(
@@ -209,11 +207,20 @@ def _on_disk(element: Any) -> Any:
     return sparse_dataset(element) if isinstance(element, h5py.Group) else element
 
 
-def _check_is_file(path: Path) -> None:
+def check_is_file(path: Path) -> None:
+    """Raise if there is no such file of cells."""
     from lucidvi.errors import FileError
 
     if not path.is_file():
         raise FileError(f"There is no file {path}.", remedy="Give the path of an .h5ad file.")
+
+
+def check_is_model(folder: Path) -> None:
+    """Raise if there is no such folder of a model."""
+    from lucidvi.errors import FileError
+
+    if not folder.is_dir():
+        raise FileError(f"There is no folder {folder}.", remedy="Give one that `save` wrote.")
 
 
 def _no_cells(path: Path) -> Exception:

@@ -9,8 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lucidvi.cli import _choices
 from lucidvi.cli._console import at_work, errors_end_it
 from lucidvi.cli._files import (
+    check_is_file,
+    check_is_model,
     check_output,
     is_x,
     load_model,
@@ -45,10 +48,12 @@ def build(
     The model is a folder that `save` of LucidVI or of scvi-tools wrote; nothing in it is run.
     The reference holds no counts. Exit code: 0, or 2 for an error, with nothing written.
     """
-    from lucidvi.atlas import Reference
-
     with errors_end_it():
+        check_is_file(data)
+        check_is_model(model_dir)
         check_output(output, overwrite, {"folder of the model": model_dir})
+        from lucidvi.atlas import Reference
+
         with at_work():
             cells = read_cells(data)
             model = load_model(model_dir, cells, "made a reference of", layer)
@@ -97,11 +102,15 @@ def map_cells(
     latent states, the labels, and no counts. Exit code: 0, or 2 for an error, with nothing
     written.
     """
-    from lucidvi.atlas import Reference
-    from lucidvi.files import check_suffix
-
     with errors_end_it():
+        from lucidvi.checks import check_choice, check_share, check_suffix
+
+        check_choice("posterior", posterior, _choices.posteriors())
+        check_share("novelty_rate", novelty_rate)
+        check_is_file(query)
         check_output(check_suffix(output, ".h5ad"), overwrite, {"query": query}, is_file=True)
+        from lucidvi.atlas import Reference
+
         with at_work(), opened_cells(query) as cells:
             atlas = Reference.load(reference)
             if is_x(cells, layer):

@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lucidvi.cli import _choices
 from lucidvi.cli._console import at_work, errors_end_it
-from lucidvi.cli._files import check_output, is_x, read_cells, with_counts_of
+from lucidvi.cli._files import check_is_file, check_output, is_x, read_cells, with_counts_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,6 +51,13 @@ def train(
     and 130 where it is stopped, with nothing written.
     """
     with errors_end_it():
+        from lucidvi.checks import check_choice
+
+        kind = _choices.kinds()[0] if kind is None else kind
+        check_choice("kind", kind, _choices.kinds())
+        check_choice("gene_likelihood", gene_likelihood, _choices.likelihoods())
+        check_choice("preset", preset, _choices.presets())
+        check_is_file(data)
         check_output(output, overwrite, {"data": data})
         with at_work():
             cells, layer_read = _counts_first(read_cells(data), layer)
@@ -81,7 +89,7 @@ def _counts_first(cells: AnnData, layer: str | None) -> tuple[AnnData, str | Non
 
 def _trained(
     cells: AnnData,
-    kind: str | None,
+    kind: str,
     setup: dict[str, Any],
     arguments: dict[str, Any],
     max_epochs: int | None,
@@ -92,15 +100,8 @@ def _trained(
     import scvi
     from lightning.pytorch.callbacks import LambdaCallback
 
-    from lucidvi.checks import check_choice
-    from lucidvi.distributions import LIKELIHOODS
     from lucidvi.model import MODELS
-    from lucidvi.train import PRESETS
 
-    kind = next(iter(MODELS)) if kind is None else kind
-    check_choice("kind", kind, MODELS)
-    check_choice("gene_likelihood", arguments["gene_likelihood"], LIKELIHOODS)
-    check_choice("preset", preset, PRESETS)
     cls: Any = MODELS[kind]
     scvi.settings.seed = seed
     cls.setup_anndata(cells, **setup)

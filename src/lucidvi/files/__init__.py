@@ -8,12 +8,11 @@ from lucidvi.files._contents import (
     read_model,
     read_saved_files,
 )
-from lucidvi.files._text import check_suffix, write_text
+from lucidvi.files._text import write_text
 
 __all__ = [
     "check_free",
     "check_readable",
-    "check_suffix",
     "contents",
     "newest",
     "read_adata",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 
+from lucidvi.checks import check_suffix
 from lucidvi.errors import FileError
 from lucidvi.files._atomic import written_whole
 
@@ -35,14 +35,3 @@ def write_text(path: str | PathLike[str], suffix: str, text: str) -> None:
             f"`path` is {str(path)!r}, which cannot be written: {error.strerror}.",
             remedy="Name a file in a folder that you may write to.",
         ) from error
-
-
-def check_suffix(path: str | PathLike[str], suffix: str) -> Path:
-    """Return the path of a file to write; raise :class:`FileError` for another suffix."""
-    path = Path(path).expanduser()
-    if path.suffix != suffix:
-        raise FileError(
-            f"`path` is {str(path)!r}, which does not end in {suffix}.",
-            remedy=f"Name it {str(path.with_suffix(suffix)) if path.name else suffix!r}.",
-        )
-    return path

@@ -1,5 +1,7 @@
 """Fused log likelihoods and their gradients, and first and last layers for many genes."""
 
+from lucidvi.kernels._arithmetic import bits_of
+from lucidvi.kernels._compile import compiled
 from lucidvi.kernels._csr import (
     as_csr,
     copy_rows,
@@ -45,7 +47,9 @@ __all__ = [
     "Family",
     "activate",
     "as_csr",
+    "bits_of",
     "can_activate",
+    "compiled",
     "copy_rows",
     "csr",
     "csr_parts",

@@ -19,12 +19,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-# Sums may be reordered and products fused; NaN and infinities keep their meaning.
-OPTIONS = {
-    "fastmath": {"reassoc", "contract", "arcp", "nsz"},
-    "error_model": "numpy",
-    "boundscheck": False,
-}
+from lucidvi.kernels._compile import OPTIONS, part, without_infinities
 
 # -- float32 arithmetic that vectorizes -------------------------------------------------------
 
@@ -40,71 +35,140 @@ L6, L7, L8 = F(2.0000714765e-1), F(-2.4999993993e-1), F(3.3333331174e-1)
 #: Smallest argument of ``exp``, and the largest.
 EXP_MIN, EXP_MAX = F(-60.0), F(86.0)
 #: Bits of the square root of one half, mantissa bits and their number.
-SQRT_HALF, MANTISSA, SHIFT = np.int32(0x3F3504F3), np.int32(0x007FFFFF), np.int32(23)
+SQRT_HALF, MANTISSA, SHIFT = 0x3F3504F3, 0x007FFFFF, 23
+
+
+#: Columns of a row of which a running maximum is kept.
+WIDTH = 256
+
+
+@intrinsic
+def wide(typing_context):
+    """Let a function use the widest vectors that there are, and estimate reciprocals.
+
+    For processors with vectors of 512 bits LLVM takes those of 256, which is for code that has
+    little to do with them. An estimate of a reciprocal is refined to 2e-7 of its value.
+    """
+
+    def generate(context, builder, signature, arguments):
+        # llvmlite prints what it is given, but lets in only what it knows of.
+        attributes = '"prefer-vector-width"="512"', '"reciprocal-estimates"="vec-divf:1"'
+        set.update(builder.function.attributes, attributes)
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+# Integers are those of the vectors of float32: numba would make them int64, half as many at a time.
+INT, FLOAT = ir.IntType(32), ir.FloatType()
+
+
+def _centred(builder, x):
+    """Bits of a number above those of the square root of one half."""
+    return builder.sub(builder.bitcast(x, INT), INT(SQRT_HALF))
 
 
 @intrinsic
 def bits_of(typing_context, x):
+    """The bits of a number, an integer."""
+
     def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.IntType(32))
+        return builder.bitcast(arguments[0], INT)
 
     return types.int32(types.float32), generate
 
 
 @intrinsic
-def float_of(typing_context, bits):
+def exponent_of(typing_context, x):
+    """The ``k`` of ``x = 2^k f`` with ``f`` between the square roots of one half and of two."""
+
     def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.FloatType())
+        return builder.sitofp(builder.ashr(_centred(builder, *arguments), INT(SHIFT)), FLOAT)
 
-    return types.float32(types.int32), generate
+    return types.float32(types.float32), generate
 
 
-@njit(inline="always", **OPTIONS)
-def exp(x):
-    """Exponential, to 2e-7 of its value; arguments outside [-86, 86] are taken as the ends."""
-    x = min(max(x, EXP_MIN), EXP_MAX)
+@intrinsic
+def fraction_of(typing_context, x):
+    """The ``f`` of it."""
+
+    def generate(context, builder, signature, arguments):
+        bits = builder.and_(_centred(builder, *arguments), INT(MANTISSA))
+        return builder.bitcast(builder.add(bits, INT(SQRT_HALF)), FLOAT)
+
+    return types.float32(types.float32), generate
+
+
+@intrinsic
+def times_power_of_two(typing_context, x, k):
+    """``2^k x``, for a whole number ``k`` with which it is no subnormal number."""
+
+    def generate(context, builder, signature, arguments):
+        bits, k = builder.bitcast(arguments[0], INT), builder.fptosi(arguments[1], INT)
+        return builder.bitcast(builder.add(bits, builder.shl(k, INT(SHIFT))), FLOAT)
+
+    return types.float32(types.float32, types.float32), generate
+
+
+@without_infinities
+def quotient(x, y):
+    """``x / y``, which vectors refine from an estimate, to 2e-7 of its value."""
+    return x / y
+
+
+@part
+def exp_within(x):
+    """Exponential, to 2e-7 of its value, of arguments in [-86, 86]."""
     k = np.float32(np.rint(x * LOG2_E))
     r = x - k * LN2_HIGH - k * LN2_LOW
     p = ((((E0 * r + E1) * r + E2) * r + E3) * r + E4) * r + E5
-    return float_of(bits_of(p * r * r + r + ONE) + (np.int32(k) << SHIFT))
+    return times_power_of_two(p * r * r + r + ONE, k)
 
 
-@njit(inline="always", **OPTIONS)
+@part
+def exp(x):
+    """Exponential, to 2e-7 of its value; arguments outside [-60, 86] are taken as the ends."""
+    x = EXP_MIN if x < EXP_MIN else x
+    return exp_within(EXP_MAX if x > EXP_MAX else x)
+
+
+@part
 def log1p(x, u):
-    """Log of ``u = 1 + x`` for non-negative ``x``, to 3e-7 of its value."""
-    bits = bits_of(u) - SQRT_HALF
-    k = bits >> SHIFT
+    """Log of ``u = 1 + x``, to 3e-7 of its value where ``x`` is not below -0.3."""
+    k = exponent_of(u)
     # Below the square root of two the argument is `x` itself, whose last digits `u` has lost.
-    f = x if k == 0 else float_of((bits & MANTISSA) + SQRT_HALF) - ONE
-    z, k = f * f, np.float32(k)
+    f = x if k == ZERO else fraction_of(u) - ONE
+    z = f * f
     p = (((L0 * f + L1) * f + L2) * f + L3) * f + L4
     p = ((((p * f + L5) * f + L6) * f + L7) * f + L8) * f * z
     return p - HALF * z + f + k * LN2_LOW + k * LN2_HIGH
 
 
-@njit(**OPTIONS)
-def row_max(x, spare):
-    """Maximum, by halves, since a running one does not vectorize; overwrites ``spare``."""
-    n = x.shape[0] // 2
-    for i in range(n):
-        spare[i] = max(x[i], x[n + i])
-    largest = x[x.shape[0] - 1]
-    while n > 8:
-        if n % 2:
-            largest = max(largest, spare[n - 1])
-        n //= 2
-        for i in range(n):
-            spare[i] = max(spare[i], spare[n + i])
-    for i in range(n):
-        largest = max(largest, spare[i])
-    return largest
+@part
+def row_max(x, n, spare):
+    """Maximum, of many columns at once, since a running one does not vectorize."""
+    wide()
+    width = WIDTH if n > WIDTH else n
+    for i in range(width):
+        spare[i] = x[i]
+    for start in range(width, n, width):
+        rest = floats(x, start)
+        for i in range(min(width, n - start)):
+            spare[i] = rest[i] if rest[i] > spare[i] else spare[i]
+    while width > 1:
+        half = (width + 1) >> 1
+        for i in range(width - half):
+            spare[i] = spare[i] if spare[i] > spare[half + i] else spare[half + i]
+        width = half
+    return spare[0]
 
 
-@njit(**OPTIONS)
-def row_sum(x):
+@part
+def row_sum(x, n):
     """Sum in float64."""
+    wide()
     total = 0.0
-    for i in range(x.shape[0]):
+    for i in range(n):
         total += np.float64(x[i])
     return total
 
@@ -114,40 +178,66 @@ def row_sum(x):
 #: Counts up to here are multiplied out: Gamma(x + theta) / Gamma(theta) is a short product.
 SHORT_PRODUCT = 24.0
 LOG_FACTORIAL = np.array([math.lgamma(k + 1.0) for k in range(256)])
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-@njit(**OPTIONS)
+@part
+def digamma_rest(x):
+    """Log minus the derivative of log-gamma: a series, for ``x`` from 8 on."""
+    y = 1.0 / (x * x)
+    return 0.5 / x + y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y * (1 / 240 - y * (1 / 132)))))
+
+
+@part
 def digamma(x):
     """Return the derivative of log-gamma, in float64, for positive ``x``."""
     shifted = 0.0
     while x < 8.0:
         shifted -= 1.0 / x
         x += 1.0
-    y = 1.0 / (x * x)
-    series = y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y * (1 / 240 - y * (1 / 132)))))
-    return shifted + math.log(x) - 0.5 / x - series
+    return shifted + math.log(x) - digamma_rest(x)
 
 
-@njit(**OPTIONS)
+@part
+def stirling(x):
+    """Log-gamma without its logarithm, ``-x`` and constant: a series, for ``x`` from 8 on."""
+    y = 1.0 / x
+    z = y * y
+    return y * (1 / 12 - z * (1 / 360 - z * (1 / 1260 - z * (1 / 1680 - z / 1188))))
+
+
+@part
 def log_factorial(x):
     """Log of the factorial (gamma function of ``x + 1``)."""
-    k = int(x) if x < 256.0 else 0
-    return LOG_FACTORIAL[k] if k == x else math.lgamma(x + 1.0)
+    if x < 256.0:
+        k = int(x)
+        return LOG_FACTORIAL[k] if k == x else math.lgamma(x + 1.0)
+    return (x + 0.5) * math.log(x) - x + HALF_LOG_TWO_PI + stirling(x)
 
 
-@njit(**OPTIONS)
+@part
 def rising(x, theta):
     """Log of Gamma(x + theta) / Gamma(theta), and its derivative by theta."""
-    if x <= SHORT_PRODUCT and x == int(x):
-        product, derivative = 1.0, 0.0
-        for _ in range(int(x)):
-            derivative = derivative * theta + product
-            product *= theta
-            theta += 1.0
-        return math.log(product), derivative / product
+    is_short = x <= SHORT_PRODUCT
+    if is_short and x != int(x):
+        return (
+            math.lgamma(x + theta) - math.lgamma(theta),
+            digamma(x + theta) - digamma(theta),
+        )
+    product, derivative, last = 1.0, 0.0, x + theta
+    for _ in range(int(x) if is_short else 8):
+        derivative = derivative * theta + product
+        product *= theta
+        theta += 1.0
+    log_product, derivative = math.log(product), derivative / product
+    if is_short:
+        return log_product, derivative
+    # The rest is Gamma(last) / Gamma(theta) of two numbers that Stirling's series is for.
+    log_last, log_theta = math.log(last), math.log(theta)
+    rest = (last - 0.5) * log_last - (theta - 0.5) * log_theta - (last - theta)
     return (
-        math.lgamma(x + theta) - math.lgamma(theta),
-        digamma(x + theta) - digamma(theta),
+        log_product + rest + stirling(last) - stirling(theta),
+        derivative + (log_last - log_theta) - digamma_rest(last) + digamma_rest(theta),
     )
 
 
@@ -171,7 +261,27 @@ def next_number(typing_context, counter):
     return types.int64(types.voidptr), generate
 
 
-@njit(**OPTIONS)
-def share(part, n_parts, n):
+def _at(kind):
+    """Return what makes a pointer to numbers of a kind from an address, and the first's place."""
+
+    @intrinsic
+    def at(typing_context, address, first):
+        def generate(context, builder, signature, arguments):
+            start, places = arguments
+            to = context.get_value_type(kind).as_pointer()
+            cast = builder.inttoptr if isinstance(address, types.Integer) else builder.bitcast
+            return builder.gep(cast(start, to), [places])
+
+        return types.CPointer(kind)(address, types.int64), generate
+
+    return at
+
+
+floats, doubles = _at(types.float32), _at(types.float64)
+int32s, int64s = _at(types.int32), _at(types.int64)
+
+
+@njit(inline="always", **OPTIONS)
+def share(number, n_parts, n):
     """First and last (exclusive) of ``n`` things that this thread takes."""
-    return part * n // n_parts, (part + 1) * n // n_parts
+    return number * n // n_parts, (number + 1) * n // n_parts

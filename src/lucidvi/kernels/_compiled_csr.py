@@ -4,129 +4,123 @@
 # mypy: ignore-errors
 
 import numpy as np
-from numba import carray, cfunc, njit, types
 
-from lucidvi.kernels._arithmetic import OPTIONS, ZERO, next_number, pointer, share
+from lucidvi.kernels._arithmetic import ZERO, floats, int32s, int64s, next_number, share, wide
+from lucidvi.kernels._compile import OPTIONS, compiled, inlined, kernel, part
 
 
-@njit(**OPTIONS)
-def add_rows(out, rows, places, weights, start, stop):
+@part
+def add_rows(out, n, rows, places, weights, start, stop):
     """Add weighted rows, four at a time, since each time reads and writes the total."""
-    n = out.shape[0]
+    wide()
     k = start
     while k + 4 <= stop:
         a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-        v, w, x, y = rows[places[k]], rows[places[k + 1]], rows[places[k + 2]], rows[places[k + 3]]
+        v, w = floats(rows, places[k] * n), floats(rows, places[k + 1] * n)
+        x, y = floats(rows, places[k + 2] * n), floats(rows, places[k + 3] * n)
         for i in range(n):
             out[i] += (a * v[i] + b * w[i]) + (c * x[i] + d * y[i])
         k += 4
     while k < stop:
-        a, v = weights[k], rows[places[k]]
+        a, v = weights[k], floats(rows, places[k] * n)
         for i in range(n):
             out[i] += a * v[i]
         k += 1
 
 
-@cfunc(types.void(types.voidptr), cache=True, **OPTIONS)
+@kernel
 def sparse_product(arguments):
     """Product of a CSR matrix and a dense one, plus a row; a thread takes a share of the rows."""
-    numbers = carray(arguments, 11, np.int64)
-    part, n_parts = next_number(arguments), numbers[1]
-    n_rows, n_inner, n_columns = numbers[2], numbers[3], numbers[4]
-    starts = carray(pointer(numbers[5]), n_rows + 1, np.int32)
-    inner = carray(pointer(numbers[6]), starts[n_rows], np.int32)
-    values = carray(pointer(numbers[7]), starts[n_rows], np.float32)
-    dense = carray(pointer(numbers[8]), (n_inner, n_columns), np.float32)
-    bias = carray(pointer(numbers[9]), n_columns, np.float32)
-    out = carray(pointer(numbers[10]), (n_rows, n_columns), np.float32)
-    start, stop = share(part, n_parts, n_rows)
+    given = int64s(arguments, 0)
+    n_rows, n_columns = given[2], given[4]
+    starts, inner, values = int32s(given[5], 0), int32s(given[6], 0), floats(given[7], 0)
+    dense, bias = given[8], floats(given[9], 0)
+    start, stop = share(next_number(arguments), given[1], n_rows)
     for row in range(start, stop):
-        total = out[row]
-        total[:] = bias
-        add_rows(total, dense, inner, values, starts[row], starts[row + 1])
+        total = floats(given[10], row * n_columns)
+        for i in range(n_columns):
+            total[i] = bias[i]
+        first, last = np.int64(starts[row]), np.int64(starts[row + 1])
+        add_rows(total, n_columns, dense, inner, values, first, last)
 
 
-@njit(**OPTIONS)
-def sort_by_column(starts, columns, values, first, last, ends, rows, new_values):
+@inlined
+def sort_by_column(n_rows, starts, columns, values, first, last, ends, rows, new_values):
     """Entries of the columns from ``first`` to ``last`` (exclusive), column by column.
 
     Returns where they start in ``rows`` and ``new_values``, that is how many come before;
     ``ends[column]`` tells where a column ends.
     """
-    ends[first:last] = 0
-    before = 0
-    for k in range(starts[starts.shape[0] - 1]):
+    for column in range(first, last):
+        ends[column] = 0
+    before = np.int64(0)
+    for k in range(starts[n_rows]):
         column = columns[k]
         before += column < first
         if first <= column < last:
             ends[column] += 1
     place = before
     for column in range(first, last):
-        place, ends[column] = place + ends[column], place
-    for row in range(starts.shape[0] - 1):
+        length = ends[column]
+        ends[column] = place
+        place += length
+    for row in range(n_rows):
         for k in range(starts[row], starts[row + 1]):
             column = columns[k]
             if first <= column < last:
-                rows[ends[column]] = row
-                new_values[ends[column]] = values[k]
-                ends[column] += 1
+                place = ends[column]
+                rows[place] = row
+                new_values[place] = values[k]
+                ends[column] = place + 1
     return before
 
 
-@cfunc(types.void(types.voidptr), cache=True, **OPTIONS)
+@kernel
 def transposed_product(arguments):
     """Product of a transposed CSR matrix and a dense one; a thread takes some of the columns."""
-    numbers = carray(arguments, 13, np.int64)
-    part, n_parts = next_number(arguments), numbers[1]
-    n_rows, n_inner, n_columns = numbers[2], numbers[3], numbers[4]
-    starts = carray(pointer(numbers[5]), n_rows + 1, np.int32)
-    n_values = starts[n_rows]
-    inner = carray(pointer(numbers[6]), n_values, np.int32)
-    values = carray(pointer(numbers[7]), n_values, np.float32)
-    dense = carray(pointer(numbers[8]), (n_rows, n_columns), np.float32)
-    out = carray(pointer(numbers[9]), (n_inner, n_columns), np.float32)
-    ends = carray(pointer(numbers[10]), n_inner, np.int32)
-    rows = carray(pointer(numbers[11]), n_values, np.int32)
-    new_values = carray(pointer(numbers[12]), n_values, np.float32)
-    first, last = share(part, n_parts, n_inner)
-    start = sort_by_column(starts, inner, values, first, last, ends, rows, new_values)
+    given = int64s(arguments, 0)
+    n_rows, n_columns = given[2], given[4]
+    starts, inner, values = int32s(given[5], 0), int32s(given[6], 0), floats(given[7], 0)
+    ends, rows, new_values = int32s(given[10], 0), int32s(given[11], 0), floats(given[12], 0)
+    first, last = share(next_number(arguments), given[1], given[3])
+    start = sort_by_column(n_rows, starts, inner, values, first, last, ends, rows, new_values)
     for column in range(first, last):
-        total = out[column]
-        total[:] = ZERO
-        add_rows(total, dense, rows, new_values, start, ends[column])
-        start = ends[column]
+        total = floats(given[9], column * n_columns)
+        for i in range(n_columns):
+            total[i] = ZERO
+        stop = np.int64(ends[column])
+        add_rows(total, n_columns, given[8], rows, new_values, start, stop)
+        start = stop
 
 
-@cfunc(types.void(types.voidptr), cache=True, **OPTIONS)
+@kernel
 def densify(arguments):
     """Write a CSR matrix as a dense one; a thread takes a share of the rows."""
-    numbers = carray(arguments, 8, np.int64)
-    part, n_parts = next_number(arguments), numbers[1]
-    n_rows, n_columns = numbers[2], numbers[3]
-    starts = carray(pointer(numbers[4]), n_rows + 1, np.int32)
-    columns = carray(pointer(numbers[5]), starts[n_rows], np.int32)
-    values = carray(pointer(numbers[6]), starts[n_rows], np.float32)
-    out = carray(pointer(numbers[7]), (n_rows, n_columns), np.float32)
-    start, stop = share(part, n_parts, n_rows)
+    given = int64s(arguments, 0)
+    n_columns = given[3]
+    starts, columns, values = int32s(given[4], 0), int32s(given[5], 0), floats(given[6], 0)
+    start, stop = share(next_number(arguments), given[1], given[2])
     for row in range(start, stop):
-        out[row, :] = ZERO
+        out = floats(given[7], row * n_columns)
+        for column in range(n_columns):
+            out[column] = ZERO
         for k in range(starts[row], starts[row + 1]):
-            out[row, columns[k]] += values[k]
+            out[columns[k]] += values[k]
 
 
-@njit(cache=True, **OPTIONS)
-def sum_rows(starts, values):
-    """Sum of each row, shape ``(n_rows, 1)``."""
-    sums = np.zeros((starts.shape[0] - 1, 1), np.float32)
-    for row in range(sums.shape[0]):
+@kernel
+def sum_rows(arguments):
+    """Sum of each row of a CSR matrix."""
+    given = int64s(arguments, 0)
+    starts, values, sums = int32s(given[3], 0), floats(given[4], 0), floats(given[5], 0)
+    for row in range(given[2]):
         total = 0.0
         for k in range(starts[row], starts[row + 1]):
             total += values[k]
-        sums[row, 0] = total
-    return sums
+        sums[row] = total
 
 
-@njit(cache=True)
+@compiled()
 def compress(x):
     """Non-zeros of a dense matrix, as the three arrays of CSR."""
     n_rows, n_columns = x.shape
@@ -148,19 +142,15 @@ def compress(x):
     return starts, columns, values
 
 
-@njit(cache=True)
-def gather(starts, columns, values, rows):
-    """Rows of a CSR matrix, as the three arrays of another (int32, int32, float32)."""
-    new_starts = np.zeros(rows.shape[0] + 1, np.int32)
-    n_rows = starts.shape[0] - 1
+@compiled(**OPTIONS)
+def gather(starts, columns, values, rows, new_starts, new_columns, new_values):
+    """Write the entries of rows of a CSR matrix where those of another start."""
     for i in range(rows.shape[0]):
-        row = rows[i] % n_rows  # a negative one counts from the end
-        new_starts[i + 1] = new_starts[i] + (starts[row + 1] - starts[row])
-    n_values = new_starts[rows.shape[0]]
-    new_columns = np.empty(n_values, np.int32)
-    new_values = np.empty(n_values, np.float32)
-    for i in range(rows.shape[0]):
-        row = rows[i] % n_rows
-        new_columns[new_starts[i] : new_starts[i + 1]] = columns[starts[row] : starts[row + 1]]
-        new_values[new_starts[i] : new_starts[i + 1]] = values[starts[row] : starts[row + 1]]
-    return new_starts, new_columns, new_values
+        start, stop = starts[rows[i]], starts[rows[i] + 1]
+        new_start, new_stop = new_starts[i], new_starts[i + 1]
+        some, new = columns[start:stop], new_columns[new_start:new_stop]
+        for k in range(new.shape[0]):
+            new[k] = some[k]
+        some_values, new_ones = values[start:stop], new_values[new_start:new_stop]
+        for k in range(new_ones.shape[0]):
+            new_ones[k] = some_values[k]

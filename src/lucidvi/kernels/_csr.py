@@ -83,11 +83,17 @@ def copy_rows(parts: Arrays, rows: np.ndarray, n_columns: int) -> Tensor:
     """
     from lucidvi.kernels._compiled_csr import gather
 
-    n_rows = len(parts[0]) - 1
+    starts, n_rows = parts[0], len(parts[0]) - 1
     if len(rows) and not -n_rows <= rows.min() <= rows.max() < n_rows:
         raise IndexError(f"rows {rows.min()} to {rows.max()} of a matrix of {n_rows}")
-    starts, columns, values = map(torch.from_numpy, gather(*parts, rows))
-    return csr(starts, columns, values, n_columns)
+    rows = rows % max(n_rows, 1)  # a negative one counts from the end
+    new_starts = np.zeros(len(rows) + 1, np.int32)
+    np.cumsum(starts[rows + 1] - starts[rows], out=new_starts[1:])
+    n_values = new_starts[-1]
+    new = new_starts, np.empty(n_values, np.int32), np.empty(n_values, np.float32)
+    gather(*parts, rows, *new)
+    made = [torch.from_numpy(part) for part in new]
+    return csr(made[0], made[1], made[2], n_columns)
 
 
 def gather_rows(parts: Parts, rows: Tensor, n_columns: int, n_values: int | None = None) -> Tensor:
@@ -145,7 +151,10 @@ def row_sums(x: Tensor) -> Tensor:
     if x.dtype == torch.float32 and _team.usable(x):
         from lucidvi.kernels._compiled_csr import sum_rows
 
-        return torch.from_numpy(sum_rows(x.crow_indices().numpy(), x.values().numpy()))
+        starts, _, entries = csr_parts(x)
+        sums = torch.empty(len(x), 1)
+        _team.run(sum_rows, [len(x), *(part.data_ptr() for part in (starts, entries, sums))], 1)
+        return sums
     values = x.values()
     sums = values.new_zeros(len(x)).index_add_(0, row_index(x), values)
     return sums.unsqueeze(-1)

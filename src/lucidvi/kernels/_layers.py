@@ -77,7 +77,7 @@ class _Activate(torch.autograd.Function):
         sums = x.new_empty(2, n_columns)
         running = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
         tensors = (kept, x, weight, bias, *running, statistics, normalized, out, sums)
-        _run(kernel, [*x.shape, len(kept)], options, tensors)
+        _share_columns(kernel, [*x.shape, len(kept)], options, tensors)
         ctx.options = options
         ctx.save_for_backward(weight, statistics, normalized, out)
         return out
@@ -93,7 +93,7 @@ class _Activate(torch.autograd.Function):
         sums, terms = out.new_empty(2, out.shape[1]), out.new_empty(3, out.shape[1])
         given = (gradient, weight, statistics, normalized, out)
         results = (by_x, by_weight, by_bias, sums, terms)
-        _run(kernel, list(out.shape), ctx.options, (*given, *results))
+        _share_columns(kernel, list(out.shape), ctx.options, (*given, *results))
         return by_x, by_weight, by_bias, None, None
 
 
@@ -101,10 +101,15 @@ class _Activate(torch.autograd.Function):
 LARGE = 8_192
 
 
-def _run(kernel: Any, sizes: list[int], options: np.ndarray, tensors: tuple[Tensor, ...]) -> None:
-    addresses = [options.ctypes.data, *(tensor.data_ptr() for tensor in tensors)]
+def _share_columns(
+    kernel: Any, sizes: list[int], options: np.ndarray, tensors: tuple[Tensor, ...]
+) -> None:
     n_parts = min(_team.n_threads(), sizes[1]) if sizes[0] * sizes[1] >= LARGE else 1
-    _team.run(kernel, [*sizes, *addresses], n_parts)
+    _run(kernel, [*sizes, options.ctypes.data], tensors, n_parts)
+
+
+def _run(kernel: Any, given: list[int], tensors: tuple[Tensor, ...], n_parts: int = 1) -> None:
+    _team.run(kernel, [*given, *(tensor.data_ptr() for tensor in tensors)], n_parts)
 
 
 # -- the posterior ----------------------------------------------------------------------------
@@ -150,7 +155,8 @@ class _NormalHeads(torch.autograd.Function):
         heads = linear(hidden, weight, torch.cat(weights[1::2]))
         shape = (len(hidden), len(weight) // 2)
         loc, scale = hidden.new_empty(shape), hidden.new_empty(shape)
-        normal_of(_array(heads), np.float32(eps), LOG_VARIANCE_MAX, _array(loc), _array(scale))
+        ctx.options = np.array([eps, LOG_VARIANCE_MAX])
+        _run(normal_of, [*shape, ctx.options.ctypes.data], (heads, loc, scale))
         ctx.save_for_backward(hidden, weight, heads, scale)
         return loc, scale
 
@@ -161,8 +167,8 @@ class _NormalHeads(torch.autograd.Function):
 
         hidden, weight, heads, scale = ctx.saved_tensors
         by_heads = torch.empty_like(heads)
-        tensors = (scale, by_loc.contiguous(), by_scale.contiguous(), by_heads)
-        normal_of_backward(_array(heads), LOG_VARIANCE_MAX, *map(_array, tensors))
+        tensors = (heads, scale, by_loc.contiguous(), by_scale.contiguous(), by_heads)
+        _run(normal_of_backward, [*scale.shape, ctx.options.ctypes.data], tensors)
         n = scale.shape[1]
         by_weight, by_bias = by_heads.t() @ hidden, by_heads.sum(dim=0)
         first = by_heads @ weight, by_weight[:n], by_bias[:n]
@@ -196,7 +202,7 @@ class _StandardNormalKL(torch.autograd.Function):
 
         ctx.save_for_backward(loc, scale)
         out = loc.new_empty(len(loc))
-        kl(*map(_array, (loc, scale, out)))
+        _run(kl, [*loc.shape], (loc, scale, out))
         return out
 
     @staticmethod
@@ -206,9 +212,6 @@ class _StandardNormalKL(torch.autograd.Function):
 
         loc, scale = ctx.saved_tensors
         by_loc, by_scale = torch.empty_like(loc), torch.empty_like(scale)
-        kl_backward(*map(_array, (gradient.contiguous(), loc, scale, by_loc, by_scale)))
+        tensors = (gradient.contiguous(), loc, scale, by_loc, by_scale)
+        _run(kl_backward, [*loc.shape], tensors)
         return by_loc, by_scale
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().numpy()

@@ -14,11 +14,9 @@ from lucidvi.kernels import _team
 from lucidvi.kernels._csr import csr_parts, is_csr
 from lucidvi.kernels._formulas import Family, log_prob
 
-#: The families that are compiled for the CPU, by name, and their number there; their parameters
-#: are a log inverse dispersion and log odds of zero inflation.
-COMPILED = {"poisson": 0, "nb": 1, "zinb": 2}
-#: Rows of scratch memory that a thread needs.
-N_SCRATCH = 10
+#: The families that are compiled for the CPU, by name; their parameters are a log inverse
+#: dispersion and log odds of zero inflation.
+COMPILED = ("poisson", "nb", "zinb")
 #: Cells that a thread takes at a time, unless there would be too many parts.
 CELLS_PER_PART, MOST_PARTS = 16, 64
 
@@ -58,7 +56,7 @@ def log_likelihood(
         log_mean, log_library = log_mean.float(), log_library.float()
         shapes = [parameter.float() for parameter in shapes]
     if family.family in COMPILED and _team.usable(log_mean):
-        value = _on_cpu(COMPILED[family.family], log_mean, log_library, x, shapes, softmax)
+        value = _on_cpu(family.family, log_mean, log_library, x, shapes, softmax)
         if value is not None:
             return value
     function = compiled_reference() if log_mean.device.type == "cuda" else reference
@@ -89,7 +87,7 @@ def compiled_reference() -> Any:
 
 
 def _on_cpu(
-    family: int,
+    family: str,
     log_mean: Tensor,
     log_library: Tensor,
     x: Tensor,
@@ -153,7 +151,7 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        family: int,
+        family: str,
         softmax: bool,
         parts: tuple[Tensor, ...],
         *rows: Tensor,
@@ -184,7 +182,7 @@ class _Fused(torch.autograd.Function):
 
 
 def _run(
-    family: int,
+    family: str,
     softmax: bool,
     parts: tuple[Tensor, ...],
     rows: tuple[Tensor, ...],
@@ -192,14 +190,15 @@ def _run(
     want_gradient: bool,
 ) -> tuple[Tensor, list[Tensor] | None]:
     """Values ``(n_rows,)``, and the weighted sum's gradients by each of ``rows``."""
-    from lucidvi.kernels._compiled_likelihoods import log_likelihood as kernel
+    from lucidvi.kernels._compiled_likelihoods import KERNELS, n_scratch
 
     logits, log_library = rows[:2]
     n_rows, n_genes = logits.shape
     n_cells = len(parts[0]) - 1
     n_parts = min(-(-n_cells // CELLS_PER_PART), MOST_PARTS) or 1
     n_threads = min(_team.n_threads(), n_parts)
-    n_theta = len(rows[2]) if len(rows) > 2 else 1
+    n_theta = len(rows[2]) if len(rows) > 2 else 0
+    n_zi = len(rows[3]) if len(rows) > 3 else 0
     empty = logits.new_empty(0)
     value = torch.empty(n_rows)
     gradients = [torch.empty_like(tensor) for tensor in rows] if want_gradient else [empty] * 4
@@ -219,12 +218,12 @@ def _run(
         gradients[1],
         by_theta,
         gradients[3] if len(gradients) > 3 else empty,
-        torch.empty(n_threads + 1, N_SCRATCH, n_genes),
+        torch.empty(n_threads + 1, n_scratch(n_genes)),
         torch.zeros(1, dtype=torch.int64),  # how many of these are taken
     ]
-    sizes = [n_cells, n_rows, n_genes, n_theta, family, int(softmax), int(want_gradient)]
+    sizes = [n_cells, n_rows, n_genes, n_theta, n_zi, int(softmax), int(want_gradient)]
     addresses = [tensor.data_ptr() for tensor in kernel_tensors]
-    _team.run(kernel, [*sizes, *addresses], n_parts, n_threads)
+    _team.run(KERNELS[family], [*sizes, *addresses], n_parts, n_threads)
     if not want_gradient:
         return value, None
     if len(rows) > 2:

@@ -1,15 +1,11 @@
-"""Compiling all kernels at once, before a training shows how far it is."""
+"""Compiling what a training needs at once, before it shows how far it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
 from numba.core.event import Listener, install_listener
-from torch import nn
-
-from lucidvi.kernels._layers import normal_heads, standard_normal_kl
 
 
 class _Once(Listener):
@@ -27,21 +23,26 @@ class _Once(Listener):
         pass
 
 
-def warm_up(say: Callable[[], None]) -> None:
-    """Load the compiled kernels, or compile them.
+def warm_up(say: Callable[[], None], families: Iterable[str] = ()) -> None:
+    """Load the compiled kernels of a training, or compile them.
+
+    Those on sparse matrices are not among them: whether they are used, the first minibatch tells.
 
     Parameters
     ----------
     say
         Called before the first of those that have to be compiled.
+    families
+        Names of the families of counts, of which those that are compiled are taken.
     """
     with install_listener("numba:run_pass", _Once(say)):
         from lucidvi.kernels import _compiled_csr, _compiled_layers, _compiled_likelihoods
 
-        _ = _compiled_csr, _compiled_layers, _compiled_likelihoods
-        # These are compiled when they are first called; no random number is drawn.
-        heads = nn.utils.skip_init(nn.Linear, 1, 1), nn.utils.skip_init(nn.Linear, 1, 1)
-        for weight in (*heads[0].parameters(), *heads[1].parameters()):
-            nn.init.zeros_(weight)
-        loc, scale = normal_heads(torch.ones(2, 1), *heads, 1e-4)
-        standard_normal_kl(loc, scale).sum().backward()
+        likelihoods = _compiled_likelihoods.KERNELS
+        kernels = [
+            *(likelihoods[name] for name in families if name in likelihoods),
+            *_compiled_layers.KERNELS,
+            _compiled_csr.sum_rows,
+        ]
+        for kernel in kernels:
+            _ = kernel.address

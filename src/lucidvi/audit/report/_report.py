@@ -7,7 +7,8 @@ from os import PathLike
 from typing import ClassVar
 
 from lucidvi.audit.report._html import page
-from lucidvi.files import check_suffix, write_text
+from lucidvi.checks import check_suffix
+from lucidvi.files import write_text
 from lucidvi.results import Findings
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+from scipy import sparse
+
+from lucidvi.kernels import compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def without_repeats(matrix: Any) -> Any:
@@ -23,11 +28,18 @@ def without_repeats(matrix: Any) -> Any:
     return summed
 
 
-@njit(cache=True)
-def has_repeats(starts, genes, n_genes):  # type: ignore[no-untyped-def]
-    """Whether a gene is stored twice in a row of a CSR matrix; their sum is meant."""
-    if _is_ascending(starts, genes):
-        return False
+def has_repeats(starts: NDArray[Any], genes: NDArray[Any], n_genes: int) -> bool:
+    """Whether a gene is stored twice in a row of a CSR matrix; their sum is meant.
+
+    Mostly the genes of each row are in order, which scipy sees without compiling anything.
+    """
+    shape = (len(starts) - 1, n_genes)
+    in_order = sparse.csr_matrix((genes, genes, starts), shape=shape).has_canonical_format
+    return not in_order and _has_repeats(starts, genes, n_genes)
+
+
+@compiled()
+def _has_repeats(starts, genes, n_genes):  # type: ignore[no-untyped-def]
     last_row = np.full(n_genes, -1, np.int64)
     for row in range(starts.shape[0] - 1):
         for k in range(starts[row], starts[row + 1]):
@@ -35,17 +47,3 @@ def has_repeats(starts, genes, n_genes):  # type: ignore[no-untyped-def]
                 return True
             last_row[genes[k]] = row
     return False
-
-
-@njit(cache=True)
-def _is_ascending(starts, genes):  # type: ignore[no-untyped-def]
-    """Whether the genes of each row are in order, as they mostly are; no gene is then twice."""
-    for row in range(starts.shape[0] - 1):
-        here = genes[starts[row] : starts[row + 1]]
-        following, preceding = here[1:], here[:-1]
-        n_disordered = 0
-        for k in range(following.shape[0]):
-            n_disordered += following[k] <= preceding[k]
-        if n_disordered > 0:
-            return False
-    return True

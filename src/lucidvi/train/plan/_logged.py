@@ -21,6 +21,16 @@ class LoggedPlan(scvi.train.TrainingPlan):
         super().__init__(module, **kwargs)
         self._means = {"train": EpochMeans("train"), "validation": EpochMeans("validation")}
 
+    def initialize_train_metrics(self) -> None:
+        """Make scvi-tools' metrics, where each step is logged; they take milliseconds to make."""
+        if self.on_step:
+            super().initialize_train_metrics()
+
+    def initialize_val_metrics(self) -> None:
+        """Do so for the validation cells."""
+        if self.on_step:
+            super().initialize_val_metrics()
+
     def on_train_epoch_end(self) -> None:
         """Log the means of an epoch that ended early."""
         self._log_means("train", self.n_obs_training)

@@ -16,8 +16,8 @@ from lucidvi.train.practices._practice import Practice, Training
 
 logger = logging.getLogger(__name__)
 
-#: Training cells that are looked at.
-N_CELLS = 2_000
+#: Training cells that are looked at: a variance over them errs by 6 %, information by 0.03 nats.
+N_CELLS = 500
 #: Nats from which on a dimension carries information.
 INFORMATION_MIN = 0.1
 #: Updates before which a model that says nothing may only have begun; see the preset "lucid".

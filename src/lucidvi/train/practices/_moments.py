@@ -52,13 +52,16 @@ class FeatureMoments:
         """
         x = x if is_csr(x) else x.to_sparse_csr()
         ell = exposure.flatten().cpu().double()
-        features, values = x.col_indices().cpu().long(), x.values().cpu().double()
-        rows = row_index(x).cpu()
-        zero = torch.zeros(x.shape[1], dtype=torch.float64)
+        features, values = x.col_indices().cpu(), x.values().cpu().double()
+        exposed = values * ell[row_index(x).cpu()]
+        sums = [
+            torch.bincount(features, weights, minlength=x.shape[1])
+            for weights in (values, values.square(), exposed)
+        ]
         return FeatureMoments(
-            self.counts + zero.index_add(0, features, values),
-            self.squares + zero.index_add(0, features, values.square()),
-            self.exposed + zero.index_add(0, features, values * ell[rows]),
+            self.counts + sums[0],
+            self.squares + sums[1],
+            self.exposed + sums[2],
             self.exposure + ell.sum().item(),
             self.squared_exposure + ell.square().sum().item(),
         )

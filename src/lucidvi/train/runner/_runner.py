@@ -29,7 +29,7 @@ from lucidvi.train.runner._quiet import news, replace_bar
 logger = logging.getLogger(__name__)
 
 #: Said before the first training on a machine.
-COMPILING = "Compiling kernels, once on this machine: about ten seconds."
+COMPILING = "Compiling kernels, once on this machine: about four seconds."
 
 
 class TrainRunner(scvi.train.TrainRunner):
@@ -84,7 +84,7 @@ class TrainRunner(scvi.train.TrainRunner):
         """Train the model."""
         self._check_library_prior()
         if self.device.type == "cpu" and isinstance(self.training_plan, TrainingPlan):
-            warm_up(lambda: news.info(COMPILING))
+            warm_up(lambda: news.info(COMPILING), families_of(self.model.module))
         super().__call__()
 
     def _run_training_core(self) -> None:
@@ -183,6 +183,13 @@ class TrainRunner(scvi.train.TrainRunner):
         return TrainingError(
             f"{problem} The model keeps the weights {weights}.", remedy=f"{remedy}."
         )
+
+
+def families_of(module: nn.Module) -> list[str]:
+    """Return the names of a module's families of counts."""
+    modalities: Any = getattr(module, "modalities", {})
+    found = (getattr(each.likelihood, "family", None) for each in modalities.values())
+    return [name for name in found if name is not None]
 
 
 def let_learn(module: nn.Module) -> None:
