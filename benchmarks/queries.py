@@ -28,7 +28,16 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src"
 #: Questions that scvi-tools' models answer, too; then those that only ours do.
-OF_BOTH = ("latent", "elbo", "expression")
+OF_BOTH = (
+    "latent",
+    "elbo",
+    "expression",
+    "expression, 10 draws",
+    "predictive draws",
+    "marginal likelihood, 270 cells",
+    "differential expression, one group",
+    "differential expression, nine groups",
+)
 OURS = ("refine", "audit")
 
 Question = Callable[[Any], Any]
@@ -47,12 +56,44 @@ def questions() -> dict[str, tuple[Question, Question]]:
             lambda m: m.get_normalized_expression(return_numpy=True),
             lambda m: m.get_normalized_expression(indices=some),
         ),
+        "expression, 10 draws": (
+            lambda m: m.get_normalized_expression(n_samples=10),
+            lambda m: m.get_normalized_expression(indices=some, n_samples=2),
+        ),
+        "predictive draws": (
+            lambda m: m.posterior_predictive_sample().nnz,
+            lambda m: m.posterior_predictive_sample(indices=some),
+        ),
+        "marginal likelihood, 270 cells": (
+            lambda m: m.get_marginal_ll(
+                n_mc_samples=50, indices=np.arange(270), return_mean=False, batch_size=128
+            ),
+            lambda m: m.get_marginal_ll(n_mc_samples=2, indices=some),
+        ),
+        "differential expression, one group": (
+            lambda m: _compared(m, cell_types(m)[:1]),
+            lambda m: m.get_latent_representation(indices=some),
+        ),
+        "differential expression, nine groups": (
+            lambda m: _compared(m, cell_types(m)[:9]),
+            lambda m: m.get_latent_representation(indices=some),
+        ),
         "refine": (
             lambda m: m.refine_posterior(indices=np.arange(100)).elbo,
             lambda m: m.refine_posterior(indices=some),
         ),
         "audit": (_audit, lambda m: m.get_inference_gap(indices=some)),
     }
+
+
+def cell_types(model: Any) -> list[str]:
+    """Names of the cell types of a model's cells."""
+    return sorted(set(model.adata.obs["cell_type"]))
+
+
+def _compared(model: Any, groups: list[str]) -> np.ndarray:
+    table = model.differential_expression(groupby="cell_type", group1=groups, silent=True)
+    return table.sort_index()["scale1"].to_numpy()
 
 
 def _audit(model: Any) -> np.ndarray:

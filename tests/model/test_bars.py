@@ -140,30 +140,37 @@ def test_of_a_backed_file(model, drawn, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
 def test_scvi_tools_own_bars_do_not_double(model, drawn, monkeypatch):
-    """Over groups compared by a function of a user; its `silent` and our switch turn it off."""
+    """Over minibatches of correlations; its `silent` and our switch turn it off."""
     shown = []
     monkeypatch.setattr(
-        "scvi.model.base._de_core.track",
-        lambda groups, disable, **_: shown.append(not disable) or groups,
+        "scvi.model.base._rnamixin.track",
+        lambda batches, disable, **_: shown.append(not disable) or batches,
     )
-    quick = {
-        "groupby": "label",
-        "n_samples_overall": 50,
-        "mode": "change",
-        "change_fn": lambda x, y, pseudocounts: x - y,
-    }
-    model.differential_expression(**quick)
-    assert shown == [True]
+    quick = {"n_samples": 2, "batch_size": 20}
+    model.get_feature_correlation_matrix(**quick, silent=False)
+    assert set(shown) == {True}
     assert drawn == []
-    model.differential_expression(**quick, silent=True)
-    assert shown == [True, False]
+    shown.clear()
+    model.get_feature_correlation_matrix(**quick, silent=True)
+    assert set(shown) == {False}
     assert drawn
     drawn.clear()
+    shown.clear()
     monkeypatch.setattr(lucidvi.settings, "progress_bars", False)
-    model.differential_expression(**quick)
-    model.differential_expression(model.adata, **quick)
-    assert shown == [True, False, False, False]
+    model.get_feature_correlation_matrix(**quick, silent=False)
+    assert set(shown) == {False}
     assert drawn == []
+
+
+@pytest.mark.parametrize("function", [None, lambda x, y, pseudocounts: x - y])
+def test_groups_that_are_compared_have_one_bar(model, drawn, function):
+    ask = {"groupby": "label", "mode": "change", "change_fn": function, "n_samples_overall": 50}
+    model.differential_expression(**ask)
+    assert drawn
+    assert all(bar.texts[0].startswith("Comparing groups") for bar in drawn)
+    drawn.clear()
+    model.differential_expression(**ask, silent=True)
+    assert not any(bar.texts[0].startswith("Comparing groups") for bar in drawn)
 
 
 def test_training_follows_the_switch(make_adata, monkeypatch):

@@ -43,6 +43,5 @@ def one_bar(method: Callable[..., Any]) -> Callable[..., Any]:
 class BarsMixin(BaseModelClass):
     """Bars of what scvi-tools computes; comes right before the classes that compute it."""
 
-    differential_expression: Any = one_bar(RNASeqMixin.differential_expression)
     get_normalized_expression: Any = one_bar(RNASeqMixin.get_normalized_expression)
     get_feature_correlation_matrix: Any = one_bar(RNASeqMixin.get_feature_correlation_matrix)

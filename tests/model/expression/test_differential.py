@@ -193,6 +193,20 @@ def test_several_second_groups_are_named_by_their_cells(model, compare):
     pd.testing.assert_frame_equal(got, want)
 
 
+def test_the_rest_of_a_subset_is_within_it(model, compare):
+    """Of scvi-tools it is every cell outside of the group: findings/scvi_subset_rest.sh."""
+    adata, subset = model.adata, np.arange(0, 60, 2)
+    got = compare(groupby="donor", group1="0", subset_idx=subset)
+    donor = adata.obs["donor"].astype(str).to_numpy()
+    first = np.intersect1d(subset, np.flatnonzero(donor == "0"))
+    want = compare(idx1=first, idx2=np.setdiff1d(subset, first))
+    pd.testing.assert_frame_equal(got[want.columns], want)
+    every = compare(groupby="donor", subset_idx=subset)
+    counts = pd.Series(adata.X[np.setdiff1d(subset, first)].toarray().mean(axis=0), got.index)
+    rest = every.loc[every["group1"] == "0", "raw_mean2"]
+    np.testing.assert_allclose(np.sort(rest), np.sort(counts), rtol=1e-5)
+
+
 def test_modes(compare):
     with pytest.raises(UnknownModeError, match="Mode chnage not recognized") as error:
         compare(groupby="label", mode="chnage")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from inspect import signature
 from typing import Any, NamedTuple
@@ -34,6 +34,10 @@ COUNTED = {
     "share": "non_zeros_proportion",
     "normalized": "raw_normalized_mean",
 }
+
+
+#: Arguments that say which cells are compared.
+OF_GROUPS = ("groupby", "group1", "group2", "idx1", "idx2", "subset_idx")
 
 
 class Groups(NamedTuple):
@@ -89,20 +93,41 @@ class Comparisons:
             low = [s.mean < self.options.threshold_counts for s in counted[len(masks) :]]
             silent = list(zip(low[::2], low[1::2], strict=True))
         if self._all_against_rest:
-            compared = self._against_rest([side[0] for side in sides])
+            every = groups[0].first | groups[0].second
+            compared = self._against_rest([side[0] for side in sides], every)
         else:
             compared = (
                 compare(self._pairs(*side), self.options, genes)
                 for side, genes in zip(sides, silent, strict=True)
             )
-        if not self.arguments.get("silent", False):
-            compared = track(compared, "Comparing groups", len(groups), slow_steps=True)
         tables = []
-        for number, (columns, pair) in enumerate(zip(compared, groups, strict=True)):
+        shown = self._with_bar(compared, len(groups))
+        for number, (columns, pair) in enumerate(zip(shown, groups, strict=True)):
             if wants_statistics:
                 columns |= _statistics(*counted[2 * number : 2 * number + 2])
-            tables.append(self._ordered(columns, pair))
+            tables.append(_named(self._ordered(columns), pair))
         return pd.concat(tables, axis=0)
+
+    def table_by(self, compare_two: Callable[..., pd.DataFrame]) -> pd.DataFrame:
+        """Compare all groups by scvi-tools' method, which takes two groups of cells at a time.
+
+        Parameters
+        ----------
+        compare_two
+            ``differential_expression`` of scvi-tools.
+        """
+        groups = list(self._groups())
+        shared = {name: v for name, v in self.arguments.items() if name not in OF_GROUPS}
+        tables = []
+        for pair in self._with_bar(groups, len(groups)):
+            cells = {"idx1": np.flatnonzero(pair.first), "idx2": np.flatnonzero(pair.second)}
+            tables.append(_named(compare_two(**(shared | cells | {"silent": True})), pair))
+        return pd.concat(tables, axis=0)
+
+    def _with_bar(self, steps: Iterable[Any], n: int) -> Iterable[Any]:
+        if self.arguments.get("silent", False):
+            return steps
+        return track(steps, "Comparing groups", n, slow_steps=True)
 
     @property
     def _all_against_rest(self) -> bool:
@@ -118,11 +143,13 @@ class Comparisons:
             and not arguments.get("filter_outlier_cells", False)
         )
 
-    def _against_rest(self, groups: list[NDArray[np.integer]]) -> Iterator[dict[str, Any]]:
-        others = np.setdiff1d(np.arange(self.adata.n_obs), np.concatenate(groups))
-        every = [*groups, others] if len(others) else groups
-        pools = [self._side(cells, self.options.batchid1) for cells in every]
-        yield from one_against_rest(pools, [len(cells) for cells in every], len(groups))
+    def _against_rest(
+        self, groups: list[NDArray[np.integer]], every: NDArray[np.bool_]
+    ) -> Iterator[dict[str, Any]]:
+        others = np.setdiff1d(np.flatnonzero(every), np.concatenate(groups))
+        cells = [*groups, others] if len(others) else groups
+        pools = [self._side(some, self.options.batchid1) for some in cells]
+        yield from one_against_rest(pools, [len(some) for some in cells], len(groups))
 
     @property
     def _needs_silent_genes(self) -> bool:
@@ -138,12 +165,12 @@ class Comparisons:
             return
         column = self.adata.obs[self.arguments["groupby"]]
         group2, subset = self.arguments.get("group2"), self.arguments.get("subset_idx")
+        every = np.ones(len(column), dtype=bool) if subset is None else self._mask(subset)
         if subset is not None:  # groups are names there
-            names = column.astype(str).to_numpy(dtype=object)
-            column = pd.Series(np.where(self._mask(subset), names, None), index=column.index)
+            column = column.astype(str)
         for group1 in self.arguments["group1"]:
-            mask = _is(column, group1)
-            other = ~mask if group2 is None else _is(column, group2)
+            mask = _is(column, group1) & every
+            other = every & ~mask if group2 is None else _is(column, group2) & every
             yield Groups(mask, other, (group1, "Rest" if group2 is None else group2))
 
     def _mask(self, positions: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -204,17 +231,22 @@ class Comparisons:
 
     # -- the table -----------------------------------------------------------------------------
 
-    def _ordered(self, columns: dict[str, Any], pair: Groups) -> pd.DataFrame:
+    def _ordered(self, columns: dict[str, Any]) -> pd.DataFrame:
         table = pd.DataFrame(columns, index=self.adata.var_names)
         by = "proba_de" if self.options.mode == "change" else "bayes_factor"
         table = table.sort_values(by=by, ascending=False)
         if self.options.mode == "change":
             target = self.arguments.get("fdr_target", 0.05)
             table[f"is_de_fdr_{target}"] = _is_found(table[by].to_numpy(), target)
-        if pair.names is not None:
-            table["comparison"] = f"{pair.names[0]} vs {pair.names[1]}"
-            table["group1"], table["group2"] = pair.names
         return table
+
+
+def _named(table: pd.DataFrame, pair: Groups) -> pd.DataFrame:
+    """Say which groups a table compares, if they have names."""
+    if pair.names is not None:
+        table["comparison"] = f"{pair.names[0]} vs {pair.names[1]}"
+        table["group1"], table["group2"] = pair.names
+    return table
 
 
 def _is(column: pd.Series, value: Any) -> NDArray[np.bool_]:

@@ -51,7 +51,8 @@ class DifferentialMixin(BaseModelClass):
         Differs from scvi-tools: groups without cells, overlapping ones and names that do not
         exist are errors; ``idx1`` and ``idx2`` may also be names of cells, and find those that a
         query means where names are repeated; cells without a value in ``groupby`` belong to no
-        group but the rest; categories without cells are passed over. A ``seed`` repeats a result.
+        group but the rest; with ``subset_idx`` the rest is that of the subset; categories without
+        cells are passed over. A ``seed`` repeats a result.
 
         Raises
         ------
@@ -78,13 +79,14 @@ class DifferentialMixin(BaseModelClass):
             _resolve_groups(arguments, adata)
         else:
             _resolve_cells(arguments, adata)
+        comparisons = Comparisons(self, adata, arguments)
         if any(arguments.get(name) is not None for name in FUNCTIONS) or (
             arguments.get("weights") == "importance"
         ):
             # What a user's functions and those weights are given are all draws of all genes.
-            with _columns_as_before(adata, arguments.get("groupby")):
-                return super().differential_expression(**arguments)
-        return Comparisons(self, adata, arguments).table()
+            with _columns_as_before(adata):
+                return comparisons.table_by(super().differential_expression)
+        return comparisons.table()
 
 
 def _check_mode(mode: str) -> None:
@@ -206,23 +208,13 @@ def one_of(name: Any, values: list[Any], argument: str, key: str) -> Any:
 
 
 @contextmanager
-def _columns_as_before(adata: AnnData, groupby: str | None) -> Iterator[None]:
-    """Let scvi-tools write into ``obs``, and leave it as it was, but for its cache.
-
-    A column in which pandas' NA stands for a missing value is one of objects meanwhile, since a
-    comparison with NA is NA and no group.
-    """
+def _columns_as_before(adata: AnnData) -> Iterator[None]:
+    """Let scvi-tools write into ``obs``, and leave it as it was, but for its cache."""
     _forget(adata, CACHE)
-    column: Any = None if groupby is None else adata.obs.get(groupby)
-    has_na = column is not None and pd.isna(column == 0).any()
-    if has_na:
-        adata.obs[groupby] = column.astype(object).where(column.notna(), None)
     try:
         yield
     finally:
         _forget(adata, GROUPS)
-        if has_na:
-            adata.obs[groupby] = column
 
 
 def _forget(adata: AnnData, column: str) -> None:
