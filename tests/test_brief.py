@@ -16,7 +16,7 @@ from lucidvi._brief import brief
 from lucidvi.audit.retraining import Run
 from lucidvi.audit.subject import CellPriors, Comparison, Predictions
 from lucidvi.inference import Estimate, NormalPosterior
-from lucidvi.module import Observed
+from lucidvi.module import DrawnStates, Observed
 from lucidvi.results import Setting
 
 #: Most lines and letters of a line.
@@ -72,6 +72,15 @@ def refined(family="diagonal", n=N):
     )
 
 
+def states():
+    return DrawnStates(
+        torch.nn.Sequential(*(torch.nn.Linear(9, 9) for _ in range(50))),
+        torch.zeros(N, K),
+        {"batch": torch.zeros(N, 1), "labels": None},
+        {"rna": torch.zeros(N, 1)},
+    )
+
+
 def target():
     return inference.PosteriorTarget(
         torch.nn.Sequential(*(torch.nn.Linear(9, 9) for _ in range(50))),
@@ -109,6 +118,7 @@ BETWEEN = {
     CellPriors: lambda: CellPriors.standard_normal(N, K),
     Comparison: lambda: arrays(Comparison),
     Predictions: lambda: arrays(Predictions),
+    DrawnStates: states,
     Run: lambda: Run(np.zeros((N, K)), np.eye(K), K, np.zeros(G)),
 }
 #: Those that show themselves otherwise, or are shown by other tests: reports, and numbers alone.
