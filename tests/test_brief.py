@@ -101,6 +101,7 @@ def plan():
 #: Instances, by class.
 RESULTS = {
     atlas.Calibration: lambda: atlas.Calibration(True, tuple(setting() for _ in range(6)), 1.0),
+    DrawnStates: states,
     inference.Bracket: lambda: inference.Bracket(estimate(), estimate()),
     inference.Estimate: estimate,
     inference.InferenceGap: lambda: inference.InferenceGap(vector(), vector(), estimate()),
@@ -118,7 +119,6 @@ BETWEEN = {
     CellPriors: lambda: CellPriors.standard_normal(N, K),
     Comparison: lambda: arrays(Comparison),
     Predictions: lambda: arrays(Predictions),
-    DrawnStates: states,
     Run: lambda: Run(np.zeros((N, K)), np.eye(K), K, np.zeros(G)),
 }
 #: Those that show themselves otherwise, or are shown by other tests: reports, and numbers alone.
