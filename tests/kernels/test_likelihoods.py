@@ -43,6 +43,11 @@ def by_kernel(family, logits, log_library, x, parameters, softmax):
         return log_likelihood(family, logits, log_library, x, *parameters, softmax=softmax)
 
 
+def log_of(family, logits, log_library, x, parameters, softmax):
+    """Whichever of the two."""
+    return log_likelihood(family, logits, log_library, x, *parameters, softmax=softmax)
+
+
 def by_torch_compile(backend):
     def compiled(*args):
         torch.compiler.reset()
@@ -98,6 +103,13 @@ CASES = {
     "31 genes": Case(n_genes=31),
     "32 genes": Case(n_genes=32),
     "many genes": Case(n_cells=2, n_genes=1000, density=0.05),
+    # So many cells that short products are looked up, and several blocks of genes.
+    "blocks": Case(n_cells=9, n_genes=1100),
+    "blocks, unsorted": Case(n_cells=9, n_genes=1100, layout="unsorted"),
+    "blocks, stored zeros": Case(n_cells=9, n_genes=513, layout="stored zeros"),
+    "blocks, large counts": Case(n_cells=9, n_genes=512, counts="large"),
+    "blocks, fractions": Case(n_cells=9, n_genes=600, counts="fractions"),
+    "blocks, draws": Case(n_cells=8, n_genes=530, n_samples=2),
 }
 
 
@@ -290,7 +302,7 @@ def test_value_and_gradients(implementation, family, case):
     case=st.builds(
         Case,
         n_cells=st.integers(1, 9),
-        n_genes=st.integers(1, 70),
+        n_genes=st.integers(1, 70) | st.integers(500, 530),
         n_samples=st.sampled_from([None, 1, 2]),
         dispersion=st.sampled_from(["gene", "cell", "draw"]),
         softmax=st.booleans(),
@@ -570,6 +582,21 @@ def test_logits_beyond_counts(family, softmax, logit):
     given = make(family, Case(softmax=softmax))
     given.inputs["logits"][2, 7] = logit
     same_as_the_reference(given)
+
+
+@pytest.mark.parametrize("zi_logits", [-200.0, -68.0, -30.0, 30.0, 68.0, 200.0])
+def test_inflation_that_is_all_but_never_or_always(zi_logits):
+    """The smallest probabilities are no float32 numbers: from there on it is the reference."""
+    given = make("zinb", Case(n_cells=9, n_genes=40))
+    given.inputs["zi_logits"][:, ::3] = zi_logits
+    given.inputs["log_library"] += 8.0  # so that zeros are next to impossible without inflation
+    given.inputs["log_theta"] += 2.0
+    value, leaves = given.evaluate(IMPLEMENTATIONS["kernel"] if zi_logits > -69 else log_of)
+    weights = draw_weights(value.shape)
+    want, gradients = given.truth(weights)
+    assert_close(value, want)
+    (value * weights.float()).sum().backward()
+    assert_gradients(given, weights, leaves, gradients)
 
 
 @pytest.mark.parametrize(

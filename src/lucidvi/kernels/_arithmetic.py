@@ -36,8 +36,6 @@ L6, L7, L8 = F(2.0000714765e-1), F(-2.4999993993e-1), F(3.3333331174e-1)
 EXP_MIN, EXP_MAX = F(-60.0), F(86.0)
 #: Bits of the square root of one half, mantissa bits and their number.
 SQRT_HALF, MANTISSA, SHIFT = 0x3F3504F3, 0x007FFFFF, 23
-
-
 #: Columns of a row of which a running maximum is kept.
 WIDTH = 256
 
@@ -59,7 +57,7 @@ def wide(typing_context):
     return types.void(), generate
 
 
-# Integers are those of the vectors of float32: numba would make them int64, half as many at a time.
+# Integers of 32 bits, as many at a time as float32 numbers: numba would make them int64.
 INT, FLOAT = ir.IntType(32), ir.FloatType()
 
 
@@ -70,7 +68,7 @@ def _centred(builder, x):
 
 @intrinsic
 def bits_of(typing_context, x):
-    """The bits of a number, an integer."""
+    """Return the bits of a number, as an integer."""
 
     def generate(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], INT)
@@ -80,7 +78,7 @@ def bits_of(typing_context, x):
 
 @intrinsic
 def exponent_of(typing_context, x):
-    """The ``k`` of ``x = 2^k f`` with ``f`` between the square roots of one half and of two."""
+    """Return ``k`` of ``x = 2^k f``, with ``f`` between the roots of one half and of two."""
 
     def generate(context, builder, signature, arguments):
         return builder.sitofp(builder.ashr(_centred(builder, *arguments), INT(SHIFT)), FLOAT)
@@ -90,7 +88,7 @@ def exponent_of(typing_context, x):
 
 @intrinsic
 def fraction_of(typing_context, x):
-    """The ``f`` of it."""
+    """Return ``f`` of it."""
 
     def generate(context, builder, signature, arguments):
         bits = builder.and_(_centred(builder, *arguments), INT(MANTISSA))

@@ -47,8 +47,8 @@ def part(function: Callable[..., Any]) -> Any:
 
 def without_infinities(function: Callable[..., Any]) -> Any:
     """Do as :func:`part` does, for what neither takes nor returns infinities."""
-    options = {**OPTIONS, "fastmath": {*OPTIONS["fastmath"], "ninf"}}
-    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+    options = OPTIONS | {"fastmath": {*OPTIONS["fastmath"], "ninf"}}
+    return njit(**options, **WITHOUT_WRAPPERS)(function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:

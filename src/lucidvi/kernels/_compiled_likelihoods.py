@@ -49,8 +49,9 @@ LARGE = 64.0
 #: Log means beyond these are left to the reference, which takes more care; that of a Poisson
 #: clamps them (LOG_MU_MAX).
 LOG_MEAN_MAX, LOG_POISSON_MEAN_MAX = 60.0, 30.0
-#: So are log odds of inflation below minus this, whose exponentials are no float32 numbers.
-ZI_MAX = np.float32(85.0)
+#: So are log odds of inflation below minus this: a zero that is too rare for a float32 number
+#: has to be rare beside an inflated one.
+ZI_MAX = np.float32(69.0)
 #: Counts up to this are looked up, for at least so many cells.
 N_SHORT, N_WORTH = 8, 8
 SHORT = np.float32(N_SHORT)
@@ -126,7 +127,7 @@ def inflated_zeros(pi, rest, n, zero, nb, log_prob):
     """NB(0), and the log probability of an inflated zero."""
     for i in range(n):
         z = zero[i]
-        nb[i] = exp_within(-(EXP_MAX if z > EXP_MAX else z))
+        nb[i] = ZERO if z > EXP_MAX else exp_within(-z)
     for i in range(n):
         change = rest[i] * (nb[i] - ONE)
         log_prob[i] = log1p(change, pi[i] + rest[i] * nb[i]) + ZERO * change  # NaN stays NaN
@@ -134,7 +135,7 @@ def inflated_zeros(pi, rest, n, zero, nb, log_prob):
 
 @inlined
 def inflated_gradients(pi, rest, n, zero, nb, a, by_theta, z, weight):
-    """Derivatives of it: by log_mu, log_theta, and, weighted, by the log odds of inflation."""
+    """Find its derivatives: by log_mu, log_theta, and, weighted, the log odds of inflation."""
     for i in range(n):
         total = quotient(ONE, pi[i] + rest[i] * nb[i])
         z[i] = weight * (pi[i] * rest[i] * (ONE - nb[i]) * total)
@@ -146,7 +147,7 @@ def inflated_gradients(pi, rest, n, zero, nb, a, by_theta, z, weight):
 
 @part
 def short_rising(reciprocal_theta, n, table):
-    """What counts of up to ``N_SHORT`` need of theta: ``N_SHORT`` rows of logs, then of derivatives.
+    """Write what short counts need of theta: ``N_SHORT`` rows of logs, then of derivatives.
 
     Of a count ``x`` these are log Gamma(x + theta) / (Gamma(theta) theta^x) and the derivative of
     log Gamma(x + theta) / Gamma(theta) by log theta: the sums of log(1 + k / theta) and of
@@ -203,10 +204,10 @@ def poisson_cell(
 
 @part
 def is_ascending(genes, n):
+    descents = 0
     for k in range(1, n):
-        if genes[k] < genes[k - 1]:
-            return False
-    return True
+        descents += genes[k] < genes[k - 1]
+    return descents == 0
 
 
 @inlined
@@ -251,8 +252,9 @@ def zinb_cell(
     """Log likelihood of a cell under the ZINB; ``z`` is its weighted derivative by zi_logits."""
     wide()
     value, k, ascending, n_low = 0.0, 0, is_ascending(genes, n_counts), ZERO
-    zeros, log_probs, by_theta = floats(blocks, 0), floats(blocks, BLOCK), floats(blocks, 2 * BLOCK)
-    pi, rest, nb = (floats(blocks, 3 * BLOCK), floats(blocks, 4 * BLOCK), floats(blocks, 5 * BLOCK))
+    zeros, log_probs = floats(blocks, 0), floats(blocks, BLOCK)
+    by_theta, nb = floats(blocks, 2 * BLOCK), floats(blocks, 3 * BLOCK)
+    pi, rest = floats(blocks, 4 * BLOCK), floats(blocks, 5 * BLOCK)
     for start in range(0, n, BLOCK):
         size = min(BLOCK, n - start)
         by_mu, total, by_zi = floats(a, start), floats(b, start), floats(z, start)
@@ -276,7 +278,10 @@ def zinb_cell(
                 count, x[start + i] + base, means[i], log_theta[start + i], theta[start + i],
                 ratio[i], zeros[i], short, floats(table, start + i), n,
             )  # fmt: skip
-            value += log_prob + log1p(rest[i] - ONE, rest[i]) - log_probs[i]
+            # log(1 - pi), also where that is no float32 number
+            zi, likelier = zi_logits[start + i], pi[i] if pi[i] > rest[i] else rest[i]
+            value += log_prob + log1p(likelier - ONE, likelier) - log_probs[i]
+            value -= zi if zi > ZERO else ZERO
             total[i] += weight * (by_log_theta - by_theta[i])
             by_zi[i] = -weight * pi[i]
             by_mu[i] = by_log_mu
@@ -297,8 +302,8 @@ def each_cell(arguments, cell, log_mean_max):
     log_library, weights = floats(given[10], 0), floats(given[16], 0)
     starts = int32s(given[13], 0)
     value, by_library = floats(given[17], 0), floats(given[19], 0)
-    # Scratch memory: rows of means, theta and its reciprocal, of gradients that are not wanted, and
-    # of a table; then blocks.
+    # Scratch memory: rows of means, theta and its reciprocal, of gradients that are not wanted,
+    # and of a table; then blocks.
     scratch = given[22] + 4 * place * (N_ROWS * n + N_BLOCKS * BLOCK)
     mu, theta, reciprocal_theta = floats(scratch, 0), floats(scratch, n), floats(scratch, 2 * n)
     table, blocks = floats(scratch, 6 * n), floats(scratch, N_ROWS * n)
