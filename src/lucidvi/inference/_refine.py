@@ -59,6 +59,7 @@ def refine(
     n_check: int = N_CHECK,
     tolerance: float = TOLERANCE,
     max_steps: int = MAX_STEPS,
+    first: NormalPosterior | None = None,
 ) -> Refined:
     r"""Maximize the ELBO of each cell over a normal of its own, the decoder fixed.
 
@@ -81,7 +82,7 @@ def refine(
     Parameters
     ----------
     target
-        The cells; the first guess is ``target.q0``, a normal.
+        The cells.
     family
         ``"diagonal"`` or ``"full"`` covariance.
     n_draws, n_check
@@ -91,6 +92,8 @@ def refine(
         squares what is left to gain, so that far less than the tolerance is left.
     max_steps
         Most steps a cell.
+    first
+        The first guess; by default the normal ``target.q0``.
 
     References
     ----------
@@ -99,7 +102,7 @@ def refine(
     reparameterization trick with exponential family mixtures.
     """
     check_choice("family", family, FAMILIES)
-    first = NormalPosterior.from_distribution(target.q0)
+    first = NormalPosterior.from_distribution(target.q0) if first is None else first
     draws = orthogonal_draws(n_draws, target.n_state).to(first.loc)
     refined = _optimise(target, first, family, draws, tolerance, max_steps)
     doubtful = (refined.elbo - refined.elbo_before < DOUBTFUL).nonzero().squeeze(-1)
