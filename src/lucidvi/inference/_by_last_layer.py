@@ -64,6 +64,11 @@ class ByLastLayer(Target):
     def _exposures(self, state: Tensor) -> dict[str, Tensor]:
         """Log exposures of states, by modality."""
 
+    def log_exposure(self, state: Tensor) -> Tensor:
+        """Log exposure of the only modality, shape ``(..., n_cells, 1)``."""
+        (log_exposure,) = self._exposures(state).values()
+        return log_exposure.expand(*state.shape[:-1], 1)
+
     @abstractmethod
     def _log_prior(self, state: Tensor) -> Tensor:
         """Log prior density of states."""
@@ -81,20 +86,20 @@ class ByLastLayer(Target):
 
     def _by_last_layer(self, z: Tensor, want_gradient: bool) -> tuple[Tensor, Tensor] | None:
         """Values and gradients, which are empty if not wanted; None where this does not apply."""
-        if self._prepared is None:
+        if self.prepared is None:
             return None
-        n_hidden = self._prepared.weight.shape[1]
+        n_hidden = self.prepared.weight.shape[1]
         size = max(1, N_HIDDEN // max(1, len(z) * n_hidden))
         if size >= self.n_cells:
-            results = [self._of_states(self._prepared, z, want_gradient)]
+            results = [self._of_states(self.prepared, z, want_gradient)]
         else:
             parts = torch.arange(self.n_cells, device=z.device).split(size)
             results = []
             for cells in parts:
                 some = self.select(cells)
                 assert isinstance(some, ByLastLayer)
-                assert some._prepared is not None
-                results.append(some._of_states(some._prepared, z[:, cells], want_gradient))
+                assert some.prepared is not None
+                results.append(some._of_states(some.prepared, z[:, cells], want_gradient))
         values, gradients = (torch.cat(part, dim=1) for part in zip(*results, strict=True))
         return (values, gradients) if math.isfinite(values.sum()) else None
 
@@ -105,7 +110,7 @@ class ByLastLayer(Target):
             state = z.detach().requires_grad_(want_gradient)
             hidden = prepared.layer.hidden(self.latent(state))
             log_prior = self._log_prior(state)
-            log_library = self._exposures(state)[prepared.key].expand(*z.shape[:-1], 1)
+            log_library = self.log_exposure(state)
         value, by_hidden, by_library = kernels.log_likelihood_of_states(
             prepared.counts,
             hidden.detach().transpose(0, 1),
@@ -126,7 +131,7 @@ class ByLastLayer(Target):
         return value, gradient
 
     @cached_property
-    def _prepared(self) -> Prepared | None:
+    def prepared(self) -> Prepared | None:
         """What all states have in common; None where the compiled code does not apply."""
         of_module = getattr(self.module, "last_layer", None)
         if of_module is None or self.module.training or len(self.observed) > 1:

@@ -78,8 +78,8 @@ def refine(
 
     (of ``"diagonal"``, the diagonal of :math:`H`), which is Newton's method on a smoothed log
     joint and arrives in one step where that is quadratic. A step that lowers the cell's ELBO on
-    the fixed draws is taken back and shortened; in place of a first step that promises much, the
-    mean goes to the mode, see :func:`lucidvi.inference._climb.climb`; a cell whose next step promises less than the
+    the fixed draws is taken back and shortened; where the first one promises much, the mean goes
+    to the mode instead, which takes fewer draws. A cell whose next step promises less than the
     tolerance leaves the working set, and takes that step as its last. A cell that gained little
     is checked on other draws at the end, and gets its first guess back if it came out worse.
 

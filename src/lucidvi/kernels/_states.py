@@ -143,6 +143,31 @@ def log_likelihood_of_states(
     return value, by_hidden, by_library if want_gradient else None
 
 
+def log_likelihood_of_logits(
+    counts: StateCounts, logits: Tensor, log_library: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log likelihood of one state of each cell, and its gradient in place of the logits.
+
+    Parameters
+    ----------
+    counts
+        The cells.
+    logits
+        Shape ``(n_cells, n_genes)``, contiguous; they are overwritten.
+    log_library
+        Log exposure, shape ``(n_cells, 1)``.
+
+    Returns
+    -------
+    Values in nats, ``(n_cells, 1)``, NaN beyond the range of the compiled code, and the
+    gradient by the logits.
+    """
+    value, by_library = torch.empty(2, len(logits), 1)
+    spare = torch.empty(_team.n_threads() + 1, N_SCRATCH, logits.shape[1])
+    _run(counts, 0, logits, log_library, (value, by_library), spare, want_gradient=True)
+    return value, logits
+
+
 class _Layer:
     """The weights, transposed where that is worth it, of all hidden units or of some.
 

@@ -255,7 +255,9 @@ class Architecture(scvi.module.VAE):
         levels = {MODULE_KEYS.BATCH_INDEX_KEY: s["batch"], MODULE_KEYS.Y_KEY: s["labels"]}
         level = levels.get(DISPERSIONS[self.dispersion])
         names = LIKELIHOODS[self.gene_likelihood].names("gene")
-        values = {name: self.gene_parameter(name) for name in names if name not in without}
+        values: dict[str, Tensor] = {
+            name: self.gene_parameter(name) for name in names if name not in without
+        }
         if level is None:
             return values
         return {name: value.T[level.squeeze(-1)] for name, value in values.items()}
