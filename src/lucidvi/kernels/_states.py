@@ -8,8 +8,7 @@ those by the hidden units are made.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -33,8 +32,7 @@ N_SELECTED = 60
 N_TRANSPOSED = 1_000
 
 
-@dataclass(frozen=True)
-class StateCounts:
+class StateCounts(NamedTuple):
     """Counts of cells, and what their likelihoods in all states have in common.
 
     Parameters

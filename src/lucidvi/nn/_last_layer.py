@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from torch import Tensor
 
@@ -12,8 +11,7 @@ from lucidvi.nn._decoder import Decoder
 from lucidvi.nn._layers import run_layers
 
 
-@dataclass(frozen=True)
-class LastLayer:
+class LastLayer(NamedTuple):
     r"""A decoder of which one layer is the last: :math:`\rho = \mathrm{softmax}(W h(z) + b)`.
 
     What evaluates many states of a cell can leave out to hold the logits of all genes, since they
