@@ -1,4 +1,4 @@
-"""What it costs to ask a model: latent states, ELBO, expression, refinement, audit.
+"""What it costs to ask a model: latent states, ELBO, expression, refinement, gaps, a reference.
 
 Compares LucidVI with scvi-tools, or with another checkout of LucidVI, on the same cells and from
 the same weights. Each measurement is a fresh process with one thread; the two alternate. Written
@@ -38,7 +38,7 @@ OF_BOTH = (
     "differential expression, one group",
     "differential expression, nine groups",
 )
-OURS = ("refine", "audit")
+OURS = ("refine", "gap", "audit", "reference", "canonicalize")
 
 Question = Callable[[Any], Any]
 
@@ -82,6 +82,15 @@ def questions() -> dict[str, tuple[Question, Question]]:
             lambda m: m.refine_posterior(indices=np.arange(100)).elbo,
             lambda m: m.refine_posterior(indices=some),
         ),
+        "gap": (
+            lambda m: m.get_inference_gap(indices=np.arange(100))["log_px"],
+            lambda m: m.get_inference_gap(indices=some),
+        ),
+        "reference": (_reference, lambda m: m.refine_posterior(indices=some)),
+        "canonicalize": (
+            lambda m: np.abs(m.canonicalize()),
+            lambda m: m.get_latent_representation(indices=some),
+        ),
         "audit": (_audit, lambda m: m.get_inference_gap(indices=some)),
     }
 
@@ -101,6 +110,13 @@ def _audit(model: Any) -> np.ndarray:
 
     report = audit.run(model, max_cells=500)
     return np.array([len(report.findings)])
+
+
+def _reference(model: Any) -> np.ndarray:
+    from lucidvi.atlas import Reference
+
+    made = Reference.from_model(model, "cell_type")
+    return np.concatenate([setting.confidence for setting in made.calibration.settings])
 
 
 def measure(library: str, name: str, epochs: int, asked: list[str], answers: Path) -> None:

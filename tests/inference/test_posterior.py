@@ -9,7 +9,7 @@ from scvi import REGISTRY_KEYS
 import lucidvi.model
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
-from lucidvi.inference._posterior import frozen
+from lucidvi.nn import frozen
 
 SETTINGS = [
     {},

@@ -11,7 +11,7 @@ from lucidvi.distributions._counts import CountLikelihood, draw_poisson
 from lucidvi.distributions._likelihood import Likelihood
 from lucidvi.distributions._negative_binomial import NegativeBinomial
 from lucidvi.distributions._normal import Normal
-from lucidvi.distributions._parameter import Moments, Parameter, Question
+from lucidvi.distributions._parameter import Moments, Parameter, Question, Values
 from lucidvi.distributions._poisson import Poisson
 from lucidvi.distributions._table import LIKELIHOODS, adopt, likelihood_of
 from lucidvi.distributions._zero_inflated_negative_binomial import ZeroInflatedNegativeBinomial
@@ -27,6 +27,7 @@ __all__ = [
     "Parameter",
     "Poisson",
     "Question",
+    "Values",
     "ZeroInflatedNegativeBinomial",
     "adopt",
     "candidate_of",

@@ -5,7 +5,7 @@ from lucidvi.inference._axes import canonical_axes
 from lucidvi.inference._bounds import elbo, iwae, weighted_draws
 from lucidvi.inference._concatenated import concatenated
 from lucidvi.inference._estimate import Estimate
-from lucidvi.inference._gap import InferenceGap, inference_gap, refined_ais
+from lucidvi.inference._gap import InferenceGap, inference_gap, marginal_near, refined_ais
 from lucidvi.inference._linear_gaussian import LinearGaussianTarget
 from lucidvi.inference._metric import canonical, information_metric
 from lucidvi.inference._normal import FAMILIES, NormalPosterior
@@ -13,6 +13,7 @@ from lucidvi.inference._posterior import PosteriorTarget
 from lucidvi.inference._posterior_of import POSTERIORS, posterior_of
 from lucidvi.inference._refine import Refined, refine
 from lucidvi.inference._scvi import ScviModule, as_generative
+from lucidvi.inference._shifts import shift_slopes
 from lucidvi.inference._step_means import step_means
 from lucidvi.inference._tails import normal_k, pareto_k_hat
 from lucidvi.inference._target import Target
@@ -40,12 +41,14 @@ __all__ = [
     "inference_gap",
     "information_metric",
     "iwae",
+    "marginal_near",
     "normal_k",
     "orthogonal_draws",
     "pareto_k_hat",
     "posterior_of",
     "refine",
     "refined_ais",
+    "shift_slopes",
     "step_means",
     "weighted_draws",
 ]

@@ -55,7 +55,9 @@ def canonical_axes(targets: Iterable[PosteriorTarget]) -> tuple[np.ndarray, np.n
     covariance = product / n_cells - torch.outer(loc / n_cells, expression / n_cells)
     effects = covariance.cpu().numpy()
     weighted = effects * (weight / n_cells).sqrt().cpu().numpy()
-    directions, values, _ = np.linalg.svd(weighted)
+    # Of the other side, with a row a gene, nothing is wanted; of this one, all directions are.
+    few_genes = weighted.shape[1] < len(weighted)
+    directions, values, _ = np.linalg.svd(weighted, full_matrices=few_genes)
     strength = np.zeros(len(directions))
     strength[: len(values)] = values**2
     signs = np.where(((directions.T @ effects) ** 3).sum(axis=1) < 0, -1.0, 1.0)

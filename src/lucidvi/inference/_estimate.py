@@ -41,7 +41,7 @@ class Estimate:
         The same from a quadratic fit to the log weights, see :func:`normal_k`; NaN where the
         draws are not known or too few.
     n_weights
-        Number of weights :math:`K` of each cell.
+        Number of weights :math:`K`.
     """
 
     log_px: Tensor
@@ -49,7 +49,7 @@ class Estimate:
     effective_sample_size: Tensor
     k_hat: Tensor
     k_normal: Tensor
-    n_weights: int
+    n_weights: Tensor
 
     __repr__ = brief
 
@@ -85,7 +85,7 @@ class Estimate:
             effective_sample_size=effective,
             k_hat=k_hat,
             k_normal=unknown if draws is None else normal_k(log_weights, draws),
-            n_weights=n,
+            n_weights=torch.full_like(k_hat, n),
         )
 
     @property
@@ -95,17 +95,20 @@ class Estimate:
         They are where the effective sample size is at least 10 and 5 % of :math:`K`, and both
         :math:`k` are below :math:`\min(1 - 1 / \log_{10} K, 0.7)`, or not known.
         """
-        limit = min(1 - 1 / math.log10(max(self.n_weights, 2)), K_HAT_MAX)
+        limit = (1 - 1 / self.n_weights.clamp(min=2).log10()).clamp(max=K_HAT_MAX)
         light = ~(self.k_hat >= limit) & ~(self.k_normal >= limit)
-        least = max(EFFECTIVE_MIN, EFFECTIVE_SHARE * self.n_weights)
+        least = (EFFECTIVE_SHARE * self.n_weights).clamp(min=EFFECTIVE_MIN)
         return light & (self.effective_sample_size >= least)
 
     @classmethod
     def concatenate(cls, parts: list[Estimate]) -> Estimate:
         """Join the estimates of several minibatches."""
-        joined = {
-            field.name: torch.cat([getattr(part, field.name).cpu() for part in parts])
-            for field in fields(cls)
-            if field.name != "n_weights"
-        }
-        return cls(**joined, n_weights=parts[0].n_weights)
+        names = [field.name for field in fields(cls)]
+        return cls(*(torch.cat([getattr(part, name).cpu() for part in parts]) for name in names))
+
+    def replaced(self, cells: Tensor, others: Estimate) -> Estimate:
+        """Return the estimates with those of some cells, by position, replaced by others."""
+        names = [field.name for field in fields(self)]
+        return Estimate(
+            *(getattr(self, name).index_copy(0, cells, getattr(others, name)) for name in names)
+        )

@@ -12,7 +12,7 @@ from lucidvi.inference._target import Target
 
 #: A step widens no direction's variance by more than this factor: the curvature that it sees at
 #: the start is less than what it meets. Larger, and more steps have to be taken back.
-WIDEST = 2.0
+WIDEST = 4.0
 #: Least curvature that the promise of a step counts with, where the start's own is 1.
 FLATTEST = 1e-4
 
@@ -96,6 +96,12 @@ class State:
         by_loc_and_scale = along.square() / values + values - 1
         by_entropy = best.entropy - self.posterior.entropy
         return best, by_loc_and_scale.sum(dim=-1) / 2 + by_entropy
+
+    @property
+    def covariance(self) -> Tensor:
+        """Inverse of the curvature, within a trust region, ``(n_cells, n_latent, n_latent)``."""
+        values, vectors = torch.linalg.eigh(self.curvature)
+        return (vectors / values.abs().clamp(min=1 / WIDEST)[:, None]) @ vectors.mT
 
     def accept(self, other: State) -> State:
         """Go on from the other state where it is better, else from this one by a shorter step."""

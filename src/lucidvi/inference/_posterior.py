@@ -17,17 +17,17 @@ from lucidvi._brief import brief
 from lucidvi.checks import check_choice
 from lucidvi.distributions import Likelihood, adopt
 from lucidvi.errors import DataError
+from lucidvi.inference._by_last_layer import ByLastLayer
 from lucidvi.inference._features import feature_masks, select_observed
 from lucidvi.inference._likelihood import log_likelihood, of_genes
 from lucidvi.inference._normal import NormalPosterior
 from lucidvi.inference._scvi import as_generative
-from lucidvi.inference._target import Target
 from lucidvi.module import Exposure, Generative, Modality, Observed
-from lucidvi.nn import Covariates, frozen, log_density, select_cells
+from lucidvi.nn import Covariates, log_density, select_cells
 
 
 @dataclass(frozen=True)
-class PosteriorTarget(Target):
+class PosteriorTarget(ByLastLayer):
     r"""Posterior of the cells of a minibatch, :math:`p(z \mid x, s) \propto p(x, z \mid s)`.
 
     .. math::
@@ -326,8 +326,12 @@ class PosteriorTarget(Target):
     def _log_joint(self, state: Tensor) -> Tensor:
         z = self.latent(state)
         terms = [self._log_likelihood(key, px) for key, px in self._decode(state, z).items()]
+        return sum(terms[1:], terms[0]) + self._log_prior(state)
+
+    def _log_prior(self, state: Tensor) -> Tensor:
+        z = self.latent(state)
         prior = module.checked_state(self.module, self.module.prior_of(z, self._s), "prior_of")
-        value = sum(terms[1:], terms[0]) + log_density(prior.latent, z)
+        value = log_density(prior.latent, z)
         if prior.log_exposures is not None:
             value = value + log_density(prior.log_exposures, state[..., self.n_latent :])
         return value
@@ -366,11 +370,6 @@ class PosteriorTarget(Target):
         if features.ndim > 1:
             return module.measured_means(px, features) if described.is_renormalized else px
         return of_genes(px, features, described.is_renormalized)
-
-    def evaluate_with_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`Target.evaluate_with_gradient`; no work goes into the weights' gradients."""
-        with frozen(self.module):
-            return super().evaluate_with_gradient(z)
 
     @cached_property
     def _s(self) -> Covariates:

@@ -38,6 +38,11 @@ from lucidvi.kernels._layers import (
     standard_normal_kl,
 )
 from lucidvi.kernels._likelihoods import log_likelihood, reference
+from lucidvi.kernels._states import (
+    StateCounts,
+    log_likelihood_of_logits,
+    log_likelihood_of_states,
+)
 from lucidvi.kernels._team import plain_torch
 from lucidvi.kernels._warm_up import warm_up
 from lucidvi.kernels._wide import wide_linear
@@ -45,6 +50,7 @@ from lucidvi.kernels._wide import wide_linear
 __all__ = [
     "LOG_MU_MAX",
     "Family",
+    "StateCounts",
     "activate",
     "as_csr",
     "bits_of",
@@ -59,6 +65,8 @@ __all__ = [
     "linear",
     "log1p",
     "log_likelihood",
+    "log_likelihood_of_logits",
+    "log_likelihood_of_states",
     "log_prob",
     "nb_count",
     "nb_growth",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -250,6 +250,18 @@ class Architecture(scvi.module.VAE):
         """Return a parameter of the likelihood with values a gene, ``(n_genes[, n_levels])``."""
         return self.px_r if name == PX_R else self.gene_parameters[name]
 
+    def _of_genes(self, s: Covariates, without: Container[str] = ()) -> dict[str, Tensor]:
+        """Parameters of genes, of shape ``(n_genes,)``, or ``(n_cells, n_genes)`` by level."""
+        levels = {MODULE_KEYS.BATCH_INDEX_KEY: s["batch"], MODULE_KEYS.Y_KEY: s["labels"]}
+        level = levels.get(DISPERSIONS[self.dispersion])
+        names = LIKELIHOODS[self.gene_likelihood].names("gene")
+        values: dict[str, Tensor] = {
+            name: self.gene_parameter(name) for name in names if name not in without
+        }
+        if level is None:
+            return values
+        return {name: value.T[level.squeeze(-1)] for name, value in values.items()}
+
     def encoder_input(self, x: Tensor) -> Tensor:
         """Turn counts, CSR or dense, into what the encoder sees of them."""
         return log1p(x) if self.log_variational else x
@@ -263,6 +275,16 @@ class Architecture(scvi.module.VAE):
         continuous = [] if cont_covs is None else [cont_covs]
         rest = continuous + self._batch_embedding(batch_index)
         return self._categories(batch_index, cat_covs), rest
+
+    def _decoder_input(self, z: Tensor, s: Covariates) -> tuple[Tensor, ...]:
+        """Return what the decoder is given: states with further columns, then categories."""
+        batch_index, cont_covs = cast(Tensor, s["batch"]), s["continuous"]
+        covariates = ([] if cont_covs is None else [cont_covs]) + self._batch_embedding(
+            batch_index
+        )
+        turned_back = z if self.rotation is None else z @ self.rotation.mT
+        columns = [turned_back, *(c.expand(*z.shape[:-1], -1) for c in covariates)]
+        return torch.cat(columns, dim=-1), *self._categories(batch_index, s["categorical"])
 
     def _encode(self, encoder_input: Tensor, covariates: Covariates) -> Distribution:
         """Encode inputs that are no cells; see :data:`lucidvi.nn.Encode`."""

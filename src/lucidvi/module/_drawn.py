@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lucidvi._brief import brief
+from lucidvi.distributions import Values
 from lucidvi.module._contract import checked_likelihoods
 from lucidvi.nn import Covariates
 
@@ -137,16 +138,19 @@ class DrawnStates:
             yield slice(first, min(first + size, stop))
 
 
-def made_now(parameters: Mapping[str, Callable[[], Tensor]]) -> dict[str, Any]:
+def made_now(parameters: Mapping[str, Values]) -> dict[str, Any]:
     """Make parameters of a likelihood, unless no gradient is asked for: then leave it to wait."""
     if torch.is_grad_enabled():
-        return {name: make() for name, make in parameters.items()}
-    return {name: partial(_without_gradient, make) for name, make in parameters.items()}
+        return {name: make() if callable(make) else make for name, make in parameters.items()}
+    return {
+        name: partial(_without_gradient, make) if callable(make) else make.detach()
+        for name, make in parameters.items()
+    }
 
 
 @torch.no_grad()
 def _without_gradient(make: Callable[[], Tensor]) -> Tensor:
-    return make().detach()  # a parameter that is handed on as it is has a gradient
+    return make()
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:

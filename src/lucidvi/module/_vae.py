@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -16,7 +16,6 @@ from torch.distributions import Distribution, Normal
 from lucidvi import kernels
 from lucidvi._compat import MODULE_KEYS
 from lucidvi.distributions import LIKELIHOODS
-from lucidvi.module._architecture import DISPERSIONS
 from lucidvi.module._base import GenerativeModule
 from lucidvi.module._drawn import DrawnStates, made_now
 from lucidvi.module._forward import ForwardPass, Record
@@ -24,7 +23,7 @@ from lucidvi.module._generative import Exposure, Modality, Observed
 from lucidvi.module._practised import PractisedArchitecture
 from lucidvi.module._sample import SampleMixin
 from lucidvi.module._states import draw
-from lucidvi.nn import Covariates, StateDistribution, rotated, sharing
+from lucidvi.nn import Covariates, LastLayer, StateDistribution, rotated, sharing
 
 #: Among what ``inference`` returns, the latent state before the softmax of a logistic normal.
 UNTRANSFORMED_Z = "untran_z"
@@ -280,26 +279,19 @@ class VAE(SampleMixin, GenerativeModule, PractisedArchitecture):
         log_exposure
             Log exposure, broadcasting to ``(..., n_cells, 1)``.
         """
-        batch_index, cont_covs = cast(Tensor, s["batch"]), s["continuous"]
-        covariates = ([] if cont_covs is None else [cont_covs]) + self._batch_embedding(
-            batch_index
-        )
-        turned_back = z if self.rotation is None else z @ self.rotation.mT
-        decoder_input = [turned_back, *(c.expand(*z.shape[:-1], -1) for c in covariates)]
-        mean, parameters = self.decoder.deferred(
-            torch.cat(decoder_input, dim=-1), *self._categories(batch_index, s["categorical"])
-        )
+        mean, parameters = self.decoder.deferred(*self._decoder_input(z, s))
+        parameters |= self._of_genes(s, without=parameters)
         likelihood = LIKELIHOODS[self.gene_likelihood]
-        levels = {MODULE_KEYS.BATCH_INDEX_KEY: batch_index, MODULE_KEYS.Y_KEY: s["labels"]}
-        level = levels.get(DISPERSIONS[self.dispersion])
-        of_genes = [name for name in likelihood.names("gene") if name not in parameters]
-        parameters |= {name: partial(self._of_genes, name, level) for name in of_genes}
         return likelihood(**mean, **made_now(parameters), log_library=log_exposure)
 
-    def _of_genes(self, name: str, level: Tensor | None) -> Tensor:
-        """Parameter of genes, shape ``(n_genes,)``, or ``(n_cells, n_genes)`` by level."""
-        values = self.gene_parameter(name)
-        return values if level is None else values.T[level.squeeze(-1)]
+    def last_layer(self, s: Covariates) -> LastLayer | None:
+        """See :class:`lucidvi.nn.LastLayer`; None where something else decodes."""
+        if type(self).decode_latent is not VAE.decode_latent:
+            return None
+        parameters = self._of_genes(s, without=self.decoder.heads)
+        return LastLayer.of(
+            self.decoder, lambda z: self._decoder_input(self.representation(z), s), parameters
+        )
 
     def _library_prior(self, batch_index: Tensor) -> Normal | None:
         """Prior of the log library, ``(n_cells, 1)``, if it is latent."""

@@ -9,6 +9,7 @@ from lucidvi.nn._evaluation import frozen_batch_norm
 from lucidvi.nn._flow_encoder import FlowEncoder, FlowPosterior
 from lucidvi.nn._frozen import frozen
 from lucidvi.nn._full_encoder import FullEncoder, FullNormal
+from lucidvi.nn._last_layer import LastLayer
 from lucidvi.nn._mixture import Mixture, NormalMixture
 from lucidvi.nn._prior import Covariates, Encode, Prior, Sizes
 from lucidvi.nn._priors import PRIORS, make_prior
@@ -38,6 +39,7 @@ __all__ = [
     "FlowPosterior",
     "FullEncoder",
     "FullNormal",
+    "LastLayer",
     "Mixture",
     "NormalMixture",
     "Prior",

@@ -128,11 +128,11 @@ class Decoder(scvi.nn.DecoderSCVI):
         ``(..., n_cells, n_output)``, by the names that the likelihoods take.
         """
         mean, heads = self.deferred(z, *covariates)
-        return {name: head() for name, head in heads.items()} | mean
+        return {name: head() if callable(head) else head for name, head in heads.items()} | mean
 
     def deferred(
         self, z: Tensor, *covariates: Tensor
-    ) -> tuple[dict[str, Tensor], dict[str, Callable[[], Tensor]]]:
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor | Callable[[], Tensor]]]:
         """Do as :meth:`forward`, and leave ``heads`` to who needs them.
 
         Returns
@@ -141,7 +141,7 @@ class Decoder(scvi.nn.DecoderSCVI):
         """
         hidden = run_layers(self.px_decoder, z, covariates)
         mean = self.mean_activation(_apply(self.px_scale_decoder[0], hidden))
-        heads: dict[str, Callable[[], Tensor]] = {
+        heads: dict[str, Tensor | Callable[[], Tensor]] = {
             name: partial(_apply, self.head(name), hidden) for name in self.heads
         }
         return {self.mean_name: mean}, heads

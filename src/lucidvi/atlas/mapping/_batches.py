@@ -15,7 +15,7 @@ from torch import Tensor
 from lucidvi._progress import track
 from lucidvi.atlas.mapping._query import Query
 from lucidvi.atlas.mapping._read_query import nothing_is_trained
-from lucidvi.inference import PosteriorTarget, refine
+from lucidvi.inference import PosteriorTarget, refine, shift_slopes
 from lucidvi.model import Cells
 from lucidvi.nn import frozen
 
@@ -188,14 +188,15 @@ def _shift(targets: Sequence[PosteriorTarget], genes: NDArray[np.bool_]) -> Tens
     # a batch for a state of the cells, which is worse while most genes are there.
     encoded = genes.mean() >= ENCODED
     states = [t.q0.mean if encoded else refine(_unshifted(t)).posterior.loc for t in targets]
+    of_targets = [shift_slopes(t, z) for t, z in zip(targets, states, strict=True)]
     measured = torch.as_tensor(genes)
     shift = states[0].new_zeros(len(genes))
     with frozen(targets[0].module):
         for _ in range(N_STEPS):
             precision = torch.full_like(shift, SHIFT_SD**-2)
             slope = -shift * precision
-            for target, z in zip(targets, states, strict=True):
-                of_cells, information = _slope(target, z, shift)
+            for slopes in of_targets:
+                of_cells, information = slopes(shift)
                 slope += of_cells
                 precision[measured] += information
             step = (slope / precision).clamp(-LARGE_STEP, LARGE_STEP)
@@ -203,14 +204,3 @@ def _shift(targets: Sequence[PosteriorTarget], genes: NDArray[np.bool_]) -> Tens
             if step.abs().max() < SMALL_STEP:
                 break
     return shift
-
-
-def _slope(target: PosteriorTarget, z: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the slope of the log joint along shifts, and the measured genes' information."""
-    with torch.enable_grad():
-        log_shift = shift.clone().requires_grad_()
-        of_batch = target.with_shift(log_shift)
-        value = of_batch.log_joint(z[None]).sum()
-    (slope,) = torch.autograd.grad(value, log_shift)
-    with torch.no_grad():
-        return slope, of_batch.measured_likelihood(z).information.sum(dim=0)

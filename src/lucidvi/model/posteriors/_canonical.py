@@ -12,7 +12,6 @@ from lucidvi._random import in_evaluation
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.inference import canonical_axes
 from lucidvi.model._cells import Cells
-from lucidvi.model.posteriors._inference import size_of
 
 #: Most cells that the directions are taken from, drawn with a fixed seed.
 N_CELLS = 5_000
@@ -72,7 +71,7 @@ class CanonicalMixin(BaseModelClass):
         rotation, module.rotation = module.rotation, None
         try:
             with in_evaluation(module):
-                targets = (target for _, target in cells.targets(batch_size=size_of(None)))
+                targets = (target for _, target in cells.targets())
                 return canonical_axes(targets)[0]
         finally:
             module.rotation = rotation

@@ -1,0 +1,158 @@
+"""Many states of the same cells at once, where one layer makes all that genes differ in."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lucidvi import kernels
+from lucidvi.inference._target import Target
+from lucidvi.module import Observed
+from lucidvi.nn import Covariates, LastLayer, frozen
+
+#: Hidden units, of states x cells, that are held at once.
+N_HIDDEN = 2**22
+
+
+class Prepared(NamedTuple):
+    """What all states of the cells have in common.
+
+    Parameters
+    ----------
+    layer
+        The decoder.
+    weight, bias
+        Of the measured genes, ``(n_measured, n_hidden)`` and ``(n_measured,)``.
+    counts
+        The measured genes' counts.
+    key
+        Name of the modality.
+    """
+
+    layer: LastLayer
+    weight: Tensor
+    bias: Tensor
+    counts: kernels.StateCounts
+    key: str
+
+
+class ByLastLayer(Target):
+    """A target that evaluates states by the compiled code, if its module has a ``last_layer``.
+
+    Of any other module, and of observations that the code does not know, states are evaluated
+    as of any target.
+    """
+
+    module: Any
+    observed: dict[str, Observed]
+
+    @property
+    @abstractmethod
+    def _s(self) -> Covariates:
+        """Covariates of the cells."""
+
+    @abstractmethod
+    def latent(self, state: Tensor) -> Tensor:
+        """Return ``z`` of states."""
+
+    @abstractmethod
+    def _exposures(self, state: Tensor) -> dict[str, Tensor]:
+        """Log exposures of states, by modality."""
+
+    def log_exposure(self, state: Tensor) -> Tensor:
+        """Log exposure of the only modality, shape ``(..., n_cells, 1)``."""
+        (log_exposure,) = self._exposures(state).values()
+        return log_exposure.expand(*state.shape[:-1], 1)
+
+    @abstractmethod
+    def _log_prior(self, state: Tensor) -> Tensor:
+        """Log prior density of states."""
+
+    def evaluate(self, z: Tensor, n_per_pass: int | None = None) -> Tensor:
+        """See :meth:`Target.evaluate`."""
+        results = self._by_last_layer(z, want_gradient=False)
+        return super().evaluate(z, n_per_pass) if results is None else results[0]
+
+    def evaluate_with_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`Target.evaluate_with_gradient`; no work goes into the weights' gradients."""
+        with frozen(self.module):
+            results = self._by_last_layer(z, want_gradient=True)
+            return super().evaluate_with_gradient(z) if results is None else results
+
+    def _by_last_layer(self, z: Tensor, want_gradient: bool) -> tuple[Tensor, Tensor] | None:
+        """Values and gradients, which are empty if not wanted; None where this does not apply."""
+        if self.prepared is None:
+            return None
+        n_hidden = self.prepared.weight.shape[1]
+        size = max(1, N_HIDDEN // max(1, len(z) * n_hidden))
+        if size >= self.n_cells:
+            results = [self._of_states(self.prepared, z, want_gradient)]
+        else:
+            parts = torch.arange(self.n_cells, device=z.device).split(size)
+            results = []
+            for cells in parts:
+                some = self.select(cells)
+                assert isinstance(some, ByLastLayer)
+                assert some.prepared is not None
+                results.append(some._of_states(some.prepared, z[:, cells], want_gradient))
+        values, gradients = (torch.cat(part, dim=1) for part in zip(*results, strict=True))
+        return (values, gradients) if math.isfinite(values.sum()) else None
+
+    def _of_states(
+        self, prepared: Prepared, z: Tensor, want_gradient: bool
+    ) -> tuple[Tensor, Tensor]:
+        with torch.set_grad_enabled(want_gradient):
+            state = z.detach().requires_grad_(want_gradient)
+            hidden = prepared.layer.hidden(self.latent(state))
+            log_prior = self._log_prior(state)
+            log_library = self.log_exposure(state)
+        value, by_hidden, by_library = kernels.log_likelihood_of_states(
+            prepared.counts,
+            hidden.detach().transpose(0, 1),
+            log_library.detach().squeeze(-1).T,
+            prepared.weight,
+            prepared.bias,
+            want_gradient,
+        )
+        value = value.T + log_prior.detach()
+        if by_hidden is None or by_library is None:
+            return value, z.new_empty(0, z.shape[1], 0)
+        outputs = [log_prior, hidden]
+        weights = [torch.ones_like(log_prior), by_hidden.transpose(0, 1)]
+        if log_library.requires_grad:
+            outputs.append(log_library)
+            weights.append(by_library.T.unsqueeze(-1))
+        (gradient,) = torch.autograd.grad(outputs, state, weights)
+        return value, gradient
+
+    @cached_property
+    def prepared(self) -> Prepared | None:
+        """What all states have in common; None where the compiled code does not apply."""
+        of_module = getattr(self.module, "last_layer", None)
+        if of_module is None or self.module.training or len(self.observed) > 1:
+            return None
+        ((key, observed),) = self.observed.items()
+        modality, mask = self.module.modalities[key], observed.features
+        layer = of_module(self._s)
+        if layer is None or observed.present is not None:
+            return None
+        if mask is not None and (mask.ndim > 1 or not modality.is_renormalized):
+            return None
+        tensors = [layer.weight, layer.bias, *layer.parameters.values()]
+        weight, bias, *others = (tensor.detach() for tensor in tensors)
+        kinds = modality.likelihood.parameters
+        clamped = {
+            name: kinds[name].clamped(values)
+            for name, values in zip(layer.parameters, others, strict=True)
+        }
+        x = observed.x
+        if mask is not None:
+            weight, bias, x = weight[mask], bias[mask], kernels.to_dense(x)[:, mask]
+            clamped = {name: values[..., mask] for name, values in clamped.items()}
+        counts = kernels.StateCounts.of(modality.likelihood.family, x, weight, clamped)
+        return None if counts is None else Prepared(layer, weight, bias, counts, key)
