@@ -59,7 +59,17 @@ print(json.dumps({
 LAYERS = {"activate", "activate_backward", "normal_of", "normal_of_backward", "kl", "kl_backward"}
 SPARSE = {"sparse_product", "transposed_product"}
 #: What kernels and the reading of data are made of.
-PARTS = {"exp", "log1p", "row_max", "row_sum", "log_factorial", "_add_sparse", "gather"}
+PARTS = {
+    "exp",
+    "exp_all",
+    "exponentials",
+    "log1p",
+    "row_max",
+    "row_sum",
+    "log_factorial",
+    "_add_sparse",
+    "gather",
+}
 OF_NB = {"digamma", "rising", "nb_count"}
 
 

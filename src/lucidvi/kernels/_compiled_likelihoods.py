@@ -45,7 +45,7 @@ LARGE = 64.0
 LOG_MEAN_MAX, LOG_POISSON_MEAN_MAX = 60.0, 30.0
 
 
-@inlined
+@part
 def exp_all(x, n, largest, out):
     """Exponentials relative to the largest, and their sum."""
     for i in range(n):
@@ -113,7 +113,7 @@ def zinb_zeros(zi_logits, n, log_pi, excess, zero, a, by_theta, z):
         a[i] *= s
 
 
-@inlined
+@part
 def exponentials(log_theta, n, theta, reciprocal_theta):
     for i in range(n):
         theta[i] = exp(log_theta[i])
