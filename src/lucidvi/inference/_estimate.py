@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -86,6 +86,48 @@ class Estimate:
             k_hat=k_hat,
             k_normal=unknown if draws is None else normal_k(log_weights, draws),
             n_weights=torch.full_like(k_hat, n),
+        )
+
+    def controlled(self, log_weights: Tensor, log_control: Tensor) -> Estimate:
+        r"""Return the estimates with less error, by a control variate of known mean.
+
+        .. math::
+            \hat p = \frac{1}{K} \sum_k w_k - \beta \left(\frac{1}{K} \sum_k c_k - 1\right),
+            \quad \beta = \frac{\operatorname{Cov}(w, c)}{\operatorname{Var} c}
+
+        with ratios :math:`c_k` of another density to the proposal's, whose mean is one. Where that
+        density is the posterior, weights are multiples of the ratios, and the estimate is exact.
+        Cells of which that gives no smaller error keep their estimate.
+
+        Parameters
+        ----------
+        log_weights
+            The weights, shape ``(n_weights, n_cells)``, in nats.
+        log_control
+            Logs of the ratios, of the same shape.
+
+        References
+        ----------
+        Owen and Zhou, Journal of the American Statistical Association 95 (2000), Safe and
+        effective importance sampling.
+        """
+        precision = torch.finfo(log_weights.dtype).eps
+        log_weights, control = log_weights.double(), log_control.double().exp()
+        largest = log_weights.amax(dim=0)
+        weights = (log_weights - largest).exp()
+        n = len(weights)
+        centred, deviation = control - control.mean(dim=0), weights - weights.mean(dim=0)
+        slope = (deviation * centred).sum(dim=0) / centred.square().sum(dim=0).clamp(min=1e-300)
+        mean = weights.mean(dim=0) - slope * (control.mean(dim=0) - 1)
+        residual = (deviation - slope * centred).square().sum(dim=0) / (n * max(1, n - 2))
+        log_px = mean.clamp(min=1e-300).log() + largest
+        rounding = ROUNDINGS * precision * log_px.abs()
+        error = (residual / mean.square() + rounding.square()).sqrt()
+        better = (mean > 0) & (error < self.standard_error)
+        return replace(
+            self,
+            log_px=torch.where(better, log_px, self.log_px),
+            standard_error=torch.where(better, error, self.standard_error),
         )
 
     @property

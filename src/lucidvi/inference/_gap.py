@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lucidvi._brief import brief
 from lucidvi.inference._ais import ais
-from lucidvi.inference._bounds import elbo, iwae
+from lucidvi.inference._bounds import elbo, weighted_draws
 from lucidvi.inference._estimate import Estimate
-from lucidvi.inference._normal import NormalPosterior, is_diagonal, is_normal
+from lucidvi.inference._normal import NormalPosterior, is_diagonal, is_normal, standardized
 from lucidvi.inference._refine import refine
 from lucidvi.inference._target import Target
 from lucidvi.nn import orthogonal_draws
@@ -115,7 +115,8 @@ def marginal_near(
     r"""Estimate :math:`\log p(x)` from a normal near each posterior.
 
     By importance sampling from the normal, made wider by a factor of
-    :math:`1 + 1 / (2 \sqrt d)`; and of the cells whose weights cannot be trusted, see
+    :math:`1 + 1 / (2 \sqrt d)`, with the normal as a control variate, see
+    :meth:`Estimate.controlled`; and of the cells whose weights cannot be trusted, see
     :attr:`Estimate.is_trusted`, by :func:`ais` from the normal.
 
     Parameters
@@ -131,7 +132,10 @@ def marginal_near(
     """
     factor = 1 + WIDER / math.sqrt(target.n_state)
     wider = NormalPosterior(start.loc, start.scale_tril * factor).distribution
-    weighted = iwae(target, n_draws, wider)
+    z, log_weights = weighted_draws(target, n_draws, wider)
+    weighted = Estimate.from_log_weights(log_weights, standardized(wider, z))
+    log_control = start.distribution.log_prob(z) - wider.log_prob(z)
+    weighted = weighted.controlled(log_weights, log_control)
     doubtful = (~weighted.is_trusted).nonzero().squeeze(-1)
     if len(doubtful) == 0:
         return weighted

@@ -11,84 +11,70 @@ and dispersions alone is not computed here: a cell's gamma functions are the sam
 import math
 
 import numpy as np
-from numba import carray, cfunc, njit, types
 
 from lucidvi.kernels._arithmetic import (
     ONE,
-    OPTIONS,
     ZERO,
+    doubles,
     exp,
+    floats,
+    int32s,
+    int64s,
     log1p,
     log_factorial,
     next_number,
     pointer,
+    quotient,
     rising,
     row_max,
     share,
+    wide,
 )
+from lucidvi.kernels._compile import OPTIONS, compiled, inlined, kernel, part
 
-POISSON = 0
 #: Counts above this may all but cancel with their mean, so that float32 would not do.
 LARGE = 64.0
 #: Log means beyond these are left to the reference, which takes more care.
 LOG_MEAN_MAX, LOG_POISSON_MAX = 60.0, 30.0
 #: Sums of exponentials, relative to another state's largest, that have lost nothing.
 TOTAL_MIN, TOTAL_MAX = 1e-6, 1e24
-#: Genes whose terms are added up in float32.
-BLOCK = 512
+#: Genes whose terms are added up in float32, and rows of scratch memory that a thread needs.
+BLOCK, N_ROWS = 512, 4
 
 
-@njit(**OPTIONS)
-def block_sum(x):
-    total = ZERO
-    for i in range(x.shape[0]):
-        total += x[i]
-    return np.float64(total)
-
-
-@njit(**OPTIONS)
-def block_dot(x, y):
-    total = ZERO
-    for i in range(x.shape[0]):
-        total += x[i] * y[i]
-    return np.float64(total)
-
-
-@njit(**OPTIONS)
-def total_of(x):
-    """Sum, by blocks."""
+@part
+def total_of(x, n):
+    """Sum, in float64 of sums of blocks."""
+    wide()
     total = 0.0
-    for start in range(0, x.shape[0], BLOCK):
-        total += block_sum(x[start : start + BLOCK])
+    for start in range(0, n, BLOCK):
+        block, of_block = floats(x, start), ZERO
+        for i in range(min(BLOCK, n - start)):
+            of_block += block[i]
+        total += np.float64(of_block)
     return total
 
 
-@njit(**OPTIONS)
-def product_of(x, y):
-    """Sum of products, by blocks."""
-    total = 0.0
-    for start in range(0, x.shape[0], BLOCK):
-        total += block_dot(x[start : start + BLOCK], y[start : start + BLOCK])
-    return total
-
-
-@njit(**OPTIONS)
-def exponentials(x, largest, out):
+@part
+def exponentials(x, n, largest, out):
     """Exponentials relative to a number, and their sum."""
-    for i in range(x.shape[0]):
+    wide()
+    for i in range(n):
         out[i] = exp(x[i] - largest)
-    return total_of(out)
+    return total_of(out, n)
 
 
-@njit(**OPTIONS)
-def poisson_row(x, base, genes, counts, mu, factor, out):
+@inlined
+def poisson_row(
+    base, factor, genes, counts, n_counts, at_counts, theta, n, mu, log_ratio, out, want_gradient
+):
     """Log likelihood up to the factorials; ``out`` is the derivative by the log mean."""
-    for i in range(mu.shape[0]):
+    for i in range(n):
         out[i] = -mu[i] * factor
-    value = total_of(out)
-    for k in range(genes.shape[0]):
+    value = total_of(out, n)
+    for k in range(n_counts):
         j, count = genes[k], np.float64(counts[k])
-        log_mu, mean = x[k] + base, -np.float64(out[j])
+        log_mu, mean = at_counts[k] + base, -np.float64(out[j])
         if count > LARGE:
             value += mean
             mean = math.exp(log_mu)
@@ -98,116 +84,119 @@ def poisson_row(x, base, genes, counts, mu, factor, out):
     return value
 
 
-@njit(**OPTIONS)
-def nb_zeros(mu, factor, reciprocal_theta, log_ratio):
-    for i in range(mu.shape[0]):
-        ratio = mu[i] * factor * reciprocal_theta[i]
-        log_ratio[i] = log1p(ratio, ONE + ratio)
-
-
-@njit(**OPTIONS)
-def nb_zeros_with_gradient(mu, factor, reciprocal_theta, log_ratio, out):
-    for i in range(mu.shape[0]):
-        m = mu[i] * factor
-        ratio = m * reciprocal_theta[i]
-        u = ONE + ratio
-        out[i] = -m * (ONE / u)
-        log_ratio[i] = log1p(ratio, u)
-
-
-@njit(**OPTIONS)
-def nb_row(x, base, genes, counts, theta, mu, factor, log_ratio, out, want_gradient):
+@inlined
+def nb_row(
+    base, factor, genes, counts, n_counts, at_counts, theta, n, mu, log_ratio, out, want_gradient
+):
     r"""Log likelihood up to what is the same in all states; ``out`` as in :func:`poisson_row`.
 
     .. math:: \sum_g x_g \log \mu_g - (\theta_g + x_g) \log(1 + \mu_g / \theta_g)
     """
-    if want_gradient:
-        nb_zeros_with_gradient(mu, factor, theta[1], log_ratio, out)
-    else:
-        nb_zeros(mu, factor, theta[1], log_ratio)
-    value = -product_of(theta[0], log_ratio)
-    for k in range(genes.shape[0]):
+    reciprocal_theta, value = floats(theta, n), 0.0
+    for start in range(0, n, BLOCK):
+        of_block = ZERO
+        means, reciprocal = floats(mu, start), floats(reciprocal_theta, start)
+        of_theta, ratios, by_mu = (
+            floats(theta, start),
+            floats(log_ratio, start),
+            floats(out, start),
+        )
+        size = min(BLOCK, n - start)
+        for i in range(size):
+            m = means[i] * factor
+            ratio = m * reciprocal[i]
+            ratios[i] = log1p(ratio, ONE + ratio)
+            of_block -= of_theta[i] * ratios[i]
+        if want_gradient:
+            for i in range(size):
+                m = means[i] * factor
+                by_mu[i] = quotient(-m, ONE + m * reciprocal[i])
+        value += np.float64(of_block)
+    for k in range(n_counts):
         j, count = genes[k], np.float64(counts[k])
-        log_mu, of_theta = x[k] + base, np.float64(theta[0, j])
+        log_mu, at_theta = at_counts[k] + base, np.float64(theta[j])
         mean, log_u = np.float64(mu[j] * factor), np.float64(log_ratio[j])
         if count > LARGE:
             mean = math.exp(log_mu)
-            value += of_theta * log_u
-            log_u = math.log1p(mean / of_theta)
-            value -= of_theta * log_u
+            value += at_theta * log_u
+            log_u = math.log1p(mean / at_theta)
+            value -= at_theta * log_u
         value += count * (log_mu - log_u)
         if want_gradient:
-            out[j] = np.float32((count - mean) * of_theta / (of_theta + mean))
+            out[j] = np.float32((count - mean) * at_theta / (at_theta + mean))
     return value
 
 
-@njit(**OPTIONS)
-def through_softmax(a, mu, correction):
-    """From the derivative by the log mean to that by the logits."""
-    for i in range(a.shape[0]):
-        a[i] -= mu[i] * correction
-
-
-@cfunc(types.void(types.voidptr), cache=True, **OPTIONS)
-def of_states(arguments):
+@inlined
+def each_row(arguments, likelihood, limit):
     """Log likelihoods of rows of logits, which become gradients; ``_states.py`` calls it."""
-    given = carray(arguments, 19, np.int64)
-    n_parts, place = given[1], next_number(pointer(given[18]))
-    n_cells, n_genes, per_cell, n_theta = given[2], given[3], given[4], given[5]
-    is_poisson, want_gradient = given[6] == POISSON, given[7] != 0
-    n_rows = n_cells * per_cell
-
-    logits = carray(pointer(given[8]), (n_rows, n_genes), np.float32)
-    log_library = carray(pointer(given[9]), n_rows, np.float32)
-    theta = carray(pointer(given[10]), (n_theta, 2, n_genes), np.float32)
-    starts = carray(pointer(given[11]), n_cells + 1, np.int32)
-    genes = carray(pointer(given[12]), starts[n_cells], np.int32)
-    counts = carray(pointer(given[13]), starts[n_cells], np.float32)
-    constant = carray(pointer(given[14]), n_cells, np.float64)
-    value = carray(pointer(given[15]), n_rows, np.float32)
-    by_library = carray(pointer(given[16]), n_rows, np.float32)
-    scratch = carray(pointer(given[17]), (place + 1, 4, n_genes), np.float32)[place]
-    mu, spare, at_counts, unused = scratch[0], scratch[1], scratch[2], scratch[3]
-    limit = LOG_POISSON_MAX if is_poisson else LOG_MEAN_MAX
-
-    part = next_number(arguments)
-    while part < n_parts:
-        start, stop = share(part, n_parts, n_rows)
-        largest = row_max(logits[start], mu)
+    wide()
+    given = int64s(arguments, 0)
+    n_parts, place = given[1], next_number(pointer(given[17]))
+    n_cells, n, per_cell, n_theta = given[2], given[3], given[4], given[5]
+    want_gradient, n_rows = given[6] != 0, given[2] * given[4]
+    log_library, starts = floats(given[8], 0), int32s(given[10], 0)
+    constant = doubles(given[13], 0)
+    value, by_library = floats(given[14], 0), floats(given[15], 0)
+    scratch = given[16] + 4 * place * N_ROWS * n
+    mu, spare, at_counts = floats(scratch, 0), floats(scratch, n), floats(scratch, 2 * n)
+    number = next_number(arguments)
+    while number < n_parts:
+        start, stop = share(number, n_parts, n_rows)
+        largest = row_max(floats(given[7], start * n), n, mu)
         for row in range(start, stop):
             cell = row // per_cell
-            own = slice(starts[cell], starts[cell + 1])
-            x, of_cell, of_counts = logits[row], genes[own], counts[own]
-            total = exponentials(x, largest, mu)
+            first = np.int64(starts[cell])
+            n_counts = starts[cell + 1] - first
+            genes, counts = int32s(given[11], first), floats(given[12], first)
+            x = floats(given[7], row * n)
+            total = exponentials(x, n, largest, mu)
             if not (TOTAL_MIN < total < TOTAL_MAX):
-                largest = row_max(x, mu)
-                total = exponentials(x, largest, mu)
+                largest = row_max(x, n, mu)
+                total = exponentials(x, n, largest, mu)
             base = np.float64(log_library[row])
             if not (math.isfinite(total) and abs(base) <= limit):
                 value[row] = np.nan
                 continue
             base -= largest + math.log(total)
             factor = np.float32(math.exp(base + largest))
-            for k in range(of_cell.shape[0]):
-                at_counts[k] = x[of_cell[k]]
-            out = x if want_gradient else unused
-            if is_poisson:
-                v = poisson_row(at_counts, base, of_cell, of_counts, mu, factor, out)
-            else:
-                t = theta[cell % n_theta]
-                v = nb_row(
-                    at_counts, base, of_cell, of_counts, t, mu, factor, spare, out, want_gradient
-                )
+            for k in range(n_counts):
+                at_counts[k] = x[genes[k]]
+            out = floats(scratch, 3 * n)
+            if want_gradient:
+                out = x
+            theta = floats(given[9], (cell % n_theta if n_theta > 0 else 0) * 2 * n)
+            v = likelihood(
+                base, factor, genes, counts, n_counts, at_counts, theta, n,
+                mu, spare, out, want_gradient,
+            )  # fmt: skip
             value[row] = np.float32(v + constant[cell])
             if want_gradient:
-                by_base = total_of(out)
+                by_base = total_of(out, n)
                 by_library[row] = np.float32(by_base)
-                through_softmax(x, mu, np.float32(by_base / total))
-        part = next_number(arguments)
+                # from the derivative by the log mean to that by the logits
+                correction = np.float32(by_base / total)
+                for i in range(n):
+                    x[i] -= mu[i] * correction
+        number = next_number(arguments)
 
 
-@njit(cache=True, **OPTIONS)
-def constants(starts, genes, counts, log_theta):
+@kernel
+def poisson(arguments):
+    each_row(arguments, poisson_row, LOG_POISSON_MAX)
+
+
+@kernel
+def nb(arguments):
+    each_row(arguments, nb_row, LOG_MEAN_MAX)
+
+
+#: The families that are compiled, by name.
+KERNELS = {"poisson": poisson, "nb": nb}
+
+
+@compiled(**OPTIONS)
+def constants(starts, genes, counts, log_theta, out):
     r"""Sum what is the same in all states of a cell, shape ``(n_cells,)``.
 
     .. math:: \sum_g \log\frac{\Gamma(x_g + \theta_g)}{\Gamma(\theta_g)} - x_g \log \theta_g
@@ -215,13 +204,13 @@ def constants(starts, genes, counts, log_theta):
 
     of a negative binomial, the last term alone of a Poisson, which has no ``log_theta``.
     """
-    out = np.zeros(len(starts) - 1)
     for cell in range(out.shape[0]):
+        total = 0.0
         for k in range(starts[cell], starts[cell + 1]):
             x = np.float64(counts[k])
-            out[cell] -= log_factorial(x)
+            total -= log_factorial(x)
             if log_theta.shape[0] and x != 0.0:
                 at = np.float64(log_theta[cell % log_theta.shape[0], genes[k]])
                 log_rising = at if x == 1.0 else rising(x, math.exp(at))[0]
-                out[cell] += log_rising - x * at
-    return out
+                total += log_rising - x * at
+        out[cell] = total

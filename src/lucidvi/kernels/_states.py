@@ -15,7 +15,6 @@ from torch import Tensor
 
 from lucidvi.kernels import _team
 from lucidvi.kernels._csr import csr_parts
-from lucidvi.kernels._likelihoods import COMPILED
 
 #: Families whose log likelihoods of states are compiled.
 OF_STATES = ("poisson", "nb")
@@ -84,8 +83,9 @@ class StateCounts(NamedTuple):
         log_theta = parameters.get("log_theta", weight.new_empty(0, len(weight)))
         log_theta = log_theta.reshape(-1, len(weight)).contiguous()
         theta = torch.stack([log_theta.exp(), (-log_theta).exp()], dim=1)
-        given = (*(part.numpy() for part in parts), log_theta.numpy())
-        return cls(*parts, theta, torch.from_numpy(constants(*given)), family)
+        constant = torch.empty(len(parts[0]) - 1, dtype=torch.float64)
+        constants(*(part.numpy() for part in (*parts, log_theta, constant)))
+        return cls(*parts, theta, constant, family)
 
 
 def log_likelihood_of_states(
@@ -205,7 +205,7 @@ def _run(
     want_gradient: bool,
 ) -> None:
     """Let the compiled code take rows of logits, all states of some cells from ``first`` on."""
-    from lucidvi.kernels._compiled_states import of_states
+    from lucidvi.kernels._compiled_states import KERNELS
 
     n_cells, per_cell = log_library.shape
     n_rows, n_genes = logits.shape
@@ -226,10 +226,8 @@ def _run(
     n_parts = -(-n_rows // ROWS_PER_PART)
     n_threads = min(_team.n_threads(), n_parts)
     taken = torch.zeros(1, dtype=torch.int64)
-    sizes = [n_genes, per_cell, 1 if one_theta else n_cells]
-    choices = [COMPILED[counts.family], int(want_gradient)]
-    addresses = [array.data_ptr() for array in arrays]
-    arguments = [n_cells, *sizes, *choices, *addresses, taken.data_ptr()]
-    _team.run(of_states, arguments, n_parts, n_threads)
+    sizes = [n_cells, n_genes, per_cell, 1 if one_theta else n_cells, int(want_gradient)]
+    addresses = [array.data_ptr() for array in (*arrays, taken)]
+    _team.run(KERNELS[counts.family], [*sizes, *addresses], n_parts, n_threads)
     results[0].copy_(value.view(-1, per_cell))
     results[1].copy_(by_library.view(-1, per_cell))
