@@ -133,8 +133,8 @@ def each_row(arguments, likelihood, limit):
     wide()
     given = int64s(arguments, 0)
     n_parts, place = given[1], next_number(pointer(given[17]))
-    n_cells, n, per_cell, n_theta = given[2], given[3], given[4], given[5]
-    want_gradient, n_rows = given[6] != 0, given[2] * given[4]
+    n, per_cell, n_theta = given[3], given[4], given[5]
+    n_rows, want_gradient = given[2] * per_cell, given[6] != 0
     log_library, starts = floats(given[8], 0), int32s(given[10], 0)
     constant = doubles(given[13], 0)
     value, by_library = floats(given[14], 0), floats(given[15], 0)
