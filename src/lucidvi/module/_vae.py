@@ -286,7 +286,8 @@ class VAE(SampleMixin, GenerativeModule, PractisedArchitecture):
 
     def last_layer(self, s: Covariates) -> LastLayer | None:
         """See :class:`lucidvi.nn.LastLayer`; None where something else decodes."""
-        if type(self).decode_latent is not VAE.decode_latent:
+        own = ("decode", "decode_latent")
+        if any(getattr(type(self), name) is not getattr(VAE, name) for name in own):
             return None
         parameters = self._of_genes(s, without=self.decoder.heads)
         return LastLayer.of(
