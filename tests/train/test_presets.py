@@ -86,6 +86,7 @@ def test_the_default_is_lucid(asked):
     default, lucid, theirs = asked(), asked(preset="lucid"), asked(preset="scvi")
     for answer in (default, lucid):
         assert answer.plan.lr == PRESETS["lucid"].plan["lr"]
+        assert answer.plan.betas == PRESETS["lucid"].plan["betas"]
         assert answer.plan.lr_schedule == PRESETS["lucid"].plan["lr_schedule"]
         assert answer.plan.kl_warmup == PRESETS["lucid"].plan["kl_warmup"]
         assert answer.max_epochs == PRESETS["lucid"].max_epochs(60)
@@ -101,6 +102,7 @@ def test_that_of_scvi_tools_is_scvi_tools(asked):
         assert getattr(answer.plan, name) == getattr(theirs, name), name
     assert answer.plan.kl_warmup is None
     assert answer.plan.lr_schedule == "constant"
+    assert answer.plan.betas == (0.9, 0.999)  # torch's, which scvi-tools leaves
     assert answer.batch_size == scvi.settings.batch_size
 
 
@@ -147,6 +149,7 @@ def test_length_and_size_that_are_given(asked, preset):
     ("argument", "value"),
     [
         ("lr", 0.123),
+        ("betas", (0.5, 0.6)),
         ("lr_schedule", "cosine"),
         ("kl_warmup", 0.77),
         ("weight_decay", 0.5),
@@ -160,7 +163,7 @@ def test_arguments_of_the_plan(asked, preset, how, argument, value):
     if argument == "n_epochs_kl_warmup":
         assert plan.kl_warmup is None
     unasked = asked(preset=preset).plan
-    for other in {"lr", "lr_schedule", "weight_decay", "max_kl_weight"} - {argument}:
+    for other in {"lr", "betas", "lr_schedule", "weight_decay", "max_kl_weight"} - {argument}:
         assert getattr(plan, other) == getattr(unasked, other), other
 
 

@@ -99,9 +99,10 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         trainer_config, **trainer_kwargs
             Arguments of :class:`scvi.train.Trainer`.
         preset
-            ``"lucid"``: a tenth of scvi-tools' epochs, started at the mean and dispersion of each
-            gene, with a learning rate of up to 2e-2 in one cycle, and the weight of the KL term
-            rising over the first 30 % of the training. ``"scvi"``: as scvi-tools trains.
+            ``"lucid"``: a twentieth of scvi-tools' epochs, started at the mean and dispersion of
+            each gene and, without batches, at linear factors of the cells, with a learning rate of
+            up to 3e-2 in one cycle, short memories of Adam, and the weight of the KL term rising
+            over the first 30 % of the training. ``"scvi"``: as scvi-tools trains.
 
         Raises
         ------

@@ -48,8 +48,8 @@ def lucid_max_epochs(n_cells: int) -> int:
 
 
 #: Epochs of ``"lucid"`` between the bounds, and fewest and most updates.
-LUCID_EPOCHS = 40
-LUCID_STEPS = (300, 8_000)
+LUCID_EPOCHS = 20
+LUCID_STEPS = (300, 4_000)
 
 #: The values of ``preset``.
 PRESETS = {
@@ -58,10 +58,12 @@ PRESETS = {
         lucid_max_epochs,
         batch_size=128,
         plan={
-            "lr": 2e-2,
+            "lr": 3e-2,
+            "betas": (0.8, 0.9),
             "lr_schedule": "one_cycle",
             "kl_warmup": 0.3,
             "start_from_data": True,
+            "start_from_factors": True,
         },
     ),
     # What scvi-tools does, its schedule over 400 epochs included.
