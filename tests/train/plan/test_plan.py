@@ -182,7 +182,7 @@ def test_a_loss_that_is_not_finite_names_the_cell_and_keeps_the_last_good_weight
     assert "in gene 'gene4'" in message
     assert re.search(r"at step [5-8], epoch [2-4]\.", message)
     assert "weights from the start of epoch" in message
-    smaller = min(PRESETS["lucid"].plan["lr"] / 10, 1e-3)
+    smaller = min(PRESETS["lucid"](60, 1).plan["lr"] / 10, 1e-3)
     assert f'"lr": {smaller:g}' in message
     assert model.is_trained
     assert not model.module.training

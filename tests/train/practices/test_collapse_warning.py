@@ -15,9 +15,8 @@ from lucidvi.nn import StateDistribution
 from lucidvi.train import CollapseWarning, TrainingPlan
 from lucidvi.train.practices._collapse_warning import information
 
-#: A training that collapses: the KL term weighs fifty times as much as it should, from a start at
-#: which the latent space says nothing.
-COLLAPSING = {"max_kl_weight": 50.0, "kl_warmup": 0.0, "start_from_factors": False}
+#: A training that collapses: the KL term weighs fifty times as much as it should.
+COLLAPSING = {"max_kl_weight": 50.0, "kl_warmup": 0.0}
 
 
 @pytest.fixture

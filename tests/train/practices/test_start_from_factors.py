@@ -90,10 +90,10 @@ def changed(one, other):
     return {name for name in one if not torch.equal(one[name], other[name])}
 
 
-def test_a_new_model_starts_there_unless_told_not_to(adata):
-    default, model = first_weights(adata)
-    random, _ = first_weights(adata, start_from_factors=False)
-    assert changed(default, random) == {
+def test_a_new_model_starts_there(adata):
+    factors, model = first_weights(adata, start_from_factors=True)
+    random, _ = first_weights(adata)
+    assert changed(factors, random) == {
         "z_encoder.encoder.fc_layers.Layer 0.0.weight",
         "z_encoder.mean_encoder.weight",
         "z_encoder.mean_encoder.bias",
@@ -102,14 +102,14 @@ def test_a_new_model_starts_there_unless_told_not_to(adata):
         "decoder.px_scale_decoder.0.weight",
     }
     learned = {n: w.detach().clone() for n, w in model.module.named_parameters()}
-    again, _ = first_weights(adata, model=model)
+    again, _ = first_weights(adata, model=model, start_from_factors=True)
     assert not changed(learned, again)
 
 
 def test_with_batches_it_does_not(adata):
-    default, _ = first_weights(adata, batch_key="batch")
-    random, _ = first_weights(adata, batch_key="batch", start_from_factors=False)
-    assert not changed(default, random)
+    asked_for, _ = first_weights(adata, batch_key="batch", start_from_factors=True)
+    random, _ = first_weights(adata, batch_key="batch")
+    assert not changed(asked_for, random)
 
 
 def test_it_gains_what_epochs_would(make_adata):

@@ -59,7 +59,7 @@ class TrainingPlan(PlanWithPractices):
         ``Cyclical(n_cycles=2)``.
     betas
         Shares of the past in Adam's running means of gradients and of their squares, (0.9, 0.999)
-        by default, as in torch; (0.8, 0.9) in the preset ``"lucid"``.
+        by default, as in torch; (0.8, 0.9) in the preset ``"lucid"`` for many cells.
     lr_schedule
         How the learning rate goes over the training, of which ``lr`` is the highest:
         ``"constant"``, ``"cosine"`` (falling to zero) or ``"one_cycle"`` (rising for a tenth

@@ -29,8 +29,8 @@ class StartFromFactors(Practice):
     ----------
     start_from_factors
         Start encoder and decoder of a new module at the linear factors along which the training
-        cells vary most; False by default, True in the preset ``"lucid"``. Not with several
-        batches, nor with a ``datamodule``.
+        cells vary most; False by default, True in the preset ``"lucid"`` for many cells. Not
+        with several batches, nor with a ``datamodule``.
     """
 
     start_from_factors: bool = False
