@@ -135,10 +135,10 @@ def gpu_use(clock: Clock) -> dict[str, Any]:
     }
 
 
-def preset_of(task: dict[str, Any]) -> Any:
+def preset_of(task: dict[str, Any], n_cells: int | None = None) -> Any:
     """LucidVI's preset that the task trains with, or the one that is as scvi-tools trains."""
     chosen = "scvi" if task["library"] == "scvi" else task["train"].get("preset", "lucid")
-    return PRESETS[chosen]
+    return PRESETS[chosen](n_cells, 1)
 
 
 def batch_size(task: dict[str, Any]) -> int:
@@ -151,7 +151,7 @@ def default_epochs(task: dict[str, Any], n_cells: int) -> int:
     """Epochs of a training that leaves ``max_epochs`` open."""
     if task["library"] == "scvi":
         return int(get_max_epochs_heuristic(n_cells))
-    return preset_of(task).max_epochs(n_cells)
+    return preset_of(task, n_cells).max_epochs(n_cells)
 
 
 def saved(task: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

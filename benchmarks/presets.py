@@ -1,18 +1,49 @@
-"""Ways to train LucidVI: held-out log p(x) and seconds of each, over several data sets.
+"""Ways to train LucidVI: held-out log p(x), CPU seconds and mixing of batches of each.
 
-``python benchmarks/presets.py`` rewrites ``benchmarks/presets.md``. Results are kept in
-``benchmarks/.cache/presets``, so a run that was broken off goes on where it was.
+``python benchmarks/presets.py`` rewrites ``benchmarks/presets.md``. All trainings are of one
+process and one thread, in turn, so that the load of a machine is the same for all of them. Results
+are kept in ``benchmarks/.cache/presets``, so a run that was broken off goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import logging
+import os
+import shlex
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
-import numpy as np
-from _measure import CACHE, Result, machine, page, report, run_cached, table, task, warm_up
+os.environ["TQDM_DISABLE"] = "1"
 
-DATASETS = ("pbmc4k_top2000", "cortex_zeisel", "pbmc_facs", "worm_neuron")
+import numpy as np
+import scvi
+import torch
+from _data import load
+from _measure import CACHE, Result, cpu_model, digest, page, report, spread, table
+from _mixing import MAX_CELLS, TOTALS, mixing
+from _mixing import read as read_mixed
+from _worker import held_out
+
+from lucidvi.model import SCVI as SCVI_MODEL
+from lucidvi.train._presets import LONG, LUCID_MANY, SHORT
+
+read = cache(load)
+
+DATASETS = (
+    "pbmc4k_top2000",
+    "cortex_zeisel",
+    "worm_neuron",
+    "kang_pbmc",
+)
+#: Data with batches that are to be mixed.
+WITH_BATCHES = ("spleen_jaitin", "onek1k_40donors", "lupus_t")
 N_GENES = 2_000
 
 
@@ -20,102 +51,165 @@ class Schedule(NamedTuple):
     """A way to train; what is not said is the preset's ``"lucid"``."""
 
     name: str
-    max_epochs: int | None
-    batch_size: int | None
-    plan_kwargs: dict[str, Any] | None
+    max_epochs: int | Callable[[int], int] | None = None
+    plan_kwargs: dict[str, Any] | None = None
+    preset: str = "lucid"
 
-    def train(self) -> dict[str, Any]:
+    def train(self, n_cells: int) -> dict[str, Any]:
         """Arguments of ``train``."""
-        given = {**self._asdict(), "preset": "scvi" if self.name == SCVI else "lucid"}
-        return {key: value for key, value in given.items() if key != "name" and value}
+        given: dict[str, Any] = {"preset": self.preset, "plan_kwargs": self.plan_kwargs or {}}
+        epochs = self.max_epochs(n_cells) if callable(self.max_epochs) else self.max_epochs
+        return given if epochs is None else {**given, "max_epochs": epochs}
 
 
-def schedule(shape: str, lr: float, max_epochs: int, batch_size: int = 128) -> Schedule:
-    """Name a schedule by what it consists of."""
-    plan = {"lr": lr, "lr_schedule": shape, "kl_warmup": 0.3}
-    return Schedule(f"{shape} {lr:g}, batch {batch_size}", max_epochs, batch_size, plan)
-
-
-LUCID, SCVI = 'preset "lucid"', 'preset "scvi"'
+LUCID, FORMER, SCVI = 'preset "lucid"', "lucid, as it was", 'preset "scvi"'
+#: The preset as it was at first, which it still is for few cells and for several batches.
+LONGER = {"betas": (0.9, 0.999), "start_from_factors": False, **LONG.plan}
 SCHEDULES = [
-    Schedule(LUCID, None, None, None),
-    schedule("constant", 1e-3, 100),
-    schedule("constant", 4e-3, 50),
-    schedule("one_cycle", 4e-3, 30),
-    schedule("one_cycle", 4e-3, 50),
-    schedule("one_cycle", 4e-3, 100),
-    schedule("one_cycle", 8e-3, 30),
-    schedule("one_cycle", 8e-3, 50),
-    schedule("one_cycle", 8e-3, 100),
-    schedule("one_cycle", 12e-3, 30),
-    schedule("one_cycle", 12e-3, 50),
-    schedule("one_cycle", 4e-3, 50, batch_size=64),
-    schedule("one_cycle", 8e-3, 50, batch_size=64),
-    schedule("one_cycle", 8e-3, 50, batch_size=256),
-    schedule("one_cycle", 12e-3, 50, batch_size=256),
+    Schedule(LUCID),
+    Schedule(FORMER, LONG.max_epochs, LONGER),
+]
+#: Trainings of the data with batches.
+MIXED = [
+    Schedule(LUCID, LONG.max_epochs, LONGER),
+    Schedule("as for one batch", SHORT.max_epochs, SHORT.plan),
+]
+#: What each part of the preset is worth, on the first data set: one thing else each time.
+PARTS = [
+    Schedule("no start from factors", None, {"start_from_factors": False}),
+    Schedule("betas (0.9, 0.999)", None, {"betas": (0.9, 0.999)}),
+    Schedule("lr 2e-2", None, {"lr": 2e-2}),
+    Schedule("8 epochs", 8),
 ]
 #: As long as scvi-tools trains: left out unless asked for.
-REFERENCE = Schedule(SCVI, None, None, None)
+REFERENCE = Schedule(SCVI, preset="scvi")
 
 Results = dict[str, list[Result]]
 
 
 def measure(one: Schedule, dataset: str, seed: int, quick: bool) -> Result:
-    """Train in one way, or read what an earlier run found."""
-    train = {**one.train(), **({"max_epochs": 2} if quick else {})}
-    data = {"name": dataset, "n_genes": 100 if quick else N_GENES}
-    work = task("lucidvi", data, train=train, seed=seed, evaluate=True)
-    return run_cached(work, f"{dataset}-{seed}", CACHE / ("quick" if quick else "presets"))
+    """Train in one way, or read what an earlier run with the same sources found."""
+    folder = CACHE / ("quick" if quick else "presets")
+    task = json.dumps([one.train(read(dataset, N_GENES).n_obs), digest("src/**/*.py")])
+    key = hashlib.sha1(task.encode()).hexdigest()[:12]
+    file = folder / f"{dataset}-{seed}-{key}.json"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(train(one, dataset, seed, quick)))
+    return json.loads(file.read_text())
 
 
-def log_px(results: list[Result]) -> float:
-    """Mean held-out log p(x)."""
-    return float(np.mean([result["log_px"] for result in results]))
+def train(one: Schedule, dataset: str, seed: int, quick: bool) -> Result:
+    """Train, and say how long that took and what came out."""
+    adata = read(dataset, 100 if quick else N_GENES).copy()
+    SCVI_MODEL.setup_anndata(adata)
+    scvi.settings.seed = seed
+    model = SCVI_MODEL(adata, gene_likelihood="nb")
+    arguments = one.train(adata.n_obs) | ({"max_epochs": 2} if quick else {})
+    start = time.process_time()
+    model.train(accelerator="cpu", enable_progress_bar=False, **arguments)
+    seconds = time.process_time() - start
+    return {"seconds": seconds, "n_epochs": len(model.history["elbo_train"]), **held_out(model)}
 
 
-def gain(results: dict[str, Results], name: str) -> float:
-    """Held-out log p(x) above that of ``"lucid"``, mean over the data sets."""
-    return float(np.mean([log_px(one[name]) - log_px(one[LUCID]) for one in results.values()]))
+def gains(results: Results, name: str) -> np.ndarray:
+    """Held-out log p(x) above that of the preset as it was, seed by seed."""
+    pairs = zip(results[name], results[FORMER], strict=True)
+    return np.array([one["log_px"] - former["log_px"] for one, former in pairs])
 
 
-def row(one: Schedule, results: dict[str, Results]) -> list[str]:
+def times_faster(results: Results, name: str) -> np.ndarray:
+    """CPU seconds of the preset as it was over those of another, seed by seed."""
+    pairs = zip(results[name], results[FORMER], strict=True)
+    return np.array([former["seconds"] / one["seconds"] for one, former in pairs])
+
+
+def row(dataset: str, name: str, results: Results) -> list[str]:
     """One line of the table."""
-    columns = []
-    for by_name in results.values():
-        difference = log_px(by_name[one.name]) - log_px(by_name[LUCID])
-        seconds = np.median([result["seconds"] for result in by_name[one.name]])
-        columns.append(f"{difference:+.2f} ({seconds:.1f} s)")
-    first = next(iter(results.values()))[one.name][0]
-    epochs = first["n_epochs"] if one.max_epochs else "its own"
-    return [one.name, str(epochs), *columns, f"{gain(results, one.name):+.2f}"]
+    found = results[name]
+    return [
+        dataset,
+        name,
+        str(found[0]["n_epochs"]),
+        spread([result["seconds"] for result in found], ".1f"),
+        spread([result["log_px"] for result in found]),
+        *([""] * 2 if name == FORMER else _against(results, name)),
+    ]
 
 
-def lines(schedules: list[Schedule], results: dict[str, Results]) -> list[str]:
-    """Text of the page, the best schedule first."""
-    first = next(iter(results.values()))[LUCID]
-    base = ", ".join(f"{name} {log_px(one[LUCID]):.2f}" for name, one in results.items())
-    ordered = sorted(schedules, key=lambda one: -gain(results, one.name))
+def _against(results: Results, name: str) -> list[str]:
+    return [spread(gains(results, name), "+.2f"), spread(times_faster(results, name), ".2f")]
+
+
+def mixing_row(dataset: str, name: str, results: Results) -> list[str]:
+    """One line of the table of data with batches."""
+    found, (first, *_) = results[name], results
+    pairs = zip(found, results[first], strict=True)
+    lost = [one[TOTALS[1]] - usual[TOTALS[1]] for one, usual in pairs]
+    return [
+        dataset,
+        name,
+        str(found[0]["n_epochs"]),
+        *(spread([result[total] for result in found], ".3f") for total in TOTALS),
+        spread([result["log_px"] for result in found]),
+        "" if name == first else spread(lost, "+.3f"),
+    ]
+
+
+def mixing_lines(results: dict[str, Results]) -> list[str]:
+    """Text on the data with batches."""
+    if not results:
+        return []
+    header = ["", "", "epochs", *TOTALS, "log p(x)", f"{TOTALS[1]} - preset"]
+    return [
+        "## Data with batches",
+        "",
+        "There the preset is as it was at first: a shorter training mixes batches less. Scores "
+        f"of `lucidvi.atlas.score_integration`, default model, at most {MAX_CELLS:,} cells; those "
+        "of scVI, on all cells, are in `benchmarks/integration.md`.",
+        "",
+        *table(
+            header, [mixing_row(d, name, found) for d, found in results.items() for name in found]
+        ),
+        "",
+    ]
+
+
+def lines(results: dict[str, Results], mixed: dict[str, Results], command: str) -> list[str]:
+    """Text of the page."""
+    n_seeds = len(next(iter(results.values()))[FORMER])
+    header = ["", "", "epochs", "CPU s", "log p(x)", "- as it was", "times shorter"]
     return [
         "# Ways to train",
         "",
-        f"LucidVI, {N_GENES:,} most variable genes, NB, {len(first)} seed(s): held-out log p(x) "
-        '(importance-weighted, 100 draws, nats a cell) above that of the preset `"lucid"`, and '
-        f"the seconds of `train()`. The preset's own: {base}.",
+        f"LucidVI, {N_GENES:,} most variable genes, NB, {n_seeds} seed(s), each with a tenth of "
+        "the cells held out: median and range of the CPU seconds of `train()` (one thread, in "
+        "turn), of the held-out log p(x) (importance-weighted, 100 draws, nats a cell), and of "
+        "its difference from that of the preset as it was at first (40 epochs, lr 2e-2, `betas` "
+        "(0.9, 0.999), no `start_from_factors`), and how many times shorter it is. For fewer than "
+        f"{LUCID_MANY:,} cells, and for several batches, it still is as it was.",
         "",
-        *table(
-            ["schedule", "epochs", *results, "mean"],
-            [row(one, results) for one in ordered],
-        ),
+        *table(header, [row(d, name, found) for d, found in results.items() for name in found]),
         "",
-        f"`python benchmarks/presets.py` on {machine(first[0])}",
+        *mixing_lines(mixed),
+        f"`{command}` on {cpu_model()}, {os.cpu_count()} cores, one thread.",
     ]
+
+
+def mix(dataset: str, seeds: list[int]) -> Results:
+    """Train on data with batches in each way, and score them."""
+    n_cells = read_mixed(dataset).n_obs
+    return {
+        one.name: [mixing(dataset, seed, one.train(n_cells)) for seed in seeds] for one in MIXED
+    }
 
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--mixing", nargs="*", default=list(WITH_BATCHES), metavar="DATASET")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--reference", action="store_true", help='also the preset "scvi", slow')
     parser.add_argument("--quick", action="store_true", help="two epochs, to try the script")
     return parser.parse_args()
@@ -123,14 +217,15 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Measure, and write the page."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
     given = arguments()
-    if not given.quick:
-        warm_up()
-    schedules = [*SCHEDULES, REFERENCE] if given.reference else SCHEDULES
-    if given.quick:
-        schedules = [*schedules[:2], *schedules[-2:]]
+    torch.set_num_threads(1)
+    train(Schedule("to compile", 1), given.datasets[0], 0, True)
     results: dict[str, Results] = {}
     for dataset in given.datasets:
+        parts = PARTS if dataset == given.datasets[0] else []
+        schedules = [*SCHEDULES, *parts, *([REFERENCE] * given.reference)]
         results[dataset] = {one.name: [] for one in schedules}
         for seed in given.seeds:
             for one in schedules:
@@ -141,7 +236,9 @@ def main() -> None:
                     f"log p(x) {result['log_px']:.2f}",
                     flush=True,
                 )
-    report(page("presets.md", given.quick), lines(schedules, results))
+    mixed = {} if given.quick else {dataset: mix(dataset, given.seeds) for dataset in given.mixing}
+    command = shlex.join(["python", "benchmarks/presets.py", *sys.argv[1:]])
+    report(page("presets.md", given.quick), lines(results, mixed, command))
 
 
 if __name__ == "__main__":

@@ -143,8 +143,9 @@ def test_number_of_epochs(model, monkeypatch):
     assert model.is_trained
     assert len(model.history["elbo_train"]) == 3
     asked = []
-    two = replace(PRESETS["lucid"], max_epochs=lambda n: asked.append(n) or 2)
-    monkeypatch.setitem(PRESETS, "lucid", two)
+    usual = PRESETS["lucid"](60, 2)
+    two = replace(usual, max_epochs=lambda n: asked.append(n) or 2)
+    monkeypatch.setitem(PRESETS, "lucid", lambda n_cells, n_batches: two)
     model.train()
     assert asked == [60]
     assert len(model.history["elbo_train"]) == 5

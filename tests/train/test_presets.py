@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lucidvi._compat import get_max_epochs_heuristic
 from lucidvi.model import SCVI
 from lucidvi.train import PRESETS, plan_arguments
-from lucidvi.train._presets import LUCID_STEPS
+from lucidvi.train._presets import LUCID_MANY, LUCID_STEPS
 
 N_CELLS = [1, 2, 10, 60, 128, 500, 3_000, 20_000, 100_000, 1_000_000, 10_000_000]
 
@@ -42,10 +42,10 @@ def record(adata, *, minibatches_per_step=1, plan_kwargs=None, **kwargs):
 def asked(adata, monkeypatch):
     """Return a function that says what `train` makes of its arguments, without training."""
     SCVI.setup_anndata(adata)
-    model = SCVI(adata, n_hidden=8, n_latent=2)
+    small = SCVI(adata, n_hidden=8, n_latent=2)
     seen = {}
 
-    class Plan(model._training_plan_cls):
+    class Plan(SCVI._training_plan_cls):
         def __init__(self, module, **kwargs):
             super().__init__(module, **kwargs)
             seen["plan"] = self
@@ -57,10 +57,10 @@ def asked(adata, monkeypatch):
         def __call__(self):
             return None
 
-    monkeypatch.setattr(model, "_training_plan_cls", Plan)
-    monkeypatch.setattr(model, "_train_runner_cls", Runner)
+    monkeypatch.setattr(SCVI, "_training_plan_cls", Plan)
+    monkeypatch.setattr(SCVI, "_train_runner_cls", Runner)
 
-    def ask(**kwargs):
+    def ask(model=small, **kwargs):
         seen.clear()
         model.train(**kwargs)
         batch_size = seen["splitter"].data_loader_kwargs["batch_size"]
@@ -85,11 +85,12 @@ def test_one_that_does_not_exist(adata, preset):
 def test_the_default_is_lucid(asked):
     default, lucid, theirs = asked(), asked(preset="lucid"), asked(preset="scvi")
     for answer in (default, lucid):
-        assert answer.plan.lr == PRESETS["lucid"].plan["lr"]
-        assert answer.plan.lr_schedule == PRESETS["lucid"].plan["lr_schedule"]
-        assert answer.plan.kl_warmup == PRESETS["lucid"].plan["kl_warmup"]
-        assert answer.max_epochs == PRESETS["lucid"].max_epochs(60)
-        assert answer.batch_size == PRESETS["lucid"].batch_size
+        expected = PRESETS["lucid"](60, 1)
+        assert answer.plan.lr == expected.plan["lr"]
+        assert answer.plan.lr_schedule == expected.plan["lr_schedule"]
+        assert answer.plan.kl_warmup == expected.plan["kl_warmup"]
+        assert answer.max_epochs == expected.max_epochs(60)
+        assert answer.batch_size == expected.batch_size
     assert theirs.plan.lr != default.plan.lr
     assert theirs.max_epochs == get_max_epochs_heuristic(60)
 
@@ -101,6 +102,7 @@ def test_that_of_scvi_tools_is_scvi_tools(asked):
         assert getattr(answer.plan, name) == getattr(theirs, name), name
     assert answer.plan.kl_warmup is None
     assert answer.plan.lr_schedule == "constant"
+    assert answer.plan.betas == (0.9, 0.999)  # torch's, which scvi-tools leaves
     assert answer.batch_size == scvi.settings.batch_size
 
 
@@ -110,26 +112,59 @@ def test_that_of_scvi_tools_is_scvi_tools(asked):
 @pytest.mark.filterwarnings("ignore:The default number of maximum epochs has been set to 1")
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_more_cells_the_fewer_epochs(preset):
-    epochs = [PRESETS[preset].max_epochs(n) for n in N_CELLS]
+    epochs = [PRESETS[preset](n, 1).max_epochs(n) for n in N_CELLS]
     assert all(isinstance(n, int) for n in epochs)
     assert epochs == sorted(epochs, reverse=True)
     assert epochs[0] > 10 * epochs[-1]
 
 
 def test_lucid_sees_every_cell_twice_at_least():
-    epochs = [PRESETS["lucid"].max_epochs(n) for n in N_CELLS]
+    epochs = [PRESETS["lucid"](n, 1).max_epochs(n) for n in N_CELLS]
     assert min(epochs) == epochs[-1] == 2
 
 
-def test_lucid_trains_long_enough_and_not_too_long():
+@pytest.mark.parametrize(("n_batches", "most"), [(1, 4_000), (2, 8_000)])
+def test_lucid_trains_long_enough_and_not_too_long(n_batches, most):
     """In updates, of which an epoch has one at least, however few cells there are."""
-    batch_size = PRESETS["lucid"].batch_size
     for n_cells in N_CELLS:
-        n_epochs = PRESETS["lucid"].max_epochs(n_cells)
-        per_epoch = -(-n_cells // batch_size)
-        assert n_epochs * per_epoch >= LUCID_STEPS[0], n_cells
+        preset = PRESETS["lucid"](n_cells, n_batches)
+        n_epochs = preset.max_epochs(n_cells)
+        per_epoch = -(-n_cells // preset.batch_size)
+        assert n_epochs * per_epoch >= LUCID_STEPS, n_cells
         if n_epochs > 2:  # one epoch more than the bound is rounding
-            assert (n_epochs - 1) * per_epoch <= LUCID_STEPS[1], n_cells
+            assert (n_epochs - 1) * per_epoch <= most, n_cells
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "n_batches", "n_epochs", "lr"),
+    [
+        (500, 1, 75, 2e-2),  # 300 updates
+        (LUCID_MANY - 1, 1, 40, 2e-2),
+        (LUCID_MANY, 1, 20, 3e-2),
+        (LUCID_MANY, 2, 40, 2e-2),
+    ],
+)
+def test_lucid_is_short_for_many_cells_of_one_batch(n_cells, n_batches, n_epochs, lr):
+    preset = PRESETS["lucid"](n_cells, n_batches)
+    assert preset.max_epochs(n_cells) == n_epochs
+    assert preset.plan["lr"] == lr
+    is_short = n_epochs < 40
+    assert ("start_from_factors" in preset.plan) == ("betas" in preset.plan) == is_short
+
+
+def test_cells_that_are_not_counted_are_many():
+    assert PRESETS["lucid"](None, 1) is PRESETS["lucid"](10**6, 1)
+    assert PRESETS["lucid"](None, 2) is PRESETS["lucid"](10**6, 2)
+
+
+@pytest.mark.parametrize(("batch_key", "betas"), [(None, (0.8, 0.9)), ("batch", (0.9, 0.999))])
+def test_what_the_data_are_chooses(asked, make_adata, batch_key, betas):
+    many = make_adata(LUCID_MANY)
+    SCVI.setup_anndata(many, batch_key=batch_key)
+    answer = asked(SCVI(many, n_hidden=8, n_latent=2))
+    assert answer.plan.betas == betas
+    expected = PRESETS["lucid"](LUCID_MANY, 1 if batch_key is None else 2)
+    assert answer.max_epochs == expected.max_epochs(LUCID_MANY)
 
 
 # -- what is given wins -----------------------------------------------------------------------
@@ -147,6 +182,7 @@ def test_length_and_size_that_are_given(asked, preset):
     ("argument", "value"),
     [
         ("lr", 0.123),
+        ("betas", (0.5, 0.6)),
         ("lr_schedule", "cosine"),
         ("kl_warmup", 0.77),
         ("weight_decay", 0.5),
@@ -160,7 +196,7 @@ def test_arguments_of_the_plan(asked, preset, how, argument, value):
     if argument == "n_epochs_kl_warmup":
         assert plan.kl_warmup is None
     unasked = asked(preset=preset).plan
-    for other in {"lr", "lr_schedule", "weight_decay", "max_kl_weight"} - {argument}:
+    for other in {"lr", "betas", "lr_schedule", "weight_decay", "max_kl_weight"} - {argument}:
         assert getattr(plan, other) == getattr(unasked, other), other
 
 
@@ -173,23 +209,24 @@ def test_keywords_win_over_the_config(asked):
 @pytest.mark.parametrize("warmup", ["n_epochs_kl_warmup", "n_steps_kl_warmup", "kl_warmup"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_one_schedule_of_the_kl_term_at_a_time(warmup, preset):
-    arguments = plan_arguments(PRESETS[preset], {warmup: 1})
+    arguments = plan_arguments(PRESETS[preset](60, 1), {warmup: 1})
     assert {name for name in arguments if name.endswith("kl_warmup")} == {warmup}
 
 
 @pytest.mark.parametrize("given", [{"reduce_lr_on_plateau": True}, {"optimizer": "Custom"}])
 def test_a_rate_that_is_set_elsewhere_has_no_schedule(given):
-    assert "lr_schedule" not in plan_arguments(PRESETS["lucid"], given)
-    assert "lr_schedule" in plan_arguments(PRESETS["lucid"], dict.fromkeys(given))
-    kept = plan_arguments(PRESETS["lucid"], given | {"lr_schedule": "cosine"})
+    lucid = PRESETS["lucid"](60, 1)
+    assert "lr_schedule" not in plan_arguments(lucid, given)
+    assert "lr_schedule" in plan_arguments(lucid, dict.fromkeys(given))
+    kept = plan_arguments(lucid, given | {"lr_schedule": "cosine"})
     assert kept["lr_schedule"] == "cosine"
 
 
 def test_a_preset_is_not_changed_by_what_is_given():
-    before = {name: dict(preset.plan) for name, preset in PRESETS.items()}
+    before = {name: dict(preset(60, 1).plan) for name, preset in PRESETS.items()}
     for preset in PRESETS.values():
-        plan_arguments(preset, {"lr": 1.0, "kl_warmup": 0.1, "reduce_lr_on_plateau": True})
-    assert {name: dict(preset.plan) for name, preset in PRESETS.items()} == before
+        plan_arguments(preset(60, 1), {"lr": 1.0, "kl_warmup": 0.1, "reduce_lr_on_plateau": True})
+    assert {name: dict(preset(60, 1).plan) for name, preset in PRESETS.items()} == before
 
 
 def test_a_plan_of_scvi_tools_gets_none_of_ours(adata):
@@ -209,7 +246,7 @@ def test_the_rate_goes_through_its_cycle(adata, minibatches_per_step):
     model, recorder = record(
         adata, max_epochs=20, minibatches_per_step=minibatches_per_step, preset="lucid"
     )
-    lr = PRESETS["lucid"].plan["lr"]
+    lr = PRESETS["lucid"](60, 1).plan["lr"]
     rates = np.array(recorder.rates) / lr
     assert model.trainer.global_step == 60
     assert len(rates) == 20 * -(-3 // minibatches_per_step)

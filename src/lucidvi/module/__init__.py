@@ -12,7 +12,7 @@ from lucidvi.module._observed import (
     measured_means,
     observe,
 )
-from lucidvi.module._offers import Alignable, Normalizable, Startable, offers
+from lucidvi.module._offers import Alignable, Factorable, Normalizable, Startable, offers
 from lucidvi.module._shifted import ShiftedModule
 from lucidvi.module._states import draw, encoded, exposures, latent_exposures
 from lucidvi.module._vae import VAE
@@ -24,6 +24,7 @@ __all__ = [
     "Alignable",
     "DrawnStates",
     "Exposure",
+    "Factorable",
     "ForwardPass",
     "Generative",
     "GenerativeModule",

@@ -36,6 +36,29 @@ class Startable(Protocol):
         """
 
 
+class Factorable(Protocol):
+    """A module whose encoder and decoder can start as those of linear factors."""
+
+    @property
+    def n_factors(self) -> int:
+        """Number of factors that it can start at; zero for none."""
+
+    def encoder_input(self, x: Tensor) -> Tensor:
+        """Turn counts, CSR or dense, into what the encoder sees of them."""
+
+    def start_from_factors(self, directions: Tensor, loadings: Tensor) -> None:
+        r"""Start at the latent state :math:`z_k = w_k^\top y` but for a constant.
+
+        Parameters
+        ----------
+        directions
+            :math:`w_k`, with which :math:`z_k` has variance one over the cells, shape
+            ``(n_genes, n_factors)``.
+        loadings
+            Change of log expression with each factor, same shape.
+        """
+
+
 class Alignable(Protocol):
     """A module whose latent space can be turned to axes that its prior prefers."""
 

@@ -21,6 +21,7 @@ from lucidvi.train.practices import (
     MeanNorm,
     Practice,
     StartFromData,
+    StartFromFactors,
     Training,
     practice_options,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "Preset",
     "SemiAmortized",
     "StartFromData",
+    "StartFromFactors",
     "Step",
     "TrainRunner",
     "Training",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lucidvi._compat import get_max_epochs_heuristic
@@ -29,43 +30,73 @@ class Preset:
     plan: dict[str, Any]
 
 
-def lucid_max_epochs(n_cells: int) -> int:
+def lucid_max_epochs(n_cells: int, n_epochs: int, most: int) -> int:
     """Epochs of ``"lucid"``: fewer, the more cells there are, as each is many updates.
 
     Parameters
     ----------
     n_cells
         Number of cells.
+    n_epochs
+        Epochs between the bounds.
+    most
+        Updates at most.
 
     Returns
     -------
-    ``LUCID_EPOCHS``, but for small and large data as many as make ``LUCID_STEPS`` updates with
-    minibatches of 128 cells; at least two.
+    `n_epochs`, but for small data as many as make ``LUCID_STEPS`` updates with minibatches of 128
+    cells, and for large data `most`; at least two.
     """
-    fewest, most = LUCID_STEPS
-    n_steps = min(max(LUCID_EPOCHS * n_cells / 128, fewest), most)
+    n_steps = min(max(n_epochs * n_cells / 128, LUCID_STEPS), most)
     return max(2, math.ceil(n_steps / math.ceil(n_cells / 128)))
 
 
-#: Epochs of ``"lucid"`` between the bounds, and fewest and most updates.
-LUCID_EPOCHS = 40
-LUCID_STEPS = (300, 8_000)
+#: Fewest updates of ``"lucid"``, and cells from which on it is short.
+LUCID_STEPS = 300
+LUCID_MANY = 2_500
 
-#: The values of ``preset``.
-PRESETS = {
-    # Chosen for the held-out likelihood per second on real data, with benchmarks/presets.py.
-    "lucid": Preset(
-        lucid_max_epochs,
-        batch_size=128,
-        plan={
-            "lr": 2e-2,
-            "lr_schedule": "one_cycle",
-            "kl_warmup": 0.3,
-            "start_from_data": True,
-        },
-    ),
-    # What scvi-tools does, its schedule over 400 epochs included.
-    "scvi": Preset(get_max_epochs_heuristic, batch_size=128, plan={"n_epochs_kl_warmup": 400}),
+# Chosen for the held-out likelihood per second on real data, with benchmarks/presets.py.
+SHORT = Preset(
+    partial(lucid_max_epochs, n_epochs=20, most=4_000),
+    batch_size=128,
+    plan={
+        "lr": 3e-2,
+        "betas": (0.8, 0.9),
+        "lr_schedule": "one_cycle",
+        "kl_warmup": 0.3,
+        "start_from_data": True,
+        "start_from_factors": True,
+    },
+)
+LONG = Preset(
+    partial(lucid_max_epochs, n_epochs=40, most=8_000),
+    batch_size=128,
+    plan={"lr": 2e-2, "lr_schedule": "one_cycle", "kl_warmup": 0.3, "start_from_data": True},
+)
+# What scvi-tools does, its schedule over 400 epochs included.
+SCVI_TOOLS = Preset(get_max_epochs_heuristic, batch_size=128, plan={"n_epochs_kl_warmup": 400})
+
+
+def lucid(n_cells: int | None, n_batches: int) -> Preset:
+    """Say how ``"lucid"`` trains: short, unless cells are few or batches are to be mixed.
+
+    A few hundred cells are soon known by heart, and batches mix late in a training.
+
+    Parameters
+    ----------
+    n_cells
+        Number of cells, if known.
+    n_batches
+        Number of batches.
+    """
+    is_small = n_cells is not None and n_cells < LUCID_MANY
+    return LONG if is_small or n_batches > 1 else SHORT
+
+
+#: The values of ``preset``, each by the number of cells and of batches.
+PRESETS: dict[str, Callable[[int | None, int], Preset]] = {
+    "lucid": lucid,
+    "scvi": lambda n_cells, n_batches: SCVI_TOOLS,
 }
 
 

@@ -51,7 +51,7 @@ def test_the_weight_that_is_logged(adata):
 
 
 def test_it_takes_the_place_of_a_schedule_of_scvi_tools():
-    got = plan_arguments(PRESETS["scvi"], {"kl_schedule": "cyclical"})
+    got = plan_arguments(PRESETS["scvi"](60, 1), {"kl_schedule": "cyclical"})
     assert "n_epochs_kl_warmup" not in got
     assert TrainingPlan(VAE(n_input=3, n_batch=1), **got).kl_schedule == Cyclical(4)
 

@@ -75,6 +75,22 @@ def test_it_is_that_of_torch(name, weight_decay, eps):
     assert_close(ours, exact, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_its_running_means_are_those_asked_for(name):
+    """By other shares of the past than torch's, which give other weights."""
+    trained = []
+    for cls, betas in (
+        (OPTIMIZERS[name], (0.8, 0.9)),
+        (TORCH[name], (0.8, 0.9)),
+        (TORCH[name], (0.9, 0.999)),
+    ):
+        weights = make_weights()
+        trained.append(update(cls(weights.values(), lr=0.01, betas=betas), weights))
+    ours, torchs, others = trained
+    assert_close(ours, torchs, rtol=0, atol=2e-6)
+    assert (ours["rows"] - others["rows"]).abs().max() > 1e-3
+
+
 def test_the_two_differ():
     """Else a test that mixes them up would pass."""
     trained = []

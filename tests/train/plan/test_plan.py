@@ -93,6 +93,19 @@ def test_a_share_is_between_zero_and_one(kl_warmup):
         TrainingPlan(VAE(n_input=3, n_batch=1), kl_warmup=kl_warmup)
 
 
+@pytest.mark.parametrize("betas", [(0.9,), (0.9, 1.0), (-0.1, 0.9), (0.9, 0.99, 0.999)])
+def test_running_means_are_two_that_forget(betas):
+    with pytest.raises(ValueError, match=re.escape(f"`betas` is {betas}")):
+        TrainingPlan(VAE(n_input=3, n_batch=1), betas=betas)
+
+
+def test_the_optimizer_has_those_running_means(adata):
+    SCVI.setup_anndata(adata)
+    model = SCVI(adata, n_hidden=8, n_latent=2)
+    model.train(max_epochs=1, plan_kwargs={"betas": (0.7, 0.8)})
+    assert model.trainer.optimizers[0].param_groups[0]["betas"] == (0.7, 0.8)
+
+
 def test_the_weight_that_is_logged(adata):
     SCVI.setup_anndata(adata)
     model = SCVI(adata)
@@ -169,7 +182,7 @@ def test_a_loss_that_is_not_finite_names_the_cell_and_keeps_the_last_good_weight
     assert "in gene 'gene4'" in message
     assert re.search(r"at step [5-8], epoch [2-4]\.", message)
     assert "weights from the start of epoch" in message
-    smaller = min(PRESETS["lucid"].plan["lr"] / 10, 1e-3)
+    smaller = min(PRESETS["lucid"](60, 1).plan["lr"] / 10, 1e-3)
     assert f'"lr": {smaller:g}' in message
     assert model.is_trained
     assert not model.module.training

@@ -22,6 +22,7 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "training.md"
 EXAMPLE = re.search(r"```python\n(from dataclasses.*?)```", PAGE.read_text(), re.DOTALL)[1]
 DEFAULTS = {
     "start_from_data": False,
+    "start_from_factors": False,
     "align_axes": (0.3, 0.5),
     "mean_norm": None,
     "encoder_steps": 0,
@@ -84,12 +85,18 @@ def test_an_option_belongs_to_one_practice_alone():
 def test_a_preset_sets_what_there_is():
     accepted = keywords(TrainingPlan.__init__) | keywords(scvi.train.TrainingPlan.__init__)
     for preset in PRESETS.values():
-        assert set(preset.plan) <= accepted | practice_options().keys()
+        plan = preset(10**6, 1).plan
+        assert set(plan) <= accepted | practice_options().keys()
 
 
 def test_the_plan_has_those_that_are_on_in_the_order_of_the_table():
     module = VAE(n_input=3, n_batch=1)
-    everything = {"start_from_data": True, "mean_norm": 0.5, "encoder_steps": 1}
+    everything = {
+        "start_from_data": True,
+        "start_from_factors": True,
+        "mean_norm": 0.5,
+        "encoder_steps": 1,
+    }
     plan = TrainingPlan(module, **dict(reversed(everything.items())), lr=0.5)
     assert [type(practice) for practice in plan.practices] == list(PRACTICES.values())
     assert plan.lr == 0.5

@@ -110,7 +110,8 @@ class Making:
         preset = "scvi"
         if is_lucid:
             preset = trained.get("preset") or getattr(model, "preset_", None) or preset_of(history)
-        default_epochs = PRESETS[preset].max_epochs(n_cells)
+        n_batches = getattr(model.module, "n_batch", 1)
+        default_epochs = PRESETS[preset](n_cells, n_batches).max_epochs(n_cells)
         init = {
             name: _written(value, place)
             for name, (value, place) in _init_places(model).items()

@@ -131,7 +131,7 @@ def optimizer_creator(
     name
         One of :data:`OPTIMIZERS`.
     settings
-        Learning rate, ``eps`` and weight decay by name.
+        Learning rate, ``betas``, ``eps`` and weight decay by name.
     fused
         Whether the update is fused where weights allow it.
     """

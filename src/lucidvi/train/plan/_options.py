@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lucidvi.checks import check_choice
@@ -15,6 +15,7 @@ OF_SCVI_SCHEDULE = {"n_epochs_kl_warmup", "n_steps_kl_warmup"}
 
 def check_options(
     kl_warmup: float,
+    betas: Sequence[float],
     lr_schedule: str,
     minibatches_per_step: int,
 ) -> None:
@@ -25,6 +26,11 @@ def check_options(
             f"`kl_warmup` is {kl_warmup}; it is a share of the training, between 0 and 1.",
             remedy='model.train(plan_kwargs={"kl_warmup": 0.3}), or scvi-tools\' '
             '"n_epochs_kl_warmup" for a number of epochs.',
+        )
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise DataError(
+            f"`betas` is {betas}; it is two numbers, each at least 0 and below 1.",
+            remedy='model.train(plan_kwargs={"betas": (0.9, 0.999)})',
         )
     if minibatches_per_step < 1:
         raise DataError(

@@ -57,6 +57,9 @@ class TrainingPlan(PlanWithPractices):
         How it rises: ``"linear"``, or ``"cyclical"`` (four times, each over the share
         ``kl_warmup`` of a quarter of the training), or one with settings of its own, such as
         ``Cyclical(n_cycles=2)``.
+    betas
+        Shares of the past in Adam's running means of gradients and of their squares, (0.9, 0.999)
+        by default, as in torch; (0.8, 0.9) in the preset ``"lucid"`` for many cells.
     lr_schedule
         How the learning rate goes over the training, of which ``lr`` is the highest:
         ``"constant"``, ``"cosine"`` (falling to zero) or ``"one_cycle"`` (rising for a tenth
@@ -91,6 +94,7 @@ class TrainingPlan(PlanWithPractices):
         *,
         kl_warmup: float = 0.5,
         kl_schedule: str | Callable[[float, float], float] = "linear",
+        betas: tuple[float, float] = (0.9, 0.999),
         lr_schedule: str = "constant",
         objective: str | Objective = "elbo",
         refine_steps: int = 0,
@@ -98,12 +102,13 @@ class TrainingPlan(PlanWithPractices):
         minibatches_per_step: int = MINIBATCHES_PER_STEP,
         **kwargs: Any,
     ) -> None:
-        check_options(kl_warmup, lr_schedule, minibatches_per_step)
+        check_options(kl_warmup, betas, lr_schedule, minibatches_per_step)
         super().__init__(module, **kwargs)
         self.kl_schedule = as_kl_schedule(kl_schedule)
         check_one_schedule(kl_schedule, kwargs)
         if not OF_SCVI_SCHEDULE & set(kwargs):
             self.kl_warmup = kl_warmup
+        self.betas = betas
         self.lr_schedule = lr_schedule
         self.objective = as_objective(objective, refine_steps, free_bits)
         self.minibatches_per_step = minibatches_per_step
@@ -236,7 +241,8 @@ class TrainingPlan(PlanWithPractices):
         if self.optimizer_name not in OPTIMIZERS:
             return super().get_optimizer_creator()
         fused = getattr(self, "fused_optimizer", True)
-        settings = {"lr": self.lr, "eps": self.eps, "weight_decay": self.weight_decay}
+        names = ("lr", "betas", "eps", "weight_decay")
+        settings = {name: getattr(self, name) for name in names}
         return optimizer_creator(self.optimizer_name, settings, fused=fused)
 
 

@@ -6,6 +6,7 @@ from lucidvi.train.practices._encoder_first import EncoderFirst
 from lucidvi.train.practices._mean_norm import MeanNorm
 from lucidvi.train.practices._practice import Practice, Training
 from lucidvi.train.practices._start_from_data import StartFromData
+from lucidvi.train.practices._start_from_factors import StartFromFactors
 from lucidvi.train.practices._table import (
     PRACTICES,
     make_practices,
@@ -21,6 +22,7 @@ __all__ = [
     "MeanNorm",
     "Practice",
     "StartFromData",
+    "StartFromFactors",
     "Training",
     "make_practices",
     "practice_options",

@@ -21,7 +21,7 @@ N_CELLS = 500
 #: Nats from which on a dimension carries information.
 INFORMATION_MIN = 0.1
 #: Updates before which a model that says nothing may only have begun; see the preset "lucid".
-N_STEPS = LUCID_STEPS[0]
+N_STEPS = LUCID_STEPS
 #: Dimensions that carry information in any model that is of use.
 N_LEAST = 3
 

@@ -13,12 +13,14 @@ from lucidvi.train.practices._encoder_first import EncoderFirst
 from lucidvi.train.practices._mean_norm import MeanNorm
 from lucidvi.train.practices._practice import Practice
 from lucidvi.train.practices._start_from_data import StartFromData
+from lucidvi.train.practices._start_from_factors import StartFromFactors
 
 #: The practices, in the order in which a training goes through them: first what gives a module its
 #: start, then what changes its weights between epochs, then what holds in a step, of which the
 #: first is the outermost, and last what looks at the outcome.
 PRACTICES: dict[str, type[Practice]] = {
     "start_from_data": StartFromData,
+    "start_from_factors": StartFromFactors,
     "align_axes": AlignAxes,
     "mean_norm": MeanNorm,
     "encoder_first": EncoderFirst,

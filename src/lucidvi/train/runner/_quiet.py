@@ -11,7 +11,6 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from lucidvi._compat import ScviProgressBar
-from lucidvi.train._presets import PRESETS
 
 logger = logging.getLogger(__name__)
 
@@ -83,19 +82,18 @@ def replace_bar(trainer: Any) -> None:
             trainer.callbacks[i] = bar
 
 
-def say_which(max_epochs: int, n_cells: int, lr: float) -> None:
+def say_which(max_epochs: int, usual: int, lr: float) -> None:
     """Say in one line that ``"lucid"`` holds, if a script asks for more epochs than it needs.
 
     Parameters
     ----------
     max_epochs
         Epochs that were asked for.
-    n_cells
-        Number of cells.
+    usual
+        Epochs that it takes by itself.
     lr
         Learning rate.
     """
-    usual = PRESETS["lucid"].max_epochs(n_cells)
     # Of scvi-tools' levels this is news, of Python's a warning: these are seen without a handler.
     if max_epochs > usual and news.isEnabledFor(logging.INFO):
         logger.warning(SAID.format(max_epochs, usual, lr))
