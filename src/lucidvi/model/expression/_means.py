@@ -151,17 +151,12 @@ def state_means(
     Shape ``(n, n_features)``.
     """
     each, place = np.unique(chosen, return_inverse=True)
-    out = _empty(len(each), n_features)
+    out = torch.empty(len(each), n_features)
     index = torch.from_numpy(each)
     for number, (drawn, code) in enumerate(zip(states, codes, strict=True)):
         rows = drawn.select(index.to(drawn.z.device)).in_batch(code)
         add_means(out, rows, scale, 1.0 / len(codes), is_first=number == 0)
     return out.numpy()[place]
-
-
-def _empty(*shape: int) -> Tensor:
-    """Return memory of numpy's, which asks for large pages: these take less time to get."""
-    return torch.from_numpy(np.empty(shape, dtype=np.float32))
 
 
 class Rows:
@@ -177,7 +172,7 @@ class Rows:
 
     def __init__(self, shape: tuple[int, int], n_cells: int | None) -> None:
         self._shape = shape
-        self._whole = None if n_cells is None else _empty(shape[0], n_cells, shape[1])
+        self._whole = None if n_cells is None else torch.empty(shape[0], n_cells, shape[1])
         self._parts: list[Tensor] = []
         self._n_filled = 0
 
@@ -186,7 +181,7 @@ class Rows:
         start, self._n_filled = self._n_filled, self._n_filled + n
         if self._whole is not None:
             return self._whole[:, start : self._n_filled]
-        self._parts.append(_empty(self._shape[0], n, self._shape[1]))
+        self._parts.append(torch.empty(self._shape[0], n, self._shape[1]))
         return self._parts[-1]
 
     def array(self) -> NDArray[np.floating[Any]]:
