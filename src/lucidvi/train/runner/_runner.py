@@ -29,7 +29,7 @@ from lucidvi.train.runner._quiet import news, replace_bar
 logger = logging.getLogger(__name__)
 
 #: Said before the first training on a machine.
-COMPILING = "Compiling kernels, once on this machine: about four seconds."
+COMPILING = "Compiling kernels, once on this machine: about five seconds."
 
 
 class TrainRunner(scvi.train.TrainRunner):
