@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from lucidvi.distributions._mean import Mean
 from lucidvi.distributions._parameter import (
     Moments,
     Parameter,
@@ -19,11 +20,11 @@ from lucidvi.distributions._parameter import (
     check_mean,
     check_parameters,
 )
-from lucidvi.errors import DataError, ModelTypeError
-from lucidvi.kernels import LOG_MU_MAX, to_dense
+from lucidvi.errors import ModelTypeError
+from lucidvi.kernels import to_dense
 
 
-class Likelihood(Distribution, ABC):
+class Likelihood(Mean, Distribution, ABC):
     r"""Distribution of what is observed of cells given their latent state.
 
     The mean is :math:`\mu = \ell \, \rho`, with the exposure (library) :math:`\ell` of the cell
@@ -92,7 +93,7 @@ class Likelihood(Distribution, ABC):
         # Held as it comes until something else is asked for: the kernels take logits as they are.
         self._unnormalized, log_library = check_mean(logits, log_library, log_scale)
         self._softmax = log_scale is None
-        self._log_mean: Tensor | None = None
+        self._log_mean = None
         self._parameters = check_parameters(type(self).__name__, self.parameters, parameters)
         # One for each draw, so that parameters can be joined along the axis of the cells.
         self.log_library = log_library.expand(*self._unnormalized.shape[:-1], 1)
@@ -152,63 +153,6 @@ class Likelihood(Distribution, ABC):
         log_mean, log_scale = (_log(px.get_normalized(key)) for key in ("mu", "scale"))
         log_library = log_mean.logsumexp(-1, keepdim=True) - log_scale.logsumexp(-1, keepdim=True)
         return cls._of(log_mean, log_scale, log_library, parameters)
-
-    # -- the mean ----------------------------------------------------------------------------
-
-    @property
-    def log_scale(self) -> Tensor:
-        """Log normalized expression, shape ``(..., n_cells, n_genes)``."""
-        if self._softmax:
-            self._unnormalized = self._unnormalized.log_softmax(dim=-1)
-            self._softmax = False
-        return self._unnormalized
-
-    @property
-    def scale(self) -> Tensor:
-        """The same as :attr:`normalized`, where a family has no other use for the name."""
-        return self.normalized
-
-    @property
-    def normalized(self) -> Tensor:
-        """Normalized expression, linear, shape ``(..., n_cells, n_genes)``."""
-        if self._softmax and not torch.is_grad_enabled():  # one pass, and the logits stay
-            return self._unnormalized.softmax(dim=-1)
-        return self.log_scale.exp()
-
-    def write_normalized(self, out: Tensor) -> None:
-        """Write :attr:`normalized` to where it is wanted, of its shape and type."""
-        if self._softmax and not torch.is_grad_enabled():
-            torch.softmax(self._unnormalized, dim=-1, out=out)
-        else:
-            out.copy_(self.normalized)
-
-    @property
-    def log_mean(self) -> Tensor:
-        """Log mean before zero inflation, shape ``(..., n_cells, n_genes)``."""
-        return self.log_scale + self.log_library if self._log_mean is None else self._log_mean
-
-    @property
-    def mu(self) -> Tensor:
-        """Mean before zero inflation, linear, shape ``(..., n_cells, n_genes)``."""
-        if self._log_mean is None and self._softmax and not torch.is_grad_enabled():
-            log_library = self.log_library
-            if bool((log_library <= LOG_MU_MAX).all()):  # and so is the mean, which is smaller
-                return self.normalized.mul_(log_library.exp())
-        return self.log_mean.clamp(max=LOG_MU_MAX).exp()
-
-    @mu.setter
-    def mu(self, mu: Tensor) -> None:
-        # scvi-tools' importance weights put another cell's exposure into a stored distribution.
-        self._log_mean = mu.log()
-
-    def get_normalized(self, key: str) -> Tensor:
-        """Return ``mu`` or ``scale`` (linear) by name, as scvi-tools' mixins ask for them."""
-        if key not in ("mu", "scale"):
-            raise DataError(
-                f"`key` is {key!r}; it must be 'mu' or 'scale'.",
-                remedy="likelihood.get_normalized('mu')",
-            )
-        return self.mu if key == "mu" else self.normalized
 
     # -- the parameters ----------------------------------------------------------------------
 

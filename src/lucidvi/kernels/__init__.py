@@ -1,6 +1,5 @@
 """Fused log likelihoods and their gradients, and first and last layers for many genes."""
 
-from lucidvi.kernels._arithmetic import bits_of
 from lucidvi.kernels._compile import compiled
 from lucidvi.kernels._csr import (
     as_csr,
@@ -53,7 +52,6 @@ __all__ = [
     "StateCounts",
     "activate",
     "as_csr",
-    "bits_of",
     "can_activate",
     "compiled",
     "copy_rows",

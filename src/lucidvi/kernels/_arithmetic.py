@@ -67,16 +67,6 @@ def _centred(builder, x):
 
 
 @intrinsic
-def bits_of(typing_context, x):
-    """Return the bits of a number, as an integer."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], INT)
-
-    return types.int32(types.float32), generate
-
-
-@intrinsic
 def exponent_of(typing_context, x):
     """Return ``k`` of ``x = 2^k f``, with ``f`` between the roots of one half and of two."""
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from scvi.module.base import BaseModuleClass
 from torch import Tensor
 
-from lucidvi._compat import MODULE_KEYS
+from lucidvi.module._drawn import DrawnStates
 from lucidvi.module._forward import Record
 
 
 class SampleMixin(BaseModuleClass):
     """The posterior predictive distribution of a module with one modality."""
+
+    drawn: Callable[..., DrawnStates]
 
     @torch.inference_mode()
     def sample(
@@ -34,18 +37,16 @@ class SampleMixin(BaseModuleClass):
         max_poisson_rate
             Upper bound of the draws' mean, for a Poisson likelihood; never above 1e8.
         generative_kwargs
-            Passed to :meth:`generative`.
+            ``transform_batch``: decode every cell as one of this batch.
 
         Returns
         -------
         On the CPU, shape ``(n_cells, n_genes)``, or ``(n_cells, n_genes, n_samples)`` if
         ``n_samples > 1``.
         """
-        _, generative_outputs = self.forward(
-            tensors,
-            inference_kwargs={"n_samples": n_samples},
-            generative_kwargs=generative_kwargs,
-            compute_loss=False,
-        )
-        samples = generative_outputs[MODULE_KEYS.PX_KEY].limited(max_poisson_rate).sample()
-        return (samples.permute(1, 2, 0) if n_samples > 1 else samples).cpu()
+        code = (generative_kwargs or {}).get("transform_batch")
+        states = self.drawn(tensors, n_samples).in_batch(code)
+        samples = states.likelihood().limited(max_poisson_rate).sample()
+        if n_samples == 1:
+            return samples.cpu()
+        return samples.view(n_samples, -1, samples.shape[-1]).permute(1, 2, 0).cpu()

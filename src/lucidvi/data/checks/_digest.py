@@ -20,7 +20,7 @@ from scipy import sparse
 from lucidvi.data.matrices._blocks import Block, blocks
 from lucidvi.data.matrices._repeats import has_repeats, without_repeats
 from lucidvi.data.matrices._stored import StoredCounts, readable_dtype
-from lucidvi.kernels import bits_of, compiled
+from lucidvi.kernels import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -163,7 +163,7 @@ def _add_sparse(indptr, indices, values, rows, weights, out):  # type: ignore[no
         genes, some = indices[start:stop], values[start:stop]
         total = np.uint64(0)
         for k in range(some.shape[0]):
-            bits = np.uint32(bits_of(np.float32(some[k])))  # type: ignore[call-arg]
+            bits = np.float32(some[k]).view(np.uint32)
             value = np.uint32(0) if bits == NEGATIVE_ZERO else bits
             total += np.uint64(value) * np.uint64(weights[np.uint32(genes[k])])
         out[i] += total

@@ -218,7 +218,7 @@ class Comparisons:
         return DrawnStates.concatenate(parts)
 
     def _minibatches(self, cells: NDArray[np.integer], batch_size: int | None) -> Any:
-        return self.model._make_data_loader(adata=self.adata, indices=cells, batch_size=batch_size)
+        return self.model._minibatches(self.adata, cells, batch_size, None, None)
 
     def _summaries(self, masks: list[NDArray[np.bool_]]) -> list[Summary]:
         """Summarize the counts of groups, each once, in one pass over their cells."""
