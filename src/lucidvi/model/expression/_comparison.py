@@ -219,7 +219,7 @@ def _pseudocount(
 
 
 def _described(changes: NDArray[np.float32], levels: Sequence[float]) -> dict[str, Any]:
-    """Describe log fold changes, shape ``(n_genes, n_pairs)``, which are sorted on the way."""
+    """Describe log fold changes, shape ``(n_genes, n_pairs)``, some genes at a time."""
     n_genes, n_pairs = changes.shape
     columns: dict[str, list[Any]] = {}
     size = max(1, BLOCK // n_pairs)
