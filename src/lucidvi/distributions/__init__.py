@@ -1,5 +1,6 @@
 """p(x given z): one contract, one family a file, one table."""
 
+from lucidvi.distributions._bernoulli import Bernoulli
 from lucidvi.distributions._candidates import (
     BY_BATCH,
     candidate_of,
@@ -10,19 +11,23 @@ from lucidvi.distributions._candidates import (
 from lucidvi.distributions._counts import CountLikelihood, draw_poisson
 from lucidvi.distributions._likelihood import Likelihood
 from lucidvi.distributions._negative_binomial import NegativeBinomial
+from lucidvi.distributions._negative_binomial_mixture import NegativeBinomialMixture
 from lucidvi.distributions._normal import Normal
 from lucidvi.distributions._parameter import Moments, Parameter, Question, Values
 from lucidvi.distributions._poisson import Poisson
-from lucidvi.distributions._table import LIKELIHOODS, adopt, likelihood_of
+from lucidvi.distributions._table import FAMILIES, LIKELIHOODS, adopt, likelihood_of
 from lucidvi.distributions._zero_inflated_negative_binomial import ZeroInflatedNegativeBinomial
 
 __all__ = [
     "BY_BATCH",
+    "FAMILIES",
     "LIKELIHOODS",
+    "Bernoulli",
     "CountLikelihood",
     "Likelihood",
     "Moments",
     "NegativeBinomial",
+    "NegativeBinomialMixture",
     "Normal",
     "Parameter",
     "Poisson",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from lucidvi.distributions._bernoulli import Bernoulli
 from lucidvi.distributions._likelihood import Likelihood
 from lucidvi.distributions._negative_binomial import NegativeBinomial
+from lucidvi.distributions._negative_binomial_mixture import NegativeBinomialMixture
 from lucidvi.distributions._normal import Normal
 from lucidvi.distributions._poisson import Poisson
 from lucidvi.distributions._zero_inflated_negative_binomial import ZeroInflatedNegativeBinomial
@@ -17,6 +19,12 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "zinb": ZeroInflatedNegativeBinomial,
     "poisson": Poisson,
     "normal": Normal,
+}
+#: All families by name: those of genes, and those that only other modalities have.
+FAMILIES: dict[str, type[Likelihood]] = {
+    **LIKELIHOODS,
+    "nb_mixture": NegativeBinomialMixture,
+    "bernoulli": Bernoulli,
 }
 
 
