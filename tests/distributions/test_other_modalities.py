@@ -30,7 +30,7 @@ def values_of(px):
 def test_mixture_is_that_of_scipy_and_of_scvi_tools(mixture):
     x, got = values_of(mixture)
     theta = mixture.linear("log_theta").numpy()
-    share = mixture.background_probability.numpy()
+    share = mixture.background.numpy()
     of_both = [
         scipy.stats.nbinom.pmf(x, theta, theta / (theta + mean.numpy()))
         for mean in (mixture.background_mean, mixture.mu)

@@ -62,6 +62,8 @@ class Likelihood(Mean, Distribution, ABC):
     parameters: ClassVar[Mapping[str, Parameter]] = {}
     #: Whether it is a distribution of counts.
     is_counts: ClassVar[bool] = False
+    #: Whether of a count only matters that it is not zero.
+    is_binary: ClassVar[bool] = False
     #: The distribution of scvi-tools with the same parameters, if there is one, and its names of
     #: them by the names here; what is a log here is linear there.
     adopts: ClassVar[type[Distribution] | None] = None
@@ -221,6 +223,16 @@ class Likelihood(Mean, Distribution, ABC):
             Values (linear), dense, shape ``(n_cells, n_genes)``.
         """
         raise self._unable("has no distribution function")
+
+    @property
+    def signal(self) -> Tensor:
+        """Mean without background, linear; the mean where there is none, :attr:`background`."""
+        return self.mean
+
+    @property
+    def background(self) -> Tensor | None:
+        """Probability that a value is background, of shape ``(..., n_cells, n_genes)``."""
+        return None
 
     def further(self, x: Tensor, factor: Tensor) -> Likelihood:
         r"""Distribution of the counts that more sequencing of the same cells adds.

@@ -103,9 +103,14 @@ class NegativeBinomialMixture(CountLikelihood):
         return self.parameter("background_logits")
 
     @property
-    def background_probability(self) -> Tensor:
+    def background(self) -> Tensor:
         r"""Probability :math:`\pi` of background, shape ``(..., n_cells, n_features)``."""
         return self.linear("background_logits")
+
+    @property
+    def signal(self) -> Tensor:
+        r""":math:`(1 - \pi) \mu`, linear."""
+        return (1 - self.background) * self.mu
 
     @property
     def background_mean(self) -> Tensor:
@@ -121,7 +126,7 @@ class NegativeBinomialMixture(CountLikelihood):
     @property
     def variance(self) -> Tensor:
         """Mean of the variances of the two, plus the variance of their means, linear."""
-        share, inverse = self.background_probability, 1 / self.linear("log_theta")
+        share, inverse = self.background, 1 / self.linear("log_theta")
         low, high = self.background_mean, self.mu
         within = share * (low + inverse * low**2) + (1 - share) * (high + inverse * high**2)
         return within + share * (1 - share) * (high - low).square()
@@ -139,7 +144,7 @@ class NegativeBinomialMixture(CountLikelihood):
         theta = log_theta.exp()
         place = torch.device("cpu") if theta.device.type == "mps" else theta.device
         gamma = torch._standard_gamma(theta.to(place)).to(theta.device)
-        is_background = torch.rand_like(theta) < self.background_probability
+        is_background = torch.rand_like(theta) < self.background
         ratio = torch.where(is_background, logsigmoid(self.ratio_logits), 0.0)
         return draw_poisson((gamma.log() + self.log_mean + ratio - log_theta).exp())
 

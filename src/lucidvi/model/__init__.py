@@ -4,6 +4,7 @@ from lucidvi.model._base import LucidModel
 from lucidvi.model._capabilities import CAPABILITIES, Capability, capable, has_capability
 from lucidvi.model._cells import MINIBATCH, Cells
 from lucidvi.model._models import MODELS, class_of_saved
+from lucidvi.model._mosaicvi import MOSAICVI
 from lucidvi.model._scvi import SCVI
 from lucidvi.model.posteriors._refined import RefinedPosteriors
 
@@ -11,6 +12,7 @@ __all__ = [
     "CAPABILITIES",
     "MINIBATCH",
     "MODELS",
+    "MOSAICVI",
     "SCVI",
     "Capability",
     "Cells",

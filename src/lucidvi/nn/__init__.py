@@ -6,6 +6,7 @@ from lucidvi.nn._divergence import divergence, log_density, log_marginals
 from lucidvi.nn._draws import orthogonal_draws
 from lucidvi.nn._encoder import Encoder
 from lucidvi.nn._evaluation import frozen_batch_norm
+from lucidvi.nn._experts import Expert, ProductOfExperts
 from lucidvi.nn._flow_encoder import FlowEncoder, FlowPosterior
 from lucidvi.nn._frozen import frozen
 from lucidvi.nn._full_encoder import FullEncoder, FullNormal
@@ -35,6 +36,7 @@ __all__ = [
     "Decoder",
     "Encode",
     "Encoder",
+    "Expert",
     "FlowEncoder",
     "FlowPosterior",
     "FullEncoder",
@@ -43,6 +45,7 @@ __all__ = [
     "Mixture",
     "NormalMixture",
     "Prior",
+    "ProductOfExperts",
     "RotatedNormal",
     "Sizes",
     "StandardNormal",

@@ -11,6 +11,7 @@ from lucidvi.results._finding import Finding, Skipped
 from lucidvi.results._findings import Findings
 from lucidvi.results._fit import Alternative, Fit
 from lucidvi.results._identifiability import Identifiability
+from lucidvi.results._imputation import Imputation, central
 from lucidvi.results._integration import Integration
 from lucidvi.results._json import jsonable
 from lucidvi.results._posteriors import Posteriors
@@ -32,12 +33,14 @@ __all__ = [
     "Fit",
     "GroupGap",
     "Identifiability",
+    "Imputation",
     "Integration",
     "Posteriors",
     "Setting",
     "Skipped",
     "Stability",
     "Verdict",
+    "central",
     "jsonable",
     "judge",
     "merged",

@@ -1,0 +1,1 @@
+"""What a model of several modalities answers besides what every model does."""

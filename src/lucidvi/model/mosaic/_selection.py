@@ -1,0 +1,164 @@
+"""Cells as if only some of their modalities had been measured."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scvi import REGISTRY_KEYS
+from scvi.model.base import BaseModelClass
+from torch import Tensor
+
+from lucidvi._positions import name_positions
+from lucidvi.checks import check_choice, listed
+from lucidvi.errors import DataError
+from lucidvi.inference import PosteriorTarget
+from lucidvi.model._cells import Cells
+from lucidvi.module import Exposure, Modality
+
+
+class SelectionMixin(BaseModelClass):
+    """Which modalities a model has, and which of them are looked at."""
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """What is observed, by name; the first is the main one."""
+        return dict(self.module.modalities)
+
+    def get_feature_names(self, modality: str | None = None) -> pd.Index:
+        """Return the names of the features of a modality.
+
+        Parameters
+        ----------
+        modality
+            Name of the modality; by default the main one.
+        """
+        name = self._modality_name(modality)
+        if name == next(iter(self.modalities)):
+            return pd.Index(self.get_var_names())
+        return pd.Index(modality_states(self.registry)[name]["features"])
+
+    def _modality_name(self, modality: str | None) -> str:
+        names = list(self.modalities)
+        if modality is None:
+            return names[0]
+        check_choice("modality", modality, names)
+        return modality
+
+    def _modality_names(self, argument: str, names: Any) -> list[str]:
+        """Return several modalities, in the model's order; by default all."""
+        every = list(self.modalities)
+        if names is None:
+            return every
+        chosen = [names] if isinstance(names, str) else list(names)
+        if not chosen:
+            raise DataError(f"`{argument}` is empty.", remedy=f"name some of {listed(every)}.")
+        for name in chosen:
+            check_choice(argument, name, every)
+        return [name for name in every if name in chosen]
+
+    def _seen(self, cells: Cells, names: Collection[str]) -> Cells:
+        """Return cells as if only some modalities had been measured in them."""
+        hidden = {
+            name: np.zeros(modality.n_features, dtype=bool)
+            for name, modality in self.modalities.items()
+            if name not in names
+        }
+        return cells.with_features(hidden) if hidden else cells
+
+    def _targets_of(
+        self, cells: Cells, names: Collection[str], description: str, batch_size: int | None
+    ) -> Iterator[tuple[slice, PosteriorTarget]]:
+        """Yield targets of cells of which some modalities are seen, and check that there is one."""
+        for rows, target in self._seen(cells, names).targets(description, batch_size):
+            _check_seen(cells, rows, target, names)
+            yield rows, target
+
+    def _columns(self, modality: str, features: Any) -> np.ndarray | None:
+        """Return the positions of features that are asked for; None for all."""
+        if features is None:
+            return None
+        wanted = [features] if isinstance(features, str) else features
+        return name_positions(wanted, self.get_feature_names(modality), "features")
+
+    def _batches_with(self, modality: str) -> np.ndarray:
+        """Codes of the batches in which a modality was measured when the model was trained."""
+        measured: Any = self.module.measured[list(self.modalities).index(modality)]
+        return torch.nonzero(measured).squeeze(-1).cpu().numpy()
+
+    def _depth(self, modality: str, library_size: float | None) -> float | None:
+        """Return the exposure that values are of: that of a typical cell, or what is asked for."""
+        kind = self.modalities[modality].exposure
+        if kind is Exposure.NONE:
+            if library_size is not None:
+                raise DataError(
+                    f"`library_size` is {library_size}, and {modality!r} has no exposure: its "
+                    "means are those of counts as they are.",
+                    remedy="leave `library_size` out.",
+                )
+            return None
+        if library_size is not None:
+            return float(library_size)
+        typical = float(self.module.typical_log_exposure[list(self.modalities).index(modality)])
+        return float(np.exp(typical))
+
+
+def modality_states(registry: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a registry says of each modality, by name, the main one first.
+
+    Parameters
+    ----------
+    registry
+        Registry of a model, or of the manager of its data.
+    """
+    states = [
+        state
+        for entry in registry["field_registries"].values()
+        if "modality" in (state := entry.get("state_registry") or {})
+    ]
+    states.sort(key=lambda state: state["field"] != REGISTRY_KEYS.X_KEY)
+    return {state["modality"]: state for state in states}
+
+
+def _check_seen(
+    cells: Cells, rows: slice, target: PosteriorTarget, names: Collection[str]
+) -> None:
+    """Raise where a cell has none of the modalities that its state is to be inferred from."""
+    masks = [target.observed[name].present for name in names]
+    if any(mask is None for mask in masks):
+        return
+    seen: Tensor = torch.stack([mask for mask in masks if mask is not None]).any(dim=0)
+    if seen.all():
+        return
+    unseen = cells.names[rows][~seen.cpu().numpy()]
+    raise DataError(
+        f"{len(unseen):,} cells, such as {unseen[0]!r}, have none of {listed(names)}, so that "
+        "nothing would be said of them but the prior.",
+        remedy="choose cells that have one of these, `indices=...`, or more modalities.",
+    )
+
+
+def in_batches(target: PosteriorTarget, codes: Sequence[int], keep: Any) -> list[PosteriorTarget]:
+    """Return a target as it would be in each of some batches.
+
+    Parameters
+    ----------
+    target
+        The cells.
+    codes
+        The batches.
+    keep
+        Codes of the batches whose cells stay what they are.
+    """
+    key = REGISTRY_KEYS.BATCH_KEY
+    own = target.covariates[key]
+    stays = torch.isin(own, torch.as_tensor(np.asarray(keep), dtype=own.dtype, device=own.device))
+    if stays.all() or not len(codes):
+        return [target]
+    return [
+        target.with_covariates({key: torch.where(stays, own, torch.full_like(own, code))})
+        for code in codes
+    ]

@@ -1,0 +1,42 @@
+"""The kinds of modalities: how each is read, through which likelihoods, by which networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lucidvi.module._generative import Exposure
+from lucidvi.module.mosaic._part import Part
+from lucidvi.module.mosaic._protein import Protein
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of modality.
+
+    Parameters
+    ----------
+    likelihoods
+        Families that its values may have, by their names in
+        :data:`lucidvi.distributions.FAMILIES`; the first is the default.
+    exposure
+        Source of its exposure.
+    part
+        Class of its networks.
+    zeros_are_asked_about
+        Whether features without a count in a batch were perhaps not measured in it, as where
+        panels of antibodies differ.
+    """
+
+    likelihoods: tuple[str, ...]
+    exposure: Exposure = Exposure.OBSERVED
+    part: type[Part] = Part
+    zeros_are_asked_about: bool = False
+
+
+#: Kinds of modalities by name. A new one is a row.
+KINDS: dict[str, Kind] = {
+    "rna": Kind(("nb", "zinb", "poisson")),
+    "protein": Kind(("nb_mixture", "nb"), Exposure.NONE, part=Protein, zeros_are_asked_about=True),
+    "accessibility": Kind(("poisson", "bernoulli", "nb")),
+    "counts": Kind(("nb", "poisson", "zinb")),
+}
