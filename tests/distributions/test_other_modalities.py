@@ -1,5 +1,7 @@
 """The families that genes do not have, against their definitions."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -82,7 +84,7 @@ def test_moments_draws_and_distribution_functions(family, mixture, seed):
         log_library=px.log_library[:1].expand(20_000, 1),
         **{name: px.parameter(name)[:1].expand(20_000, 5) for name in px.parameters},
     )
-    rows, columns, counts = many.sample_nonzero()
+    _rows, columns, counts = many.sample_nonzero()
     assert (counts > 0).all()
     total = torch.zeros(5, dtype=torch.float64).index_add_(0, columns, counts.double())
     error = (px.variance[0] / 20_000).sqrt()
@@ -126,6 +128,6 @@ def test_more_sequencing_adds_to_what_was_not_seen():
 
 def test_the_family_of_a_module_is_that_of_its_main_modality():
     class Module:
-        modalities = {"prot": Modality("prot", 3, NegativeBinomialMixture)}
+        modalities: ClassVar = {"prot": Modality("prot", 3, NegativeBinomialMixture)}
 
     assert likelihood_of(Module()) is NegativeBinomialMixture

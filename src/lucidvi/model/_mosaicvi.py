@@ -11,8 +11,8 @@ from lucidvi.model._arguments import check_constructor
 from lucidvi.model._base import LucidModel
 from lucidvi.model._documentation import documented
 from lucidvi.model.mosaic._conditional import ConditionalMixin
-from lucidvi.model.mosaic._normalizing import NormalizingMixin
 from lucidvi.model.mosaic._data import MosaicDataMixin
+from lucidvi.model.mosaic._normalizing import NormalizingMixin
 from lucidvi.module.mosaic import MosaicVAE
 
 

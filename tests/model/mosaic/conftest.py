@@ -2,9 +2,9 @@
 
 import pytest
 import scvi
+from tests.model.mosaic.cells import KINDS, as_mudata, simulated
 
 from lucidvi.model import MOSAICVI
-from tests.model.mosaic.cells import KINDS, as_mudata, simulated
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.model.mosaic.cells import KINDS, as_mudata, simulated
 
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.model import MOSAICVI
 from lucidvi.module import Observed
 from lucidvi.module.mosaic._mosaic import aligned
 from lucidvi.nn import Expert, ProductOfExperts
-from tests.model.mosaic.cells import KINDS, as_mudata, simulated
 
 
 def explained(z, states):
@@ -69,7 +69,8 @@ def test_imputed_proteins_of_cells_that_were_not_seen(model):
     )
     assert r > 0.85 * r_best
     again = model.impute("prot", indices=unseen[:5], features=["prot3"], intervals=None)
-    assert again.lower is None and again.mean.shape == (5, 1)
+    assert again.lower is None
+    assert again.mean.shape == (5, 1)
     np.testing.assert_allclose(again.mean, imputed.mean.iloc[:5][["prot3"]], rtol=0.3)
 
 
@@ -96,7 +97,8 @@ def test_normalized_values(model):
     assert proteins.mean().lt(with_background.mean()).all()
     share = model.get_foreground_probability("prot", features=["prot1", "prot0"])
     assert list(share.columns) == ["prot1", "prot0"]
-    assert share.to_numpy().min() >= 0 and share.to_numpy().max() <= 1
+    assert share.to_numpy().min() >= 0
+    assert share.to_numpy().max() <= 1
     draws = model.get_normalized("atac", n_samples=3, return_mean=False, indices=[0, 1])
     assert draws.shape == (3, 2, 80)
     with pytest.raises(ModelTypeError, match="no background"):
@@ -175,7 +177,7 @@ def test_likelihoods_of_each_kind():
 
 def test_what_cannot_be(model, mosaic):
     mdata, _ = mosaic
-    with pytest.raises(DataError, match="'protein'.*'prot'"):
+    with pytest.raises(DataError, match=r"'protein'.*'prot'"):
         model.impute("protein")
     with pytest.raises(DataError, match="none of 'prot'"):
         model.impute("rna", from_modalities=["prot"])

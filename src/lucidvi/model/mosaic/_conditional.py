@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 from scvi.model.base import VAEMixin
+from torch import Tensor
 
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError
@@ -30,7 +31,7 @@ class ConditionalMixin(SelectionMixin, LatentMixin):
     @like(VAEMixin.get_latent_representation, posterior="encoder", modalities=None)
     def get_latent_representation(
         self, posterior: str, modalities: Any, **arguments: Any
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    ) -> np.ndarray | tuple[np.ndarray, ...]:
         """Return the cells' latent states, from all that they have or from some ``modalities``."""
         if modalities is None:
             return super().get_latent_representation(posterior=posterior, **arguments)
@@ -41,7 +42,7 @@ class ConditionalMixin(SelectionMixin, LatentMixin):
                 remedy="model.get_latent_representation(adata, modalities=...).",
             )
         cells = Cells.of(self, arguments.get("adata"), arguments.get("indices"))
-        parts = []
+        parts: list[tuple[Tensor, ...]] = []
         size = arguments.get("batch_size")
         for _, target in self._targets_of(cells, names, "Encoding", size):
             q = posterior_of(target, posterior, "diagonal")

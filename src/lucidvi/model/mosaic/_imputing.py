@@ -13,7 +13,7 @@ from anndata import AnnData
 from torch import Tensor
 
 from lucidvi._random import isolated
-from lucidvi.checks import check_choice, listed
+from lucidvi.checks import check_choice
 from lucidvi.errors import DataError
 from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
 from lucidvi.model._cells import MOST_CELLS, Cells
@@ -117,7 +117,9 @@ class ImputingMixin(SelectionMixin):
         frames = [
             pd.DataFrame(table, index=cells.names, columns=names, copy=False) for table in tables
         ]
-        return Imputation(name, tuple(given), *frames, level=intervals)
+        mean, *bounds = frames
+        lower, upper = bounds or (None, None)
+        return Imputation(name, tuple(given), mean, lower, upper, intervals)
 
     def _codes_for(self, modality: str, transform_batch: Any) -> list[int]:
         """Codes of the batches that cells are decoded as, where they are not left in theirs."""

@@ -131,7 +131,7 @@ class NormalizingMixin(ImputingMixin):
             if px.background is None:
                 raise ModelTypeError(
                     f"The likelihood {px.family!r} of {name!r} has no background.",
-                    remedy="set the data up with kind 'protein' for this modality, and train anew.",
+                    remedy="set it up with the kind 'protein', and train anew.",
                 )
             return 1 - px.background
 
@@ -172,7 +172,8 @@ class NormalizingMixin(ImputingMixin):
             q = posterior_of(target, posterior)
             targets = in_batches(target, codes, kept)
             for draw in range(n_samples):
-                z, total = q.sample(), 0.0
+                z = q.sample()
+                total: Any = 0.0
                 for one in targets:
                     total = total + values(one.likelihood(z, name))[:, chosen] / len(targets)
                 out[draw % n_kept, rows] += torch.as_tensor(total).cpu().numpy() * (

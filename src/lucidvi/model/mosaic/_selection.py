@@ -72,7 +72,7 @@ class SelectionMixin(BaseModelClass):
     def _targets_of(
         self, cells: Cells, names: Collection[str], description: str, batch_size: int | None
     ) -> Iterator[tuple[slice, PosteriorTarget]]:
-        """Yield targets of cells of which some modalities are seen, and check that there is one."""
+        """Yield targets of cells of which some modalities are seen, of each at least one."""
         for rows, target in self._seen(cells, names).targets(description, batch_size):
             _check_seen(cells, rows, target, names)
             yield rows, target

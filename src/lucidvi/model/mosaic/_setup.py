@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ class MosaicSetupMixin(BaseModelClass):
     """Setting up cells of several modalities, and reading others as they were read."""
 
     #: By the identifier that is written into ``uns`` of what was set up.
-    _settings: dict[str, Setting] = {}
+    _settings: ClassVar[dict[str, Setting]] = {}
 
     @classmethod
     def setup_mudata(

@@ -20,7 +20,7 @@ from lucidvi.distributions import FAMILIES, Moments
 from lucidvi.errors import DataError
 from lucidvi.module._base import GenerativeModule
 from lucidvi.module._forward import Record
-from lucidvi.module._generative import Exposure, Modality, Observed, Tensors
+from lucidvi.module._generative import Modality, Observed, Tensors
 from lucidvi.module._states import draw
 from lucidvi.module.mosaic._kinds import KINDS
 from lucidvi.module.mosaic._part import Part
@@ -161,7 +161,7 @@ class MosaicVAE(GenerativeModule):
     @cached_property
     def modalities(self) -> Mapping[str, Modality]:
         """See :attr:`Generative.modalities`."""
-        modalities = {}
+        modalities: dict[str, Modality] = {}
         for key, part in self.specifications.items():
             kind = KINDS[part["kind"]]
             name = part.get("likelihood") or kind.likelihoods[0]
@@ -223,7 +223,7 @@ class MosaicVAE(GenerativeModule):
     def _covariates(self, s: Covariates) -> tuple[tuple[Tensor, ...], list[Tensor]]:
         """Covariates as categories, each ``(n_cells, 1)``, and as further columns."""
         batch, categorical, continuous = s["batch"], s["categorical"], s["continuous"]
-        categories = (cast(Tensor, batch),)
+        categories: tuple[Tensor, ...] = (cast(Tensor, batch),)
         if categorical is not None:
             categories += torch.split(categorical, 1, dim=1)
         return categories, [] if continuous is None else [continuous]
