@@ -34,6 +34,9 @@ from lucidvi.data.matrices._reading import (
     with_tables_in_memory,
 )
 from lucidvi.data.matrices._stored import StoredCounts, in_memory, scvi_reads
+from lucidvi.data.modalities._panels import Panels
+from lucidvi.data.modalities._registered import JoinedModality, is_joined, read_modalities
+from lucidvi.data.mosaic import join, register_joined, specifications
 from lucidvi.data.stores import (
     STORES,
     CellSource,
@@ -57,10 +60,12 @@ __all__ = [
     "DeviceStore",
     "FileStore",
     "Groups",
+    "JoinedModality",
     "MatchedJointObsField",
     "MatchedObsField",
     "MemoryStore",
     "Minibatch",
+    "Panels",
     "Reader",
     "StoredCounts",
     "align_genes",
@@ -83,7 +88,9 @@ __all__ = [
     "in_categories_of",
     "in_memory",
     "is_collection",
+    "is_joined",
     "is_raw",
+    "join",
     "layer_names",
     "matched_codes",
     "named_columns",
@@ -91,9 +98,12 @@ __all__ = [
     "pbmc68k",
     "place_of",
     "plain_category",
+    "read_modalities",
     "recover_counts",
     "refuse_collection",
+    "register_joined",
     "scvi_reads",
+    "specifications",
     "store_of",
     "stratified",
     "unchanged_on_error",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from scipy import sparse
 from scvi.data import AnnTorchDataset
 
 from lucidvi.data.matrices._stored import StoredCounts
+from lucidvi.data.modalities._fields import panel_key
+from lucidvi.data.modalities._registered import registered_modalities
+from lucidvi.data.stores import Annotations
 
 
 class OrderedAnnTorchDataset(AnnTorchDataset):
@@ -27,17 +31,33 @@ class OrderedAnnTorchDataset(AnnTorchDataset):
         Counts that come from a file are compared with those that were checked.
         """
         rows: Any = indexes if isinstance(indexes, slice) else np.atleast_1d(indexes)
-        return {
-            key: self._rows(self.data[key], rows, dtype)
+        taken = {
+            key: self._rows(key, rows, dtype)
             for key, dtype in self.keys_and_dtypes.items()
-            if not isinstance(self.data[key], str)  # how an AnnData was minified
+            if key not in self._panels
+            and not isinstance(self.data[key], str)  # how an AnnData was minified
         }
+        index = torch.as_tensor(np.arange(len(self))[rows])
+        return taken | {key: x.numpy() for key, x in self._measured.take(index).items()}
 
-    def _rows(self, data: Any, rows: Any, dtype: type) -> np.ndarray | torch.Tensor:
+    @cached_property
+    def _panels(self) -> dict[str, str]:
+        """Registry keys of what was measured, and those of the counts."""
+        return {panel_key(field): field for field in registered_modalities(self.adata_manager)}
+
+    @cached_property
+    def _measured(self) -> Annotations:
+        """What was measured of the modalities that are asked for."""
+        modalities = registered_modalities(self.adata_manager)
+        fields = [self._panels[key] for key in self.keys_and_dtypes if key in self._panels]
+        return Annotations.of({}, {field: modalities[field].panels for field in fields})
+
+    def _rows(self, key: str, rows: Any, dtype: type) -> np.ndarray | torch.Tensor:
+        data = self.data[key]
         values = data.iloc[rows].to_numpy() if isinstance(data, pd.DataFrame) else data[rows]
         values = values.astype(dtype, copy=False)
         if isinstance(data, StoredCounts) and not data.is_in_memory:
-            self.adata_manager.check_values(np.arange(len(self))[rows], values)
+            self.adata_manager.check_values(np.arange(len(self))[rows], values, key)
         if not sparse.issparse(values):
             return values
         if not self.load_sparse_tensor:

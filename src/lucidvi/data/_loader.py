@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any
 
 import torch
-from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.dataloaders import AnnDataLoader
 from torch import Tensor
@@ -73,12 +72,33 @@ class CellLoader(AnnDataLoader):
 
     def __iter__(self) -> Iterator[Minibatch]:
         """Yield the minibatches of one epoch."""
-        minibatches = self._taken() if self._is_plain else map(_with_csr, super().__iter__())
+        minibatches = self._taken() if self._is_plain else map(self._with_csr, super().__iter__())
         if self.dense:
-            minibatches = map(_with_dense, minibatches)
+            minibatches = map(self._with_dense, minibatches)
         if self.description is None:
             return minibatches
         return track(minibatches, self.description, len(self), slow_steps=self.slow_steps)
+
+    @cached_property
+    def count_keys(self) -> list[str]:
+        """Registry keys of the counts."""
+        return CellSource(self.adata_manager).keys
+
+    def _with_csr(self, minibatch: Any) -> Any:
+        """Make the counts of a minibatch of scvi-tools' loader CSR, if they are a matrix."""
+        return self._with_counts(minibatch, kernels.as_csr)
+
+    def _with_dense(self, minibatch: Any) -> Any:
+        return self._with_counts(minibatch, kernels.to_dense)
+
+    def _with_counts(self, minibatch: Any, form: Callable[[Tensor], Tensor]) -> Any:
+        if not isinstance(minibatch, dict):
+            return minibatch
+        counts = {key: minibatch.get(key) for key in self.count_keys}
+        # A sampler of the user's own leaves an axis before the cells.
+        return minibatch | {
+            key: form(x) for key, x in counts.items() if isinstance(x, Tensor) and x.ndim == 2
+        }
 
     def _taken(self) -> Iterator[Minibatch]:
         # A loader of torch draws a seed for its workers; so the order of the cells stays theirs.
@@ -107,19 +127,6 @@ class CellLoader(AnnDataLoader):
 
     def _moved(self, values: Tensor) -> Tensor:
         return map_parts(values, lambda part: part.to(self.target, non_blocking=True))
-
-
-def _with_csr(minibatch: Any) -> Any:
-    """Make the counts of a minibatch of scvi-tools' loader CSR, if they are a matrix."""
-    x = minibatch.get(REGISTRY_KEYS.X_KEY) if isinstance(minibatch, dict) else None
-    # A sampler of the user's own leaves an axis before the cells.
-    if not isinstance(x, Tensor) or x.ndim != 2:
-        return minibatch
-    return minibatch | {REGISTRY_KEYS.X_KEY: kernels.as_csr(x)}
-
-
-def _with_dense(minibatch: Minibatch) -> Minibatch:
-    return minibatch | {REGISTRY_KEYS.X_KEY: kernels.to_dense(minibatch[REGISTRY_KEYS.X_KEY])}
 
 
 def map_parts(values: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:

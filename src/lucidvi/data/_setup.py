@@ -31,6 +31,7 @@ from lucidvi.data.checks._categories import check_categories
 from lucidvi.data.checks._counts import check_counts, has_posteriors_only
 from lucidvi.data.checks._features import check_one_kind
 from lucidvi.data.checks._missing_genes import genes_missing
+from lucidvi.data.checks._modalities import ModalitySnapshot, may_be_empty, modalities_of
 from lucidvi.data.checks._obs import check_obs, check_unique_genes
 from lucidvi.data.checks._snapshot import Snapshot
 from lucidvi.data.checks._written import WrittenColumns
@@ -46,6 +47,7 @@ from lucidvi.data.matrices._collection import (
 from lucidvi.data.matrices._layers import layer_names
 from lucidvi.data.matrices._reading import has_to_be_read, read_genes, read_tables
 from lucidvi.data.matrices._stored import StoredCounts, is_dask, is_readable
+from lucidvi.data.modalities._fields import CountsField
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ class CheckedAnnDataManager(AnnDataManager):
         self.without_counts = False
         self._csr_was_suggested = False
         self._snapshot: Snapshot | None = None
+        self._modalities = ModalitySnapshot({}, {})
         self._written = WrittenColumns({}, {})
         #: Whether data that have changed are registered anew, in place of an error: those of a
         #: query are, a model's own are not.
@@ -118,10 +121,11 @@ class CheckedAnnDataManager(AnnDataManager):
         """
         if source_registry is not None:
             check_columns_of_query(adata.obs, source_registry)
-        digests = self._check(adata, is_bound=source_registry is not None)
+        digests, modalities = self._check(adata, is_bound=source_registry is not None)
         with unchanged_on_error(adata):
             super().register_fields(adata, source_registry, **transfer_kwargs)
         self._snapshot = Snapshot.of(adata, self.registry["setup_args"] or {}, digests)
+        self._modalities = modalities
         self._written = WrittenColumns.of(adata, self.fields)
 
     def validate(self) -> None:
@@ -152,6 +156,7 @@ class CheckedAnnDataManager(AnnDataManager):
         rows = np.arange(self._snapshot.shape[0]) if rows is None else rows
         try:
             self._snapshot.check(self.adata, rows, self.ignored)
+            self._modalities.check(self.adata, rows)
         except DataError:
             if not self.renews:
                 raise
@@ -159,10 +164,26 @@ class CheckedAnnDataManager(AnnDataManager):
         if not self._written.are_in(self.adata, rows):
             self._written.put_back(self.adata)
 
-    def check_values(self, rows: NDArray[np.integer], values: Any) -> None:
-        """Raise if cells that have been read from a file are not those that were checked."""
-        if self._snapshot is not None:
+    def check_values(
+        self, rows: NDArray[np.integer], values: Any, key: str = REGISTRY_KEYS.X_KEY
+    ) -> None:
+        """Raise if cells that have been read from a file are not those that were checked.
+
+        Parameters
+        ----------
+        rows
+            Positions of the cells.
+        values
+            Their counts.
+        key
+            Registry key of the counts.
+        """
+        if self._snapshot is None:
+            return
+        if key == REGISTRY_KEYS.X_KEY:
             self._snapshot.check_values(self.adata, rows, values)
+        else:
+            self._modalities.check_values(self.adata, rows, values, key)
 
     @property
     def sample(self) -> NDArray[np.integer]:
@@ -229,7 +250,7 @@ class CheckedAnnDataManager(AnnDataManager):
         returned as :class:`~lucidvi.data.StoredCounts`, which gives rows of them.
         """
         data = super().get_from_registry(registry_key)
-        if registry_key != REGISTRY_KEYS.X_KEY:
+        if registry_key not in (REGISTRY_KEYS.X_KEY, *self._count_keys):
             return data.compute() if is_dask(data) else data
         if data is None:  # of cells with stored posteriors, whose counts are not looked at
             return sparse.csr_matrix(self.adata.shape, dtype=np.float32)
@@ -243,7 +264,14 @@ class CheckedAnnDataManager(AnnDataManager):
             self._suggest_csr()
         return sparse.csr_matrix(data, copy=False)
 
-    def _check(self, adata: AnnData, is_bound: bool) -> NDArray[np.uint64] | None:
+    @property
+    def _count_keys(self) -> list[str]:
+        """Registry keys of the further modalities' counts."""
+        return [field.registry_key for field in self.fields if isinstance(field, CountsField)]
+
+    def _check(
+        self, adata: AnnData, is_bound: bool
+    ) -> tuple[NDArray[np.uint64] | None, ModalitySnapshot]:
         """Check data, and return the digests of their counts; ``is_bound``: of a model's."""
         if self.validation_checks.check_if_view and adata.is_view:
             raise DataError(
@@ -262,9 +290,14 @@ class CheckedAnnDataManager(AnnDataManager):
             check_categories(adata, setup_args)
         self.without_counts = has_posteriors_only(adata, layer)
         if self.without_counts or adata_minify_type(adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
-            return None
+            return None, ModalitySnapshot({}, {})
         reader = Reader(setup_args, layer, is_bound)
-        return check_counts(adata, layer, self.is_count_data, reader=reader)
+        modalities = modalities_of(adata, self.fields)
+        may_lack = may_be_empty(modalities.get(REGISTRY_KEYS.X_KEY))
+        digests = check_counts(
+            adata, layer, self.is_count_data, reader=reader, may_be_empty=may_lack
+        )
+        return digests, ModalitySnapshot.of(adata, modalities)
 
     def _suggest_csr(self) -> None:
         if not self._csr_was_suggested:

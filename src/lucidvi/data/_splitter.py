@@ -16,6 +16,7 @@ from lucidvi.data._loader import CellLoader, Groups
 from lucidvi.data._splits import check_sizes, splits
 from lucidvi.data.stores import CellSource, CellStore, Minibatch, store_of
 from lucidvi.errors import DataError
+from lucidvi.kernels import is_csr, to_dense
 
 
 class CellSplitter(DataSplitter):
@@ -119,7 +120,7 @@ class CellSplitter(DataSplitter):
             return batch
         if device.type == "mps":  # which has no sparse tensors
             for minibatch in minibatches:
-                minibatch[REGISTRY_KEYS.X_KEY] = minibatch[REGISTRY_KEYS.X_KEY].to_dense()
+                minibatch |= {key: to_dense(x) for key, x in minibatch.items() if is_csr(x)}
         return super().transfer_batch_to_device(batch, device, index)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -18,9 +18,9 @@ class ShardStore(CellStore):
 
     def __init__(self, source):
         self.n_cells = source.n_cells
-        self.covariates = source.covariates
+        self.annotations = source.annotations
         starts = range(0, self.n_cells, SHARD)
-        self.shards = [source.counts[start : start + SHARD] for start in starts]
+        self.shards = [source.counts["X"][start : start + SHARD] for start in starts]
 
     @classmethod
     def fits(cls, source):
@@ -29,7 +29,7 @@ class ShardStore(CellStore):
     def take(self, rows):
         rows = np.asarray(rows)
         counts = sparse.vstack([self.shards[row // SHARD][row % SHARD] for row in rows])
-        minibatch = {key: values[rows] for key, values in self.covariates.items()}
+        minibatch = self.annotations.take(torch.from_numpy(rows))
         return minibatch | {"X": kernels.as_csr(torch.from_numpy(counts.toarray()))}
 
 

@@ -157,7 +157,7 @@ def test_cells_without_counts(name, dtype):
         for rows in ROWS.values():
             check(store.take(rows), x, rows, message)
         if name.startswith("csr") and isinstance(store, MemoryStore):
-            assert np.shares_memory(store.counts.data, adata.X.data)
+            assert np.shares_memory(store.counts["X"].data, adata.X.data)
     np.testing.assert_array_equal(adata.X if "dense" in name else adata.X.toarray(), x)
 
 
@@ -261,7 +261,8 @@ def test_on_a_device(tmp_path, monkeypatch):
 def test_size_on_a_device():
     x = sparse.csr_matrix(draw_counts())
     store = DeviceStore(CellSource(registered(AnnData(x))))
-    tensors = (store.genes, store.counts, store.starts)
+    counts = store.counts["X"]
+    tensors = (counts.features, counts.values, counts.starts)
     assert DeviceStore.size(x) == sum(t.nbytes for t in tensors) == 8 * x.nnz + 8 * 31
 
 

@@ -32,6 +32,7 @@ def check_counts(
     is_count_data: bool = True,
     *,
     reader: Reader | None = None,
+    may_be_empty: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint64]:
     """Check that every value is a count and that every cell has one.
 
@@ -45,6 +46,8 @@ def check_counts(
         If False, values are meant to be continuous and need only be finite.
     reader
         Whoever reads the counts, so that remedies are code for it; by default ``setup_anndata``.
+    may_be_empty
+        Which cells need not have a count, shape ``(n_cells,)``; by default none.
 
     Returns
     -------
@@ -72,6 +75,8 @@ def check_counts(
     values_are_valid, cells = scan(matrix, place, is_count_data, digests)
     if not values_are_valid:
         raise explain_values(adata, reader, place, is_count_data)
+    if may_be_empty is not None:
+        cells |= may_be_empty
     if is_count_data and not cells.all():
         raise _empty_cells(adata, layer, place, cells)
     return digests.values

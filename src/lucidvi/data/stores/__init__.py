@@ -1,9 +1,10 @@
 """Where cells are, and minibatches of them: one contract, one file an implementation."""
 
+from lucidvi.data.stores._annotations import Annotations, Minibatch, features_key, present_key
 from lucidvi.data.stores._device import DeviceStore
 from lucidvi.data.stores._file import FileStore
 from lucidvi.data.stores._memory import MemoryStore
-from lucidvi.data.stores._store import CellSource, CellStore, Minibatch, Rows, positions
+from lucidvi.data.stores._store import CellSource, CellStore, Rows, positions
 
 #: Implementations of :class:`CellStore`; the first one that fits the cells reads them.
 STORES: dict[str, type[CellStore]] = {
@@ -20,6 +21,7 @@ def store_of(source: CellSource) -> CellStore:
 
 __all__ = [
     "STORES",
+    "Annotations",
     "CellSource",
     "CellStore",
     "DeviceStore",
@@ -27,6 +29,8 @@ __all__ = [
     "MemoryStore",
     "Minibatch",
     "Rows",
+    "features_key",
     "positions",
+    "present_key",
     "store_of",
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy import sparse
-from scvi import REGISTRY_KEYS
+from torch import Tensor
 
 from lucidvi import kernels
 from lucidvi.data.matrices._repeats import without_repeats
-from lucidvi.data.stores._store import CellSource, CellStore, Minibatch, Rows, positions
+from lucidvi.data.matrices._stored import StoredCounts
+from lucidvi.data.stores._annotations import Minibatch
+from lucidvi.data.stores._store import CellSource, CellStore, Rows, positions
 from lucidvi.errors import DataError
 
 #: Share of a device's free memory that the counts may take.
@@ -26,21 +28,17 @@ class DeviceStore(CellStore):
     """
 
     def __init__(self, source: CellSource) -> None:
+        stored = [m for m in source.matrices.values() if isinstance(m, StoredCounts)]
         if not source.is_in_memory:
             raise DataError(
                 "Only counts in memory can be moved to a device, and these are "
-                f"a {type(source.matrix.matrix).__name__}.",
+                f"a {type(stored[0].matrix).__name__}.",
                 remedy="store_of(source), which chooses a store that fits.",
             )
-        x = without_repeats(source.counts)
         self.device = source.device
-        self.n_cells, self.n_genes = x.shape
-        self.covariates = {key: v.to(self.device) for key, v in source.covariates.items()}
-        # Kept here too, so that the size of a minibatch is known without asking the device.
-        self.lengths = torch.from_numpy(np.diff(x.indptr).astype(np.int64))
-        self.starts = torch.from_numpy(x.indptr.astype(np.int64)).to(self.device)
-        self.genes = torch.from_numpy(x.indices.astype(np.int32, copy=False)).to(self.device)
-        self.counts = torch.from_numpy(x.data.astype(np.float32, copy=False)).to(self.device)
+        self.n_cells = source.n_cells
+        self.annotations = source.annotations.to(self.device)
+        self.counts = {key: DeviceCounts(x, self.device) for key, x in source.counts.items()}
 
     @classmethod
     def fits(cls, source: CellSource) -> bool:
@@ -48,7 +46,7 @@ class DeviceStore(CellStore):
         if source.device.type != "cuda" or not (source.is_read_often and source.is_in_memory):
             return False
         free, _ = torch.cuda.mem_get_info(source.device)
-        return cls.size(source.counts) < DEVICE_SHARE * free
+        return sum(map(cls.size, source.counts.values())) < DEVICE_SHARE * free
 
     @staticmethod
     def size(counts: sparse.csr_matrix) -> int:
@@ -57,10 +55,42 @@ class DeviceStore(CellStore):
 
     def take(self, rows: Rows) -> Minibatch:
         """See :meth:`CellStore.take`."""
-        index = torch.from_numpy(positions(rows))
-        n_values = int(self.lengths[index].sum())
-        index = index.to(self.device)
-        minibatch = {key: values[index] for key, values in self.covariates.items()}
-        parts = self.starts, self.genes, self.counts
-        minibatch[REGISTRY_KEYS.X_KEY] = kernels.gather_rows(parts, index, self.n_genes, n_values)
+        cells = torch.from_numpy(positions(rows))
+        index = cells.to(self.device)
+        minibatch = self.annotations.take(index)
+        for key, counts in self.counts.items():
+            minibatch[key] = counts.take(cells, index)
         return minibatch
+
+
+class DeviceCounts:
+    """Counts of one modality on a device, CSR.
+
+    Parameters
+    ----------
+    counts
+        The counts in memory, shape ``(n_cells, n_features)``.
+    device
+        Where they go.
+    """
+
+    def __init__(self, counts: sparse.csr_matrix, device: torch.device) -> None:
+        x = without_repeats(counts)
+        self.n_features = x.shape[1]
+        # Kept here too, so that the size of a minibatch is known without asking the device.
+        self.lengths = torch.from_numpy(np.diff(x.indptr).astype(np.int64))
+        self.starts = torch.from_numpy(x.indptr.astype(np.int64)).to(device)
+        self.features = torch.from_numpy(x.indices.astype(np.int32, copy=False)).to(device)
+        self.values = torch.from_numpy(x.data.astype(np.float32, copy=False)).to(device)
+
+    def take(self, rows: Tensor, index: Tensor) -> Tensor:
+        """Return the counts of some cells.
+
+        Parameters
+        ----------
+        rows, index
+            Positions of the cells, here and on the device, int64, shape ``(n,)``.
+        """
+        n_values = int(self.lengths[rows].sum())
+        parts = self.starts, self.features, self.values
+        return kernels.gather_rows(parts, index, self.n_features, n_values)

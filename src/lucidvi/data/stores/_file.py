@@ -5,20 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy import sparse
-from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from lucidvi import kernels
 from lucidvi.data.matrices._repeats import without_repeats
 from lucidvi.data.matrices._stored import StoredCounts
-from lucidvi.data.stores._store import (
-    CellSource,
-    CellStore,
-    Minibatch,
-    Rows,
-    as_tensor,
-    positions,
-)
+from lucidvi.data.stores._annotations import Minibatch
+from lucidvi.data.stores._store import CellSource, CellStore, Rows, as_tensor, positions
 
 
 class FileStore(CellStore):
@@ -35,10 +28,12 @@ class FileStore(CellStore):
 
     def __init__(self, source: CellSource) -> None:
         self.n_cells = source.n_cells
-        self.covariates = source.covariates
+        self.annotations = source.annotations
         self.adata_manager = source.adata_manager
-        matrix = source.matrix
-        self.stored = matrix if isinstance(matrix, StoredCounts) else StoredCounts(matrix)
+        self.stored = {
+            key: matrix if isinstance(matrix, StoredCounts) else StoredCounts(matrix)
+            for key, matrix in source.matrices.items()
+        }
 
     @classmethod
     def fits(cls, source: CellSource) -> bool:
@@ -48,12 +43,12 @@ class FileStore(CellStore):
     def take(self, rows: Rows) -> Minibatch:
         """See :meth:`CellStore.take`."""
         rows = positions(rows)
-        index = torch.from_numpy(rows)
-        minibatch = {key: values[index] for key, values in self.covariates.items()}
-        counts = self.stored[rows]
-        if not self.stored.is_in_memory:
-            self.adata_manager.check_values(rows, counts)
-        minibatch[REGISTRY_KEYS.X_KEY] = _csr(counts)
+        minibatch = self.annotations.take(torch.from_numpy(rows))
+        for key, stored in self.stored.items():
+            counts = stored[rows]
+            if not stored.is_in_memory:
+                self.adata_manager.check_values(rows, counts, key)
+            minibatch[key] = _csr(counts)
         return minibatch
 
 

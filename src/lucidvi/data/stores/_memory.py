@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from lucidvi import kernels
 from lucidvi.data.matrices._repeats import has_repeats, without_repeats
-from lucidvi.data.stores._store import CellSource, CellStore, Minibatch, Rows, positions
+from lucidvi.data.stores._annotations import Minibatch
+from lucidvi.data.stores._store import CellSource, CellStore, Rows, positions
 
 
 class MemoryStore(CellStore):
@@ -25,10 +25,13 @@ class MemoryStore(CellStore):
 
     def __init__(self, source: CellSource) -> None:
         self.n_cells = source.n_cells
-        self.covariates = source.covariates
+        self.annotations = source.annotations
         #: Whether it is known that no count is stored in parts; else each minibatch is looked at.
         self.is_checked = source.is_read_often
-        self.counts = without_repeats(source.counts) if self.is_checked else source.counts
+        self.counts = {
+            key: without_repeats(counts) if self.is_checked else counts
+            for key, counts in source.counts.items()
+        }
 
     @classmethod
     def fits(cls, source: CellSource) -> bool:
@@ -38,11 +41,11 @@ class MemoryStore(CellStore):
     def take(self, rows: Rows) -> Minibatch:
         """See :meth:`CellStore.take`."""
         rows = positions(rows)
-        index = torch.from_numpy(rows)
-        minibatch = {key: values[index] for key, values in self.covariates.items()}
-        parts = self.counts.indptr, self.counts.indices, self.counts.data
-        x = kernels.copy_rows(parts, rows, self.counts.shape[1])
-        minibatch[REGISTRY_KEYS.X_KEY] = x if self.is_checked else summed(x)
+        minibatch = self.annotations.take(torch.from_numpy(rows))
+        for key, counts in self.counts.items():
+            parts = counts.indptr, counts.indices, counts.data
+            x = kernels.copy_rows(parts, rows, counts.shape[1])
+            minibatch[key] = x if self.is_checked else summed(x)
         return minibatch
 
 

@@ -16,9 +16,10 @@ from scvi.data import AnnDataManager, AnnTorchDataset
 from torch import Tensor
 
 from lucidvi.data.matrices._stored import StoredCounts, in_memory
+from lucidvi.data.modalities._fields import panel_key
+from lucidvi.data.modalities._registered import JoinedModality, registered_modalities
+from lucidvi.data.stores._annotations import Annotations, Minibatch
 
-#: Tensors of some cells by registry key, each with one row a cell.
-Minibatch = dict[str, Tensor]
 #: Positions of cells: in any order, repeated, or negative, which count from the end.
 Rows = Sequence[int] | NDArray[np.integer]
 CPU = torch.device("cpu")
@@ -49,44 +50,65 @@ class CellSource:
         return self.adata_manager.adata.n_obs
 
     @cached_property
-    def matrix(self) -> Any:
-        """Registered counts: an array, a ``csr_matrix``, or :class:`StoredCounts`."""
-        return self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+    def modalities(self) -> dict[str, JoinedModality]:
+        """What was registered of several modalities, by the key of their counts."""
+        return registered_modalities(self.adata_manager)
+
+    @property
+    def keys(self) -> list[str]:
+        """Registry keys of the counts, the main modality's first."""
+        return list(dict.fromkeys([REGISTRY_KEYS.X_KEY, *self.modalities]))
+
+    @cached_property
+    def matrices(self) -> dict[str, Any]:
+        """Registered counts by key: arrays, ``csr_matrix``, or :class:`StoredCounts`."""
+        return {key: self.adata_manager.get_from_registry(key) for key in self.keys}
 
     @property
     def is_in_memory(self) -> bool:
         """Whether the counts are in memory, in whatever form."""
-        return not isinstance(self.matrix, StoredCounts) or self.matrix.is_in_memory
+        return all(
+            not isinstance(matrix, StoredCounts) or matrix.is_in_memory
+            for matrix in self.matrices.values()
+        )
 
     @property
     def is_csr(self) -> bool:
         """Whether the counts are CSR in memory, of a type that needs no conversion."""
-        return sparse.issparse(self.matrix)
+        return all(map(sparse.issparse, self.matrices.values()))
 
     @cached_property
-    def counts(self) -> sparse.csr_matrix:
-        """All counts as CSR in memory; not a copy if that is what they are already."""
-        return sparse.csr_matrix(in_memory(self.matrix), copy=False)
+    def counts(self) -> dict[str, sparse.csr_matrix]:
+        """All counts as CSR in memory, by key; not copies if that is what they are already."""
+        return {
+            key: sparse.csr_matrix(in_memory(matrix), copy=False)
+            for key, matrix in self.matrices.items()
+        }
 
     @cached_property
-    def covariates(self) -> Minibatch:
-        """All registered data but the counts, each of shape ``(n_cells, ...)``."""
+    def annotations(self) -> Annotations:
+        """All registered data but the counts."""
         dtypes = AnnTorchDataset(self.adata_manager).keys_and_dtypes
+        others = {*self.keys, *map(panel_key, self.modalities)}
         values = {
-            key: self.adata_manager.get_from_registry(key)
-            for key in dtypes
-            if key != REGISTRY_KEYS.X_KEY
+            key: self.adata_manager.get_from_registry(key) for key in dtypes if key not in others
         }
         # How an AnnData was minified is registered as text.
-        return {k: as_tensor(v, dtypes[k]) for k, v in values.items() if not isinstance(v, str)}
+        covariates = {
+            k: as_tensor(v, dtypes[k]) for k, v in values.items() if not isinstance(v, str)
+        }
+        panels = {key: modality.panels for key, modality in self.modalities.items()}
+        return Annotations.of(covariates, panels)
 
 
 class CellStore(Protocol):
     """Cells, from which minibatches are taken.
 
     The cells in a minibatch are those that were asked for, in this order, with their counts under
-    ``"X"`` as a CSR tensor (int32, float32) and their covariates under the other registry keys. A
-    minibatch is a copy: what is done to it changes neither the store nor the AnnData.
+    ``"X"``, and those of further modalities under their names, as CSR tensors (int32, float32),
+    and their covariates under the other registry keys. What was not measured is said by
+    :class:`~lucidvi.data.stores.Annotations`. A minibatch is a copy: what is done to it changes
+    neither the store nor the AnnData.
 
     Parameters
     ----------

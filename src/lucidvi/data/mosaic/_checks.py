@@ -1,0 +1,194 @@
+"""Whether the counts of each modality can be joined: one error for each thing that is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from mudata import MuData
+from scipy import sparse
+
+from lucidvi.data._remedies import Reader, quoted
+from lucidvi.data.checks._counts import check_counts
+from lucidvi.data.checks._modalities import X, counts_of_modality, relocated
+from lucidvi.data.modalities._panels import Panels
+from lucidvi.data.mosaic._source import Source, check_names_of_cells
+from lucidvi.errors import DataError, first_few
+
+#: How errors call the AnnData of a modality.
+OWNER = r"\badata\b"
+
+
+def check_source(source: Source) -> None:
+    """Raise unless a modality has cells, names that are unique, and counts.
+
+    Parameters
+    ----------
+    source
+        Where its counts are.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        It names the place, the value and the remedy.
+    """
+    _check_size(source)
+    _check_features(source)
+    if source.owner == "adata" or source.owner != source.place:
+        _check_cells(source)
+    _check_values(source)
+
+
+def _check_size(source: Source) -> None:
+    n_cells, n_features = len(source.panels.codes), len(source.features)
+    if n_cells and n_features:
+        return
+    what = "cell" if n_features else "feature"
+    raise DataError(
+        f"The modality {source.name!r} has no {what}: nothing was measured in {source.place}.",
+        remedy=f"leave it out of `modalities`, or check the filters of {source.owner}.",
+    )
+
+
+def _check_features(source: Source) -> None:
+    names = source.features
+    if names.is_unique:
+        return
+    repeated = names[names.duplicated()].unique()
+    remedy = f"{source.owner}.var_names_make_unique()"
+    if source.owner == source.place:
+        remedy = "give each column a name of its own."
+    raise DataError(
+        f"The modality {source.name!r} has {len(repeated):,} names of features that occur more "
+        f"than once: {first_few(repeated)}.",
+        remedy=remedy,
+        code=[remedy] if "(" in remedy else [],
+    )
+
+
+def _check_cells(source: Source) -> None:
+    if source.owner != "adata":
+        check_names_of_cells(source.cells.obs_names, f"{source.owner}.obs_names")
+
+
+def _check_values(source: Source) -> None:
+    told = source.specification
+    n_cells = len(source.panels.codes)
+    may_be_empty = None if told.needs_counts else np.ones(n_cells, dtype=bool)
+    in_obsm = source.owner == source.place
+    cells = source.cells
+    if in_obsm:
+        cells = counts_of_modality(source.matrix, cells.obs_names, source.features)
+    layer = None if in_obsm else told.layer
+    reader = Reader(layer=layer, is_bound=True)
+    try:
+        check_counts(cells, layer, reader=reader, may_be_empty=may_be_empty)
+    except DataError as error:
+        names = (X, source.place) if in_obsm else (OWNER, source.owner)
+        raise _told(relocated(error, *names), source) from None
+
+
+def _told(error: DataError, source: Source) -> DataError:
+    """Return an error of counts that names the modality, and whose code keeps mdata up to date."""
+    is_of_mudata = source.owner.startswith("mdata")
+    replaced = re.compile(rf"^{re.escape(source.owner)} = |filter_cells|filter_genes")
+
+    def complete(line: str) -> str:
+        changes_cells = is_of_mudata and replaced.search(line)
+        return f"{line}; mdata.update()" if changes_cells else line
+
+    code = [complete(line) for line in error.code]
+    remedy = error.remedy
+    for before, after in zip(error.code, code, strict=True):
+        remedy = remedy.replace(before, after)
+    return type(error)(
+        f"The modality {source.name!r}: {error.problem}",
+        remedy=remedy,
+        code=code,
+        counts_in=error.counts_in,
+    )
+
+
+def check_pairing(mdata: MuData, made: Mapping[str, Source]) -> None:
+    """Raise DataError unless all cells of the modalities are cells of the MuData.
+
+    Parameters
+    ----------
+    mdata
+        The cells.
+    made
+        Where the counts of its modalities are, by name.
+    """
+    for source in made.values():
+        strange = source.cells.obs_names.difference(mdata.obs_names)
+        if len(strange):
+            raise DataError(
+                f"{source.owner} has {len(strange):,} cells that mdata.obs_names does not have: "
+                f"{first_few(strange)}. They were renamed or added after mdata was made.",
+                remedy=f"mdata = mudata.MuData({{name: mdata.mod[name].copy() for name in "
+                f"{quoted(list(mdata.mod))}}})",
+            )
+
+
+def check_libraries(source: Source, counts: sparse.csr_matrix, panels: Panels) -> None:
+    """Raise DataError if a cell has no count of the features that were measured.
+
+    Parameters
+    ----------
+    source
+        The modality.
+    counts
+        Its counts, shape ``(n_cells, n_features)``.
+    panels
+        What was measured in these cells.
+    """
+    if not source.specification.needs_counts:
+        return
+    empty = np.flatnonzero(panels.present & (np.asarray(counts.sum(axis=1)).ravel() == 0))
+    if not empty.size:
+        return
+    names = source.cells.obs_names[empty]
+    few = quoted(list(map(str, names[:20])))
+    owner = source.owner
+    keep = f"{owner} = {owner}[~{owner}.obs_names.isin({few})].copy()"
+    keep += "; mdata.update()" if owner.startswith("mdata") else ""
+    raise DataError(
+        f"The modality {source.name!r}: {empty.size:,} of {len(panels.codes):,} cells have not a "
+        f"single count of the features that were measured and that the model has: "
+        f"{first_few(names)}. Their library would be zero.",
+        remedy=f"drop them there: {keep}" + (" and so on." if empty.size > 20 else ""),
+    )
+
+
+def check_something(names: pd.Index, has_counts: np.ndarray, data: str) -> None:
+    """Raise DataError if a cell has not a count in any modality.
+
+    Parameters
+    ----------
+    names
+        Names of the cells.
+    has_counts
+        Whether a cell has a count in some modality, shape ``(n_cells,)``.
+    data
+        What the cells are called: ``"mdata"`` or ``"adata"``.
+    """
+    empty = np.flatnonzero(~has_counts)
+    if not empty.size:
+        return
+    few = list(map(str, names[empty[:20]]))
+    keep = f"{data} = {data}[~{data}.obs_names.isin({quoted(few)})].copy()"
+    raise DataError(
+        f"{empty.size:,} of {len(names):,} cells have not a single count in any modality: "
+        f"{first_few(names[empty])}. Nothing can be inferred about them.",
+        remedy=f"drop them: {keep}"
+        + (
+            " and so on."
+            if empty.size > len(few)
+            else "; or mdata.update(), if a modality was filtered."
+            if data == "mdata"
+            else ""
+        ),
+        code=[keep] if empty.size <= len(few) else [],
+    )

@@ -1,0 +1,216 @@
+"""Which features were measured in which batch: as it was said, or found and asked about."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from lucidvi.checks import did_you_mean, listed
+from lucidvi.data.modalities._panels import Panels
+from lucidvi.data.mosaic._specification import Specification
+from lucidvi.errors import DataError, first_few
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+#: Zeros of a whole batch are a question where they were less likely than this, if the cells of the
+#: batch had a feature as often as those of other batches that have it at all.
+CHANCE = 0.01
+#: Batches of which an error lists features.
+MOST_BATCHES = 5
+
+
+def measured_panels(
+    told: Specification,
+    counts: sparse.csr_matrix,
+    features: pd.Index,
+    panels: Panels,
+    batches: pd.Series | None,
+) -> Panels:
+    """Return what was measured in the cells of a modality.
+
+    Parameters
+    ----------
+    told
+        What was said of the modality.
+    counts
+        Its counts, shape ``(n_cells, n_features)``.
+    features
+        Names of its features.
+    panels
+        What is known to have been measured.
+    batches
+        Batch of each cell, shape ``(n_cells,)``; None if all cells are of one.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If it is an open question whether zeros of a whole batch were measured, or what was said
+        does not fit the data.
+    """
+    measured = told.measured
+    is_all = isinstance(measured, str) and measured == "all"
+    if is_all or (measured is None and not told.has_panels):
+        return panels
+    if batches is None:
+        if isinstance(measured, Mapping | pd.DataFrame):
+            raise DataError(
+                f'`{told.argument}["measured"]` says what each batch measured, but there is no '
+                "`batch_key`.",
+                remedy='batch_key="batch", the column that names the batches.',
+            )
+        return panels
+    codes, names = pd.factorize(batches.astype(str))
+    if measured is None or isinstance(measured, str):
+        table = ~_without_count(counts, panels, codes, len(names))
+        if measured is None and not table.all():
+            raise _open_question(told, features, names, table)
+        if not table.all():
+            logger.info("%s", _said(told, features, names, table))
+    else:
+        table = _given(told, measured, features, names)
+    return panels & Panels(codes, table)
+
+
+def without_unmeasured(counts: sparse.csr_matrix, panels: Panels, name: str) -> sparse.csr_matrix:
+    """Return counts without those that were said not to have been measured.
+
+    Parameters
+    ----------
+    counts
+        Shape ``(n_cells, n_features)``.
+    panels
+        What was measured.
+    name
+        Name of the modality, for a message.
+    """
+    rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    kept = panels.with_absent[panels.codes[rows], counts.indices]
+    strange = ~kept & (counts.data != 0)
+    if not strange.any():
+        return counts
+    logger.info(
+        "The modality %r: %s counts of %s cells are left out, of features that were not measured "
+        "there, as you say.",
+        name,
+        f"{int(counts.data[strange].sum()):,}",
+        f"{len(np.unique(rows[strange])):,}",
+    )
+    counts = counts.copy()
+    counts.data[~kept] = 0
+    counts.eliminate_zeros()
+    return counts
+
+
+def _without_count(
+    counts: sparse.csr_matrix, panels: Panels, codes: NDArray[np.integer], n_batches: int
+) -> NDArray[np.bool_]:
+    """Return which features have no count in a batch where others let one expect some.
+
+    Of a feature that is rare everywhere, a batch without it is no surprise: it is zero there.
+
+    Parameters
+    ----------
+    counts
+        Counts, shape ``(n_cells, n_features)``.
+    panels
+        What is known to have been measured.
+    codes, n_batches
+        Batch of each cell, shape ``(n_cells,)``, and how many there are.
+
+    Returns
+    -------
+    Shape ``(n_batches, n_features)``.
+    """
+    of_batch = sparse.csr_matrix(
+        (np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(n_batches, len(codes))
+    )
+    n_positive = (of_batch @ (counts > 0)).toarray()
+    n_of_panel = np.zeros((n_batches, len(panels.table) + 1))
+    np.add.at(n_of_panel, (codes, panels.codes), 1)
+    n_cells = n_of_panel @ panels.with_absent
+    has_some = n_positive > 0
+    elsewhere = np.where(has_some, n_cells, 0).sum(axis=0).clip(min=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_chance = n_cells * np.log1p(-n_positive.sum(axis=0) / elsewhere)
+    return ~has_some & (n_cells > 0) & (log_chance < np.log(CHANCE))
+
+
+def _by_batch(features: pd.Index, names: pd.Index, table: NDArray[np.bool_]) -> str:
+    """Return a text of the features that each batch is without."""
+    batches = np.flatnonzero(~table.all(axis=1))
+    parts = [
+        f"batch {str(names[b])!r} has none of {(~table[b]).sum():,} "
+        f"({first_few(features[~table[b]])})"
+        for b in batches[:MOST_BATCHES]
+    ]
+    more = f"; {len(batches) - MOST_BATCHES:,} more batches" if len(batches) > MOST_BATCHES else ""
+    return "; ".join(parts) + more
+
+
+def _open_question(
+    told: Specification, features: pd.Index, names: pd.Index, table: NDArray[np.bool_]
+) -> DataError:
+    as_zeros, as_missing = (told.changed(measured=word) for word in ("all", "found"))
+    return DataError(
+        f"The modality {told.name!r} has features without a single count in a whole batch, which "
+        f"other batches have: {_by_batch(features, names, table)}. Were they measured there?",
+        remedy=f"if they were, and are true zeros: {as_zeros}. If they were not in the panel of "
+        f"that batch: {as_missing}. Or name what each batch measured: "
+        f'"measured": {{batch: [features]}}.',
+        code=[as_zeros, as_missing],
+    )
+
+
+def _said(
+    told: Specification, features: pd.Index, names: pd.Index, table: NDArray[np.bool_]
+) -> str:
+    return (
+        f"The modality {told.name!r}: features without a count in a whole batch are taken as not "
+        f"measured there: {_by_batch(features, names, table)}."
+    )
+
+
+def _given(
+    told: Specification, measured: Any, features: pd.Index, names: pd.Index
+) -> NDArray[np.bool_]:
+    """Return what was said of each batch, shape ``(n_batches, n_features)``.
+
+    All is measured in a batch of which nothing is said.
+    """
+    argument = f'`{told.argument}["measured"]`'
+    if isinstance(measured, pd.DataFrame):
+        rows = zip(measured.index, measured.to_numpy(), strict=True)
+        measured = {batch: measured.columns[row] for batch, row in rows}
+    table = np.ones((len(names), len(features)), dtype=bool)
+    known = list(map(str, names))
+    for batch, listed_features in measured.items():
+        if str(batch) not in known:
+            raise DataError(
+                f"{argument} names the batch {batch!r}, which has no cell of the modality.",
+                remedy=did_you_mean(batch, known, f"there are {listed(known)}."),
+            )
+        if isinstance(listed_features, str):
+            raise DataError(
+                f"{argument} of batch {batch!r} is {listed_features!r}, one text.",
+                remedy="Give a list of names of features.",
+            )
+        positions = features.get_indexer(pd.Index(listed_features, dtype=object))
+        if (positions < 0).any():
+            strange = list(listed_features)[int(np.argmax(positions < 0))]
+            raise DataError(
+                f"{argument} of batch {batch!r} names {strange!r}, which is no feature of the "
+                "modality.",
+                remedy=did_you_mean(strange, list(features), f"there are {listed(features)}."),
+            )
+        row = table[known.index(str(batch))]
+        row[:] = False
+        row[positions] = True
+    return table

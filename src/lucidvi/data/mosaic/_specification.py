@@ -1,0 +1,214 @@
+"""What a user says of each modality, and whether it can be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from mudata import MuData
+from scvi import REGISTRY_KEYS
+
+from lucidvi.checks import check_arguments, check_choice, is_number, listed
+from lucidvi.data._remedies import quoted
+from lucidvi.data.checks._features import GENES, OTHERS
+from lucidvi.errors import DataError
+
+#: Kinds of which a cell without a single count says nothing: its library would be zero.
+OF_LIBRARIES = ("rna", "accessibility")
+#: Kinds that are measured with a panel, so that a feature that is zero in a whole batch may not
+#: have been in it.
+OF_PANELS = ("protein",)
+#: Registry keys of what is registered beside the counts of modalities.
+RESERVED = {
+    REGISTRY_KEYS.X_KEY,
+    REGISTRY_KEYS.BATCH_KEY,
+    REGISTRY_KEYS.LABELS_KEY,
+    REGISTRY_KEYS.CAT_COVS_KEY,
+    REGISTRY_KEYS.CONT_COVS_KEY,
+    REGISTRY_KEYS.SIZE_FACTOR_KEY,
+    REGISTRY_KEYS.INDICES_KEY,
+    REGISTRY_KEYS.LATENT_QZM_KEY,
+    REGISTRY_KEYS.LATENT_QZV_KEY,
+    REGISTRY_KEYS.OBSERVED_LIB_SIZE,
+    REGISTRY_KEYS.MINIFY_TYPE_KEY,
+}
+#: Words for what was measured.
+MEASURED = ("all", "found")
+#: Kinds by the names that modalities usually have.
+USUAL_KINDS = {"prot": "protein", "atac": "accessibility"}
+
+
+@dataclass(frozen=True, eq=False)
+class Specification:
+    """What is said of one modality.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    kind
+        What it is, such as ``"protein"``.
+    layer
+        Layer that holds its counts; None for ``X``.
+    likelihood
+        Name of its likelihood; None for the kind's.
+    measured
+        Which features were measured: ``"all"``, so that every zero is one; ``"found"``, so that a
+        feature without a count in a batch was not measured there; names of features by batch;
+        or a boolean data frame of batches and features. None asks where it is open.
+    obsm
+        Of an AnnData: key of ``obsm`` that holds its counts.
+    names
+        Of an array in ``obsm``: names of its features, or the key of ``uns`` that holds them.
+    weight
+        Weight of its log likelihood in a training.
+    """
+
+    name: str
+    kind: str
+    layer: str | None = None
+    likelihood: str | None = None
+    measured: Any = None
+    obsm: str | None = None
+    names: Any = None
+    weight: float = 1.0
+
+    @property
+    def argument(self) -> str:
+        """How it is called in an error."""
+        return f"modalities[{quoted(self.name)}]"
+
+    @property
+    def needs_counts(self) -> bool:
+        """Whether a cell that has the modality has to have a count of it."""
+        return self.kind in OF_LIBRARIES
+
+    @property
+    def has_panels(self) -> bool:
+        """Whether it is measured with a panel, so that zeros of a whole batch are a question."""
+        return self.kind in OF_PANELS
+
+    def plain(self) -> dict[str, Any]:
+        """Return it in plain types, without its name; what was measured by batch as a word."""
+        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "name"}
+        if not isinstance(self.measured, str | None):
+            told["measured"] = "by batch"
+        if not isinstance(self.names, str | None):
+            told["names"] = None
+        return told
+
+    def changed(self, **changes: Any) -> str:
+        """Return the argument ``modalities`` of this modality with some changes, as code."""
+        told = {name: value for name, value in self.plain().items() if value is not None}
+        told |= changes
+        if told.get("weight") == 1:
+            del told["weight"]
+        entries = ", ".join(f"{quoted(key)}: {quoted(value)}" for key, value in told.items())
+        return f"{self.argument} = {{{entries}}}"
+
+
+def specifications(
+    modalities: Mapping[str, Any], kinds: Collection[str], data: Any = None
+) -> dict[str, Specification]:
+    """Return what is said of the modalities, by name, the main one first.
+
+    Parameters
+    ----------
+    modalities
+        For each modality its kind, or a dictionary of the parameters of :class:`Specification`.
+    kinds
+        The kinds that there are.
+    data
+        Cells, a MuData or an AnnData, from which a remedy takes names.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If it is no such dictionary, or a value cannot be meant.
+    lucidvi.errors.ArgumentError
+        If it names a parameter that does not exist.
+    """
+    if not isinstance(modalities, Mapping) or not modalities:
+        usual = _usual(data)
+        raise DataError(
+            f"`modalities` is {modalities!r}; it says of each modality what it is.",
+            remedy=f"modalities={usual}, each one of {listed(kinds)}.",
+        )
+    return {name: _specification(name, value, kinds) for name, value in modalities.items()}
+
+
+def _usual(data: Any) -> str:
+    names = list(data.mod) if isinstance(data, MuData) else ["rna"]
+    if isinstance(data, AnnData):
+        names += [name for name in data.obsm if not name.startswith(("X_", "_scvi"))]
+    told = {}
+    for name in names:
+        usual = "rna" if name.lower() in GENES else OTHERS.get(name.lower(), "protein")
+        told[name] = USUAL_KINDS.get(usual, usual)
+    return "{" + ", ".join(f"{quoted(name)}: {quoted(kind)}" for name, kind in told.items()) + "}"
+
+
+def _specification(name: Any, value: Any, kinds: Collection[str]) -> Specification:
+    _check_name(name)
+    argument = f"modalities[{quoted(name)}]"
+    if not isinstance(value, Mapping):
+        check_choice(argument, value, kinds, "a dictionary")
+        return Specification(name, value)
+    parameters = [f.name for f in fields(Specification) if f.name != "name"]
+    check_arguments(f"`{argument}`", value, parameters)
+    if "kind" not in value:
+        raise DataError(
+            f"`{argument}` is {dict(value)!r}, without a kind.",
+            remedy=f'"kind": one of {listed(kinds)}.',
+        )
+    check_choice(f'{argument}["kind"]', value["kind"], kinds)
+    specification = Specification(name, **value)
+    _check_values(specification)
+    return specification
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name or "/" in name:
+        raise DataError(
+            f"`modalities` has a modality named {name!r}.",
+            remedy="names are text without a slash, which files could not keep.",
+        )
+    if name in RESERVED:
+        raise DataError(
+            f"`modalities` has a modality named {name!r}, as scvi-tools calls data of its own.",
+            remedy=f"rename it: mdata = mudata.MuData({{... {quoted(name + '_counts')}: "
+            f"mdata.mod[{quoted(name)}]}}).",
+        )
+
+
+def _check_values(specification: Specification) -> None:
+    argument, weight = specification.argument, specification.weight
+    if not is_number(weight) or weight <= 0:
+        raise DataError(
+            f'`{argument}["weight"]` is {weight!r}.', remedy="Give a positive, finite number."
+        )
+    for key in ("layer", "obsm", "likelihood"):
+        value = getattr(specification, key)
+        if not isinstance(value, str | None):
+            raise DataError(
+                f'`{argument}["{key}"]` is {value!r}.', remedy=f'Give one name: "{key}": "name".'
+            )
+    measured = specification.measured
+    if isinstance(measured, str):
+        check_choice(f'{argument}["measured"]', measured, MEASURED, "names of features by batch")
+    elif not isinstance(measured, Mapping | pd.DataFrame | None):
+        raise DataError(
+            f'`{argument}["measured"]` is a {type(measured).__name__}.',
+            remedy='Give "all", "found", {batch: [names of features]}, or a boolean data frame of '
+            "batches and features.",
+        )
+    if isinstance(measured, pd.DataFrame) and not (measured.dtypes == np.bool_).all():
+        raise DataError(
+            f'`{argument}["measured"]` is a data frame that is not boolean.',
+            remedy="Give True where a batch (row) measured a feature (column): "
+            "frame.astype(bool).",
+        )
