@@ -101,9 +101,7 @@ def test_a_column_that_is_out_of_date():
 
 def test_a_column_of_one_modality_alone():
     mdata = mosaic()
-    with pytest.raises(
-        DataError, match=r"in 20 of 60 cells.*'prot' has a column"
-    ) as info:
+    with pytest.raises(DataError, match=r"in 20 of 60 cells.*'prot' has a column") as info:
         columns(mdata, **{"rna:batch": "batch_key"})
     assert repair(info.value)["batch_key"] == "batch"
 
