@@ -28,9 +28,11 @@ def counts_of(cells, features, seed=0, dtype=np.float32):
 def one_modality(cells, features, seed=0, **columns):
     """An AnnData of one modality."""
     obs = pd.DataFrame(columns, index=list(cells))
-    return AnnData(
-        counts_of(cells, features, seed), obs=obs, var=pd.DataFrame(index=list(features))
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that repeat
+        return AnnData(
+            counts_of(cells, features, seed), obs=obs, var=pd.DataFrame(index=list(features))
+        )
 
 
 def muon(**modalities):

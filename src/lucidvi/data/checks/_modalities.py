@@ -18,7 +18,7 @@ from lucidvi.data.checks._digest import digests_of_rows, digests_of_values
 from lucidvi.data.matrices._stored import is_in_memory
 from lucidvi.data.modalities._fields import PanelField
 from lucidvi.data.modalities._panels import Panels
-from lucidvi.data.modalities._registered import JoinedModality, read_modalities
+from lucidvi.data.modalities._registered import JoinedModality, anndata_of, read_modalities
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -62,9 +62,8 @@ def counts_of_modality(matrix: Any, obs_names: pd.Index, features: pd.Index) -> 
     obs_names, features
         Names of cells and of features.
     """
-    return AnnData(
-        matrix, obs=pd.DataFrame(index=obs_names), var=pd.DataFrame(index=pd.Index(features))
-    )
+    obs, var = (pd.DataFrame(index=pd.Index(names)) for names in (obs_names, features))
+    return anndata_of(matrix, obs, var)
 
 
 def modalities_of(adata: AnnData, fields: Iterable[BaseAnnDataField]) -> dict[str, JoinedModality]:

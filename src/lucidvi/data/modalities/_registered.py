@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,21 @@ class JoinedModality:
             "n_panels": len(self.panels.table),
             "specification": dict(self.specification),
         }
+
+
+def anndata_of(matrix: Any, obs: pd.DataFrame, var: pd.DataFrame) -> AnnData:
+    """Return an AnnData, without a word on names that repeat: its cells are those of another.
+
+    Parameters
+    ----------
+    matrix
+        Counts, shape ``(n_cells, n_features)``, not copied.
+    obs, var
+        Tables of cells and of features.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(Observation|Variable) names are not unique")
+        return AnnData(matrix, obs=obs, var=var)
 
 
 def write_modalities(adata: AnnData, modalities: Mapping[str, JoinedModality]) -> None:

@@ -36,8 +36,8 @@ def check_source(source: Source) -> None:
     """
     _check_size(source)
     _check_features(source)
-    if source.owner == "adata" or source.owner != source.place:
-        _check_cells(source)
+    if source.owner.startswith("mdata"):
+        check_names_of_cells(source.obs_names, f"{source.owner}.obs_names")
     _check_values(source)
 
 
@@ -58,7 +58,7 @@ def _check_features(source: Source) -> None:
         return
     repeated = names[names.duplicated()].unique()
     remedy = f"{source.owner}.var_names_make_unique()"
-    if source.owner == source.place:
+    if source.cells is None:
         remedy = "give each column a name of its own."
     raise DataError(
         f"The modality {source.name!r} has {len(repeated):,} names of features that occur more "
@@ -68,25 +68,18 @@ def _check_features(source: Source) -> None:
     )
 
 
-def _check_cells(source: Source) -> None:
-    if source.owner != "adata":
-        check_names_of_cells(source.cells.obs_names, f"{source.owner}.obs_names")
-
-
 def _check_values(source: Source) -> None:
     told = source.specification
     n_cells = len(source.panels.codes)
     may_be_empty = None if told.needs_counts else np.ones(n_cells, dtype=bool)
-    in_obsm = source.owner == source.place
-    cells = source.cells
-    if in_obsm:
-        cells = counts_of_modality(source.matrix, cells.obs_names, source.features)
-    layer = None if in_obsm else told.layer
+    cells, layer, names = source.cells, told.layer, (OWNER, source.owner)
+    if cells is None:
+        cells = counts_of_modality(source.matrix, source.obs_names, source.features)
+        layer, names = None, (X, source.place)
     reader = Reader(layer=layer, is_bound=True)
     try:
         check_counts(cells, layer, reader=reader, may_be_empty=may_be_empty)
     except DataError as error:
-        names = (X, source.place) if in_obsm else (OWNER, source.owner)
         raise _told(relocated(error, *names), source) from None
 
 
@@ -122,14 +115,19 @@ def check_pairing(mdata: MuData, made: Mapping[str, Source]) -> None:
         Where the counts of its modalities are, by name.
     """
     for source in made.values():
-        strange = source.cells.obs_names.difference(mdata.obs_names)
+        strange = source.obs_names.difference(mdata.obs_names)
         if len(strange):
+            again = f"mdata = mudata.MuData({{{_copies(mdata)}}})"
             raise DataError(
                 f"{source.owner} has {len(strange):,} cells that mdata.obs_names does not have: "
                 f"{first_few(strange)}. They were renamed or added after mdata was made.",
-                remedy=f"mdata = mudata.MuData({{name: mdata.mod[name].copy() for name in "
-                f"{quoted(list(mdata.mod))}}})",
+                remedy=again,
+                code=[again],
             )
+
+
+def _copies(mdata: MuData) -> str:
+    return ", ".join(f"{quoted(name)}: mdata.mod[{quoted(name)}].copy()" for name in mdata.mod)
 
 
 def check_libraries(source: Source, counts: sparse.csr_matrix, panels: Panels) -> None:
@@ -149,7 +147,7 @@ def check_libraries(source: Source, counts: sparse.csr_matrix, panels: Panels) -
     empty = np.flatnonzero(panels.present & (np.asarray(counts.sum(axis=1)).ravel() == 0))
     if not empty.size:
         return
-    names = source.cells.obs_names[empty]
+    names = source.obs_names[empty]
     few = quoted(list(map(str, names[:20])))
     owner = source.owner
     keep = f"{owner} = {owner}[~{owner}.obs_names.isin({few})].copy()"
@@ -159,6 +157,7 @@ def check_libraries(source: Source, counts: sparse.csr_matrix, panels: Panels) -
         f"single count of the features that were measured and that the model has: "
         f"{first_few(names)}. Their library would be zero.",
         remedy=f"drop them there: {keep}" + (" and so on." if empty.size > 20 else ""),
+        code=[keep] if empty.size <= 20 else [],
     )
 
 

@@ -79,7 +79,7 @@ def _nothing_common(source: Source, features: pd.Index) -> GeneMismatchError:
         problem += f" The model's names begin with {prefix!r}."
         candidates[f"{names} = {quoted(prefix)} + {names}"] = prefix + own
     for code, renamed in candidates.items():
-        if source.owner != source.place and features.isin(renamed).any():
+        if source.cells is not None and features.isin(renamed).any():
             code += "; mdata.update()" if source.owner != "adata" else ""
             return GeneMismatchError(problem, remedy=code, code=[code])
     return GeneMismatchError(

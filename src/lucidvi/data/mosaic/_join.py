@@ -16,7 +16,7 @@ from lucidvi.data._columns import named_columns
 from lucidvi.data.matrices._repeats import without_repeats
 from lucidvi.data.matrices._stored import in_memory
 from lucidvi.data.modalities._panels import Panels
-from lucidvi.data.modalities._registered import JoinedModality, write_modalities
+from lucidvi.data.modalities._registered import JoinedModality, anndata_of, write_modalities
 from lucidvi.data.mosaic._checks import (
     check_libraries,
     check_pairing,
@@ -189,9 +189,8 @@ def _var(
     if names is not None and (source is None or not source.features.equals(names)):
         return pd.DataFrame(index=names)
     assert source is not None
-    if source.owner == source.place:
-        return pd.DataFrame(index=source.features)
-    return source.cells.var.copy()
+    names = source.features
+    return pd.DataFrame(index=names) if source.cells is None else source.cells.var.copy()
 
 
 def _anndata(
@@ -201,7 +200,7 @@ def _anndata(
     var: pd.DataFrame,
 ) -> AnnData:
     main, *others = told
-    joined = AnnData(parts[main][0], obs=obs, var=var)
+    joined = anndata_of(parts[main][0], obs, var)
     for name in others:
         joined.obsm[name] = parts[name][0]
     modalities = {

@@ -33,7 +33,9 @@ class Source:
     specification
         What was said of it.
     cells
-        The cells of the modality, of which ``X`` is not looked at.
+        The AnnData that holds the counts; None of counts in ``obsm``.
+    obs_names
+        Names of the cells of the modality.
     matrix
         Counts as they are, shape ``(n_cells, n_features)``.
     features
@@ -43,13 +45,14 @@ class Source:
     place
         Code by which the counts are reached.
     owner
-        Code by which the AnnData of the modality is reached; of ``obsm``, the same.
+        Code by which the AnnData of the modality is reached; of counts in ``obsm``, they.
     rows
         Positions of its cells among all.
     """
 
     specification: Specification
-    cells: AnnData
+    cells: AnnData | None
+    obs_names: pd.Index
     matrix: Any
     features: pd.Index
     panels: Panels
@@ -158,6 +161,7 @@ def _of_cells(
     return Source(
         specification=told,
         cells=cells,
+        obs_names=cells.obs_names,
         matrix=matrix_of(cells, told.layer),
         features=cells.var_names,
         panels=Panels.complete(*cells.shape),
@@ -213,9 +217,17 @@ def _of_obsm(adata: AnnData, told: Specification, key: str) -> Source:
     counts, measured = without_missing(in_memory(matrix))
     panels = Panels.complete(*counts.shape) if measured is None else Panels.of_mask(measured)
     rows = np.flatnonzero(panels.present)
-    cells = AnnData(obs=adata.obs.iloc[rows])
-    panels = Panels(panels.codes[rows], panels.table)
-    return Source(told, cells, counts[rows], features, panels, place, place, rows)
+    return Source(
+        specification=told,
+        cells=None,
+        obs_names=adata.obs_names[rows],
+        matrix=counts[rows],
+        features=features,
+        panels=Panels(panels.codes[rows], panels.table),
+        place=place,
+        owner=place,
+        rows=rows,
+    )
 
 
 def _is_frame(values: Any) -> bool:
