@@ -30,6 +30,7 @@ FAMILY_PLACES = (
     "distributions/",
     "kernels/",
     "module/_architecture.py",
+    "module/mosaic/_kinds.py",
     "model/_scvi.py",
     "cli/_train.py",
 )

@@ -188,7 +188,7 @@ def test_store_gives_the_cells_and_the_training_that_others_give(added, cells):
     source = CellSource(SCVI(cells, n_hidden=2).adata_manager, is_read_often=True)
     small, memory = added["store"]["SmallStore"](source), STORES["memory"](source)
     assert added["store"]["SmallStore"].fits(source)
-    assert 2 * small.counts.data.nbytes == memory.counts.data.nbytes
+    assert 2 * small.counts["X"].data.nbytes == memory.counts["X"].data.nbytes
     rows = [5, 5, -1, 0]
     got, want = small.take(rows), memory.take(rows)
     assert got.keys() == want.keys()

@@ -152,6 +152,13 @@ def test_lucid_is_short_for_many_cells_of_one_batch(n_cells, n_batches, n_epochs
     assert ("start_from_factors" in preset.plan) == ("betas" in preset.plan) == is_short
 
 
+def test_several_modalities_are_trained_for_longest():
+    preset = PRESETS["lucid"](LUCID_MANY, 1, 2)
+    assert preset.max_epochs(LUCID_MANY) == 100
+    assert preset.max_epochs(10**6) == 2
+    assert PRESETS["scvi"](LUCID_MANY, 1, 2) is PRESETS["scvi"](LUCID_MANY, 1)
+
+
 def test_cells_that_are_not_counted_are_many():
     assert PRESETS["lucid"](None, 1) is PRESETS["lucid"](10**6, 1)
     assert PRESETS["lucid"](None, 2) is PRESETS["lucid"](10**6, 2)

@@ -17,7 +17,9 @@ from lucidvi.module.mosaic import MosaicVAE
 
 
 @documented
-class MOSAICVI(NormalizingMixin, ConditionalMixin, MosaicDataMixin, LucidModel):
+class MOSAICVI(  # type: ignore[misc]
+    NormalizingMixin, ConditionalMixin, MosaicDataMixin, LucidModel
+):
     """Integration of RNA, surface proteins, accessibility and other counts of the same cells.
 
     A MuData goes in as it is: cells without a modality, modalities whose cells are in another

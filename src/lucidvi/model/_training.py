@@ -18,6 +18,7 @@ from lucidvi.train import (
     TrainingPlan,
     TrainRunner,
     plan_arguments,
+    preset_for,
     process_put_back,
     quiet_lightning,
     say_which,
@@ -103,7 +104,8 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             gene, with a learning rate of up to 2e-2 in one cycle, and the weight of the KL term
             rising over the first 30 % of the training; for 2,500 cells and more of one batch a
             twentieth of scvi-tools' epochs, started at linear factors of the cells too, with a
-            rate of up to 3e-2 and short memories of Adam. ``"scvi"``: as scvi-tools trains.
+            rate of up to 3e-2 and short memories of Adam; for several modalities a quarter.
+            ``"scvi"``: as scvi-tools trains.
 
         Raises
         ------
@@ -135,7 +137,7 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         # Not kept in a saved model; whoever trains the model again wants to know.
         self._trained_with = {name: arguments[name] for name in REMEMBERED if arguments[name]}
         n_cells = getattr(self.adata if datamodule is None else datamodule, "n_obs", None)
-        defaults = PRESETS[preset](n_cells, getattr(self.module, "n_batch", 1))
+        defaults = preset_for(self.module, preset, n_cells)
         if issubclass(self._training_plan_cls, TrainingPlan):
             plan_kwargs = plan_arguments(defaults, plan_kwargs)
             if preset == "lucid" and max_epochs is not None and n_cells is not None:

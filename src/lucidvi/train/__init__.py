@@ -1,6 +1,6 @@
 """Training: objectives, practices, the Lightning plan, its runner, and presets."""
 
-from lucidvi.train._presets import PRESETS, Preset, plan_arguments
+from lucidvi.train._presets import PRESETS, Preset, plan_arguments, preset_for
 from lucidvi.train.objectives import (
     ELBO,
     OBJECTIVES,
@@ -55,6 +55,7 @@ __all__ = [
     "TrainingPlan",
     "linear_warmup",
     "plan_arguments",
+    "preset_for",
     "practice_options",
     "process_put_back",
     "quiet_lightning",

@@ -73,14 +73,21 @@ LONG = Preset(
     batch_size=128,
     plan={"lr": 2e-2, "lr_schedule": "one_cycle", "kl_warmup": 0.3, "start_from_data": True},
 )
+# Of several modalities each has networks of its own, and each subset of them a posterior.
+SEVERAL = Preset(
+    partial(lucid_max_epochs, n_epochs=100, most=12_000),
+    batch_size=128,
+    plan=LONG.plan,
+)
 # What scvi-tools does, its schedule over 400 epochs included.
 SCVI_TOOLS = Preset(get_max_epochs_heuristic, batch_size=128, plan={"n_epochs_kl_warmup": 400})
 
 
-def lucid(n_cells: int | None, n_batches: int) -> Preset:
+def lucid(n_cells: int | None, n_batches: int, n_modalities: int = 1) -> Preset:
     """Say how ``"lucid"`` trains: short, unless cells are few or batches are to be mixed.
 
-    A few hundred cells are soon known by heart, and batches mix late in a training.
+    A few hundred cells are soon known by heart, and batches mix late in a training. Several
+    modalities take longest.
 
     Parameters
     ----------
@@ -88,16 +95,38 @@ def lucid(n_cells: int | None, n_batches: int) -> Preset:
         Number of cells, if known.
     n_batches
         Number of batches.
+    n_modalities
+        Number of modalities.
     """
+    if n_modalities > 1:
+        return SEVERAL
     is_small = n_cells is not None and n_cells < LUCID_MANY
     return LONG if is_small or n_batches > 1 else SHORT
 
 
-#: The values of ``preset``, each by the number of cells and of batches.
-PRESETS: dict[str, Callable[[int | None, int], Preset]] = {
-    "lucid": lucid,
-    "scvi": lambda n_cells, n_batches: SCVI_TOOLS,
-}
+def scvi_tools(n_cells: int | None, n_batches: int, n_modalities: int = 1) -> Preset:
+    """Say how ``"scvi"`` trains: as scvi-tools does."""
+    return SCVI_TOOLS
+
+
+#: The values of ``preset``, each by the number of cells, of batches and of modalities.
+PRESETS: dict[str, Callable[..., Preset]] = {"lucid": lucid, "scvi": scvi_tools}
+
+
+def preset_for(module: Any, name: str, n_cells: int | None) -> Preset:
+    """Return a preset as it is for a module.
+
+    Parameters
+    ----------
+    module
+        The module, or None of a model whose module is made when it is trained.
+    name
+        Key of :data:`PRESETS`.
+    n_cells
+        Number of cells, if known.
+    """
+    n_modalities = len(getattr(module, "modalities", {0: None}))
+    return PRESETS[name](n_cells, getattr(module, "n_batch", 1), n_modalities)
 
 
 def plan_arguments(preset: Preset, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -4,14 +4,10 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from tests.model.mosaic.cells import KINDS, as_mudata, simulated
 
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.model import MOSAICVI
-from lucidvi.module import Observed
-from lucidvi.module.mosaic._mosaic import aligned
-from lucidvi.nn import Expert, ProductOfExperts
 
 
 def explained(z, states):
@@ -191,27 +187,3 @@ def test_what_cannot_be(model, mosaic):
         MOSAICVI(other)
     with pytest.raises(DataError, match="was not set up"):
         MOSAICVI(anndata.AnnData(np.ones((3, 2), np.float32)))
-
-
-def test_alignment_is_of_the_moments():
-    """Where the posterior of all is fixed, the best of one has the mean and the variance of it."""
-    torch.manual_seed(0)
-    loc = torch.randn(4000, 1)
-    full = {"a": Expert(loc, torch.full_like(loc, 3.0)), "b": Expert(loc, torch.zeros_like(loc))}
-    nothing = Observed(torch.zeros(4000, 1), None)
-    free = torch.tensor([0.3, 0.0], requires_grad=True)
-    optimizer = torch.optim.Adam([free], lr=0.05)
-    for _ in range(400):
-        shared = free[0].expand(4000, 1), free[1].exp().expand(4000, 1)
-        student = ProductOfExperts({"a": full["a"], "b": Expert(*shared)})
-        teacher = ProductOfExperts(full)
-        student.loc, student.scale = teacher.loc, teacher.scale
-        loss = aligned(student, {"b": nothing, "a": nothing}).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    precision = 1 + free[1].exp()
-    mean = free[1].exp() * free[0] / precision
-    moments = teacher.loc.mean(), teacher.loc.var() + teacher.scale[0] ** 2
-    torch.testing.assert_close(mean.detach(), moments[0], atol=0.02, rtol=0)
-    torch.testing.assert_close(1 / precision.detach(), moments[1].squeeze(), atol=0.03, rtol=0.05)

@@ -13,7 +13,7 @@ import numpy as np
 from anndata import AnnData
 
 from lucidvi.model import MODELS
-from lucidvi.train import PRESETS
+from lucidvi.train import preset_for
 
 #: Where classes of models are imported from.
 PUBLIC = ("lucidvi.model", "scvi.model")
@@ -110,8 +110,7 @@ class Making:
         preset = "scvi"
         if is_lucid:
             preset = trained.get("preset") or getattr(model, "preset_", None) or preset_of(history)
-        n_batches = getattr(model.module, "n_batch", 1)
-        default_epochs = PRESETS[preset](n_cells, n_batches).max_epochs(n_cells)
+        default_epochs = preset_for(model.module, preset, n_cells).max_epochs(n_cells)
         init = {
             name: _written(value, place)
             for name, (value, place) in _init_places(model).items()

@@ -38,7 +38,7 @@ class MosaicDataMixin(MosaicSetupMixin, BaseModelClass):
         """Put into the arguments of a method what they mean."""
         if arguments.get("adata") is not None:
             arguments["adata"] = self._joined_like_mine(arguments["adata"])
-        super()._resolve(name, arguments, needs_counts)  # type: ignore[misc]
+        super()._resolve(name, arguments, needs_counts)
 
     def _validate_anndata(
         self, adata: AnnData | None = None, copy_if_view: bool = True
@@ -62,7 +62,7 @@ class MosaicDataMixin(MosaicSetupMixin, BaseModelClass):
         """
         if isinstance(adata, MuData | AnnData):
             adata = joined_for(cls.load_registry(dir_path, kwargs.get("prefix")), adata)
-        return super().load(dir_path, adata, *args, **kwargs)  # type: ignore[misc]
+        return super().load(dir_path, adata, *args, **kwargs)
 
     @classmethod
     def load_query_data(
@@ -84,6 +84,4 @@ class MosaicDataMixin(MosaicSetupMixin, BaseModelClass):
         known = isinstance(reference_model, str | PathLike | LucidModel)
         if isinstance(adata, MuData | AnnData) and known:
             adata = joined_for(registry_of(reference_model), adata)
-        return super().load_query_data(  # type: ignore[misc]
-            adata, reference_model, *args, **kwargs
-        )
+        return super().load_query_data(adata, reference_model, *args, **kwargs)

@@ -115,7 +115,7 @@ class MosaicVAE(GenerativeModule):
         dropout_rate: float = 0.1,
         encode_covariates: bool = False,
         alignment: float = 0.1,
-        modality_dropout: float = 0.25,
+        modality_dropout: float = 0.5,
         prior: str = "standard_normal",
         prior_kwargs: dict[str, Any] | None = None,
         measured: NDArray[np.bool_] | None = None,
