@@ -118,7 +118,7 @@ def test_what_the_registry_says():
             "kind": "protein",
             "layer": None,
             "likelihood": None,
-            "measured": "by batch",
+            "measured": {"c": ["p0", "p3"]},
             "obsm": None,
             "names": None,
             "weight": 1.0,
