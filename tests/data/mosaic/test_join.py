@@ -8,6 +8,7 @@ from tests.data.mosaic.cells import (
     BATCHES,
     CELLS,
     GENES,
+    PLAIN,
     PROTEINS,
     joined,
     mosaic,
@@ -17,7 +18,7 @@ from tests.data.mosaic.cells import (
 )
 
 from lucidvi.data import read_modalities
-from lucidvi.errors import DataError, GeneMismatchError, ModelTypeError
+from lucidvi.errors import DataError, GeneMismatchError, MissingKeyError, ModelTypeError
 
 
 def by_name(adata, cell, layer=None):
@@ -87,8 +88,42 @@ def test_files_keep_what_was_joined(suffix, tmp_path):
         every = np.arange(60)
         np.testing.assert_array_equal(one.panels.of(every), other.panels.of(every))
         np.testing.assert_array_equal(one.counts(got).toarray(), other.counts(back).toarray())
-    assert after["prot"].specification["measured"] == "by batch"
+    assert after["prot"].specification["measured"] == {"c": ["p0", "p3"]}
     assert after["prot"].panels.of(got.obs_names == CELLS[50]).tolist() == [[1, 0, 0, 1, 0]]
+
+
+def test_cells_that_were_joined_before():
+    """As those that are saved with a model: what they do not have is missing, and no zero."""
+    told = {"rna": "rna", "prot": {"kind": "protein", "measured": {"c": ["p0", "p3"]}}}
+    once = joined(mosaic(), told, batch_key="batch")
+    for modalities in (told, PLAIN):
+        twice = joined(once, modalities, batch_key="batch")
+        assert list(twice.obs_names) == list(once.obs_names)
+        for name, one in read_modalities(once).items():
+            again = read_modalities(twice)[name]
+            every = np.arange(60)
+            np.testing.assert_array_equal(again.panels.of(every), one.panels.of(every))
+            assert list(again.features) == list(one.features)
+            np.testing.assert_array_equal(
+                again.counts(twice).toarray(), one.counts(once).toarray()
+            )
+
+
+def test_a_modality_that_was_not_joined():
+    with pytest.raises(MissingKeyError, match="'atac', which is no modality of these joined"):
+        joined(joined(mosaic()), {"rna": "rna", "atac": "accessibility"})
+
+
+def test_what_was_said_can_be_said_again():
+    told = {"rna": "rna", "prot": {"kind": "protein", "measured": {"c": ["p0", "p3"]}}}
+    once = read_modalities(joined(mosaic(), told, batch_key="batch"))
+    again = {name: dict(one.specification) for name, one in once.items()}
+    twice = read_modalities(joined(mosaic(), again, batch_key="batch"))
+    every = np.arange(60)
+    np.testing.assert_array_equal(twice["prot"].panels.of(every), once["prot"].panels.of(every))
+    query = muon(prot=one_modality(CELLS[:5], PROTEINS, batch=["other"] * 5))
+    got = joined(query, again, batch_key="batch", features={"rna": GENES, "prot": PROTEINS})
+    assert read_modalities(got)["prot"].panels.is_complete
 
 
 def test_data_stay_as_they_are():

@@ -118,7 +118,7 @@ def test_what_the_registry_says():
             "kind": "protein",
             "layer": None,
             "likelihood": None,
-            "measured": "by batch",
+            "measured": {"c": ["p0", "p3"]},
             "obsm": None,
             "names": None,
             "weight": 1.0,
@@ -139,12 +139,17 @@ def changed_panels(cells):
     cells.obs["lucidvi_panel_prot"] = cells.obs["lucidvi_panel_prot"].clip(lower=0)
 
 
+def changed_table(cells):
+    cells.uns["lucidvi_modalities"]["prot"]["panels"][0, 0] ^= True
+
+
 @pytest.mark.parametrize(
     ("change", "place"),
     [
         (changed_counts, r'adata\.obsm\["prot"\]'),
         (changed_genes, r"adata\.X"),
-        (changed_panels, r"adata\.obs\['lucidvi_panel_prot'\]"),
+        (changed_panels, r'adata\.obs\["lucidvi_panel_prot"\]'),
+        (changed_table, r'adata\.obs\["lucidvi_panel_prot"\]'),
     ],
 )
 def test_what_changes_after_setup_is_noticed(change, place):

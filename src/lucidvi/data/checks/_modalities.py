@@ -12,7 +12,7 @@ import pandas as pd
 from anndata import AnnData
 from scvi.data.fields import BaseAnnDataField
 
-from lucidvi.data._remedies import Reader
+from lucidvi.data._remedies import Reader, quoted
 from lucidvi.data.checks._counts import check_counts
 from lucidvi.data.checks._digest import digests_of_rows, digests_of_values
 from lucidvi.data.matrices._stored import is_in_memory
@@ -153,7 +153,11 @@ class ModalitySnapshot:
             for field, modality in modalities.items()
             if not modality.is_main
         }
-        return cls(digests, {one.name: one.panels for one in modalities.values()})
+        panels = {
+            one.name: Panels(one.panels.codes.copy(), one.panels.table.copy())
+            for one in modalities.values()
+        }
+        return cls(digests, panels)
 
     def check(self, adata: AnnData, rows: NDArray[np.integer]) -> None:
         """Raise if some of the cells are no longer what was checked.
@@ -175,9 +179,10 @@ class ModalitySnapshot:
         now = read_modalities(adata)
         for name, panels in self.panels.items():
             modality = now[name]
-            measured, before = modality.panels.of(rows), panels.of(rows)
-            if measured.shape != before.shape or (measured != before).any():
-                raise _changed(adata, f"adata.obs[{modality.column!r}]", rows, rows[:1])
+            changed = rows[modality.panels.codes[rows] != panels.codes[rows]]
+            if len(changed) or not np.array_equal(modality.panels.table, panels.table):
+                place = f"adata.obs[{quoted(modality.column)}]"
+                raise _changed(adata, place, rows, changed if len(changed) else rows)
             matrix = modality.counts(adata)
             if modality.field in self.digests and is_in_memory(matrix):
                 self._compare(adata, modality, rows, digests_of_rows(matrix, rows))

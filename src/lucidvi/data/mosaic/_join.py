@@ -148,7 +148,8 @@ def _joined(
         counts, panels = aligned(source, counts, expected)
         features = expected
     own = None if batches is None else batches.iloc[source.rows]
-    panels = measured_panels(told, counts, features, panels, own)
+    of_model = expected is not None
+    panels = measured_panels(told, counts, features, panels, own, of_model=of_model)
     counts = without_unmeasured(counts, panels, told.name)
     check_libraries(source, counts, panels)
     return placed(counts, source.rows, n_cells), panels.placed(source.rows, n_cells), features

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,8 @@ def measured_panels(
     features: pd.Index,
     panels: Panels,
     batches: pd.Series | None,
+    *,
+    of_model: bool = False,
 ) -> Panels:
     """Return what was measured in the cells of a modality.
 
@@ -48,6 +50,8 @@ def measured_panels(
         What is known to have been measured.
     batches
         Batch of each cell, shape ``(n_cells,)``; None if all cells are of one.
+    of_model
+        Whether it was said of the cells of a model, so that these may have other batches.
 
     Raises
     ------
@@ -75,7 +79,7 @@ def measured_panels(
         if not table.all():
             logger.info("%s", _said(told, features, names, table))
     else:
-        table = _given(told, measured, features, names)
+        table = _given(told, features, names, of_model)
     return panels & Panels(codes, table)
 
 
@@ -179,20 +183,19 @@ def _said(
 
 
 def _given(
-    told: Specification, measured: Any, features: pd.Index, names: pd.Index
+    told: Specification, features: pd.Index, names: pd.Index, of_model: bool
 ) -> NDArray[np.bool_]:
     """Return what was said of each batch, shape ``(n_batches, n_features)``.
 
     All is measured in a batch of which nothing is said.
     """
     argument = f'`{told.argument}["measured"]`'
-    if isinstance(measured, pd.DataFrame):
-        rows = zip(measured.index, measured.to_numpy(), strict=True)
-        measured = {batch: measured.columns[row] for batch, row in rows}
     table = np.ones((len(names), len(features)), dtype=bool)
     known = list(map(str, names))
-    for batch, listed_features in measured.items():
+    for batch, listed_features in told.measured_by_batch().items():
         if str(batch) not in known:
+            if of_model:
+                continue
             raise DataError(
                 f"{argument} names the batch {batch!r}, which has no cell of the modality.",
                 remedy=did_you_mean(batch, known, f"there are {listed(known)}."),

@@ -17,6 +17,7 @@ from lucidvi.data._remedies import quoted
 from lucidvi.data.matrices._layers import layer_names, matrix_of
 from lucidvi.data.matrices._stored import in_memory
 from lucidvi.data.modalities._panels import Panels
+from lucidvi.data.modalities._registered import JoinedModality, is_joined, read_modalities
 from lucidvi.data.mosaic._specification import Specification
 from lucidvi.errors import DataError, MissingKeyError, first_few
 
@@ -174,6 +175,18 @@ def _of_cells(
 def _of_anndata(
     adata: AnnData, told: Mapping[str, Specification], lacking: bool
 ) -> dict[str, Source]:
+    if is_joined(adata):
+        stored = read_modalities(adata)
+        known = [name for name in told if name in stored]
+        if len(known) < len(told) and not lacking:
+            name = next(name for name in told if name not in stored)
+            raise MissingKeyError(
+                f"`modalities` names {name!r}, which is no modality of these joined cells.",
+                remedy=did_you_mean(name, list(stored), f"there are {listed(stored)}."),
+            )
+        if lacking:
+            known = [name for name in known if stored[name].panels.present.any()]
+        return {name: _of_joined(adata, told[name], stored[name]) for name in known}
     made: dict[str, Source] = {}
     for name, one in told.items():
         key = one.obsm or (name if name in adata.obsm else None)
@@ -226,6 +239,22 @@ def _of_obsm(adata: AnnData, told: Specification, key: str) -> Source:
         panels=Panels(panels.codes[rows], panels.table),
         place=place,
         owner=place,
+        rows=rows,
+    )
+
+
+def _of_joined(adata: AnnData, told: Specification, stored: JoinedModality) -> Source:
+    """Return the source of a modality of cells that were joined before."""
+    rows = np.flatnonzero(stored.panels.present)
+    return Source(
+        specification=told,
+        cells=None,
+        obs_names=adata.obs_names[rows],
+        matrix=stored.counts(adata)[rows],
+        features=stored.features,
+        panels=Panels(stored.panels.codes[rows], stored.panels.table),
+        place=stored.place,
+        owner=stored.place,
         rows=rows,
     )
 

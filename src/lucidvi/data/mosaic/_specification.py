@@ -93,13 +93,21 @@ class Specification:
         return self.kind in OF_PANELS
 
     def plain(self) -> dict[str, Any]:
-        """Return it in plain types, without its name; what was measured by batch as a word."""
+        """Return it in plain types, without its name, as it can be said again."""
         told = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "name"}
-        if not isinstance(self.measured, str | None):
-            told["measured"] = "by batch"
         if not isinstance(self.names, str | None):
-            told["names"] = None
+            told["names"] = list(map(str, self.names))
+        if not isinstance(self.measured, str | None):
+            by_batch = self.measured_by_batch().items()
+            told["measured"] = {str(batch): list(map(str, names)) for batch, names in by_batch}
         return told
+
+    def measured_by_batch(self) -> dict[Any, Any]:
+        """Return the names of the features that were said to be measured in each batch."""
+        if isinstance(self.measured, pd.DataFrame):
+            rows = zip(self.measured.index, self.measured.to_numpy(), strict=True)
+            return {batch: list(self.measured.columns[row]) for batch, row in rows}
+        return dict(self.measured)
 
     def changed(self, **changes: Any) -> str:
         """Return the argument ``modalities`` of this modality with some changes, as code."""
