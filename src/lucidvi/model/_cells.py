@@ -192,16 +192,18 @@ class Cells:
             for key, code in self.codes.items():
                 minibatch[key] = torch.full_like(minibatch[key], code)
             if self.features:
-                minibatch |= self._measured(minibatch[REGISTRY_KEYS.X_KEY].shape[0])
+                minibatch |= self._measured(minibatch)
             yield slice(start, min(start + size, len(self))), minibatch
 
-    def _measured(self, n_cells: int) -> Minibatch:
-        """Say what was measured of cells, as modules read it from a minibatch."""
-        tensors = {}
+    def _measured(self, minibatch: Minibatch) -> Minibatch:
+        """Say what was measured of cells, of what the data have, as modules read it."""
+        tensors, n_cells = {}, minibatch[REGISTRY_KEYS.X_KEY].shape[0]
         for key, features in self.features.items():
             modality, mask = self.model.module.modalities[key], torch.as_tensor(features)
             if mask.any():
-                tensors[modality.features_field] = mask.expand(n_cells, -1)
+                there = minibatch.get(modality.features_field)
+                mask = mask.expand(n_cells, -1)
+                tensors[modality.features_field] = mask if there is None else mask & there.bool()
             else:
                 tensors[modality.present_field] = mask.new_zeros(n_cells)
         return tensors

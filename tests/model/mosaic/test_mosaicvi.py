@@ -7,7 +7,7 @@ import pytest
 from tests.model.mosaic.cells import KINDS, as_mudata, simulated
 
 from lucidvi.errors import DataError, ModelTypeError
-from lucidvi.model import MOSAICVI
+from lucidvi.model import MOSAICVI, Cells
 
 
 def explained(z, states):
@@ -137,6 +137,16 @@ def test_cells_of_one_modality_with_fewer_features(model):
     assert np.corrcoef(states[:, 0], whole[:, 0])[0, 1] > 0.5
     imputed = model.impute("prot", "rna", alone, intervals=None, n_samples=5)
     assert imputed.mean.shape == (50, 30)
+
+
+def test_features_that_a_panel_lacks_stay_unmeasured_whatever_else_is_left_out(model):
+    parts, _ = simulated()
+    query = as_mudata({"prot": parts["prot"][:20, :20].copy(), "rna": parts["rna"][:20].copy()})
+    cells = Cells.of(model, model._joined_like_mine(query))
+    some = np.arange(30) % 2 == 0
+    _, minibatch = next(cells.with_features({"prot": some}).minibatches())
+    measured = minibatch["prot_features"].numpy()
+    np.testing.assert_array_equal(measured, np.tile(some & (np.arange(30) < 20), (20, 1)))
 
 
 def test_an_anndata_with_modalities_in_obsm():
