@@ -282,8 +282,8 @@ def main() -> None:
         "# RNA and proteins",
         "",
         f"PBMC of one 10x run (`pbmc_cite`), {N_GENES:,} genes and 14 proteins; an eighth of the "
-        f"cells held out. Seeds {', '.join(map(str, given.seeds))}; means. In *mosaic*, a third of "
-        "the training cells has RNA alone, a third proteins alone, a third both. Proteins of "
+        f"cells held out. Seeds {', '.join(map(str, given.seeds))}; means. In *mosaic*, a third "
+        "of the training cells has RNA alone, a third proteins alone, a third both. Proteins of "
         "held-out cells are imputed from RNA; correlations are of log1p; log p in nats a cell; "
         "coverage of 90 % intervals. *types*: 17 cell types by the 15 nearest training cells, "
         "from the states of what is named. FOSCTTM is of states from RNA alone and from proteins "
