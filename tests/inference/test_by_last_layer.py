@@ -21,9 +21,13 @@ COMPILED = {
     "embedding": {"gene_likelihood": "nb", "batch_representation": "embedding"},
     "two layers": {"gene_likelihood": "nb", "n_layers": 2},
     "vamp": {"gene_likelihood": "nb", "prior": "vamp"},
+    "zinb": {"gene_likelihood": "zinb"},
+    "zinb by batch": {"gene_likelihood": "zinb", "dispersion": "gene-batch"},
+    "zinb by label": {"gene_likelihood": "zinb", "dispersion": "gene-label"},
+    "zinb, latent library": {"gene_likelihood": "zinb", "use_observed_lib_size": False},
 }
 OTHERS = {
-    "zinb": {"gene_likelihood": "zinb"},
+    "zinb by cell": {"gene_likelihood": "zinb", "dispersion": "gene-cell"},
     "normal": {"gene_likelihood": "normal"},
     "by cell": {"gene_likelihood": "nb", "dispersion": "gene-cell"},
 }
@@ -60,9 +64,10 @@ def test_same_as_autograd(target_of, name, n_states, monkeypatch):
     assert_same(target, n_states)
 
 
-def test_measured_genes(target_of, adata):
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+def test_measured_genes(target_of, adata, likelihood):
     measured = np.arange(adata.n_vars) % 3 > 0
-    target = target_of(measured, gene_likelihood="nb")
+    target = target_of(measured, gene_likelihood=likelihood)
     assert target.prepared is not None
     assert_same(target, 4)
 

@@ -54,21 +54,24 @@ def _compiled(
 ) -> Slopes:
     """By compiled code, from logits that are made once; ``otherwise`` where it does not apply."""
     with torch.no_grad():
-        hidden = prepared.layer.hidden(target.latent(state))
-        logits = hidden @ prepared.weight.T + prepared.bias
+        hidden = target.hidden(prepared, state)
+        outputs = hidden @ prepared.weight.T + prepared.bias
         log_library = target.log_exposure(state)
     mask, library = target.observed[prepared.key].features, log_library.exp()
+    n_genes = prepared.counts.n_genes
     theta = prepared.counts.theta[:, 1] if len(prepared.counts.theta) else 0.0
 
     def slopes(shift: Tensor) -> tuple[Tensor, Tensor]:
-        shifted = logits + (shift if mask is None else shift[mask])
-        # One over the mean and the inverse dispersion, which add up to one over the information.
-        inverse = shifted.softmax(dim=-1).mul_(library).reciprocal_().add_(theta)
+        shifted = outputs.clone()
+        logits = shifted[:, :n_genes].add_(shift if mask is None else shift[mask])
+        # One over the mean and the inverse dispersion, which add up to one over the information:
+        # of what else a likelihood has, a shifted one has nothing.
+        inverse = logits.softmax(dim=-1).mul_(library).reciprocal_().add_(theta)
         value, gradient = kernels.log_likelihood_of_logits(prepared.counts, shifted, log_library)
         if not math.isfinite(value.sum()):
             return otherwise(shift)
         slope = torch.zeros_like(shift)
-        slope[... if mask is None else mask] = gradient.sum(dim=0)
+        slope[... if mask is None else mask] = gradient[:, :n_genes].sum(dim=0)
         return slope, inverse.reciprocal_().sum(dim=0)
 
     return slopes
