@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lucidvi.kernels import _team
 from lucidvi.kernels._csr import csr, csr_parts, select_rows
+from lucidvi.kernels._warm_up import announced
 
 #: Families whose log likelihoods of states are compiled, and their parameters besides the mean
 #: that differ from state to state, of which more outputs of the layer are made.
@@ -83,14 +84,16 @@ class StateCounts(NamedTuple):
             _team.usable(tensor) and tensor.dtype == torch.float32 for tensor in tensors
         ):
             return None
-        from lucidvi.kernels._compiled_states import constants
+        from lucidvi.kernels._compiled_states import KERNELS, constants
 
         parts, n_genes = csr_parts(x), x.shape[1]
         log_theta = parameters.get("log_theta", weight.new_empty(0, n_genes))
         log_theta = log_theta.reshape(-1, n_genes).contiguous()
         theta = torch.stack([log_theta.exp(), (-log_theta).exp()], dim=1)
         constant = torch.empty(len(parts[0]) - 1, dtype=torch.float64)
-        constants(*(part.numpy() for part in (*parts, log_theta, constant)))
+        with announced():
+            constants(*(part.numpy() for part in (*parts, log_theta, constant)))
+            _ = KERNELS[family].address
         return cls(*parts, theta, constant, family)
 
     def select(self, cells: Tensor) -> Self:
