@@ -130,7 +130,7 @@ def _reference(model: Any) -> np.ndarray:
     return np.concatenate([setting.confidence for setting in made.calibration.settings])
 
 
-def measure(library: str, name: str, epochs: int, asked: list[str]) -> None:
+def measure(library: str, name: str, likelihood: str, epochs: int, asked: list[str]) -> None:
     """Ask a model in this process; print the costs as JSON."""
     import scvi
     import torch
@@ -145,7 +145,7 @@ def measure(library: str, name: str, epochs: int, asked: list[str]) -> None:
     adata.X = adata.X.astype(np.float32)
     scvi.settings.seed = 0
     model_class.setup_anndata(adata)
-    model = model_class(adata, gene_likelihood="nb")
+    model = model_class(adata, gene_likelihood=likelihood)
     if epochs:
         model.train(max_epochs=epochs, accelerator="cpu", enable_progress_bar=False)
     model.is_trained = True
@@ -185,7 +185,7 @@ def in_process(library: str, source: Path, args: argparse.Namespace) -> Any:
         "TQDM_DISABLE": "1",
     }
     asked = [q for q in args.questions if library != "scvi" or q in OF_BOTH]
-    task = [library, args.data, str(args.epochs), ";".join(asked)]
+    task = [library, args.data, args.likelihood, str(args.epochs), ";".join(asked)]
     command = [sys.executable, "-W", "ignore", __file__, "--one", *task]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -223,16 +223,17 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", default="pbmc3k")
+    parser.add_argument("--likelihood", default="nb")
     parser.add_argument("--before", type=Path, help="src of another checkout of LucidVI")
     parser.add_argument("--epochs", type=int, default=3, help="of training, before it is asked")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--questions", nargs="+", default=[*OF_BOTH, *OURS])
     parser.add_argument("--write", action="store_true", help="into benchmarks/queries.md")
-    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        library, name, epochs, asked = args.one
-        measure(library, name, int(epochs), asked.split(";"))
+        library, name, likelihood, epochs, asked = args.one
+        measure(library, name, likelihood, int(epochs), asked.split(";"))
         return
     sides = {"scvi-tools": ("scvi", SOURCE)}
     if args.before:

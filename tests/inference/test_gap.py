@@ -4,7 +4,9 @@ import pytest
 import scvi.model
 import torch
 
-from lucidvi.inference import PosteriorTarget, inference_gap, iwae, refine
+from lucidvi.inference import PosteriorTarget, _gap, ais, inference_gap, iwae, refine
+from lucidvi.inference._gap import marginal_near
+from lucidvi.inference._normal import NormalPosterior
 
 
 @pytest.mark.parametrize("n_latent", [2, 10, 50])
@@ -19,6 +21,28 @@ def test_gaps_of_a_linear_gaussian(linear_gaussian, n_latent, condition, encoder
         assert float(error.abs().max()) < 0.1
     total = gap.marginal.log_px - gap.elbo
     torch.testing.assert_close(gap.amortization_gap + gap.approximation_gap, total)
+
+
+def test_what_weights_say_of_a_better_normal(linear_gaussian, monkeypatch):
+    """Draws of a normal far too narrow are not trusted; those of the next one are, and right."""
+    target = linear_gaussian(3)
+    exact = NormalPosterior.from_distribution(target.posterior)
+    narrow = NormalPosterior(exact.loc, exact.scale_tril * 0.4)
+    torch.manual_seed(0)
+    first, *_ = _gap._weighted(target, narrow, 1_000, _gap.WIDER)
+    assert not first.is_trusted.any()
+    left = []
+
+    def annealing(target, n_chains, proposal, n_temperatures):
+        left.append(target.n_cells)
+        return ais(target, n_chains, proposal, n_temperatures=n_temperatures)
+
+    monkeypatch.setattr(_gap, "ais", annealing)
+    estimate = marginal_near(target, narrow, 1_000)
+    assert sum(left) < target.n_cells / 5
+    error = (estimate.log_px - target.log_px) / estimate.standard_error
+    assert float(error[estimate.is_trusted].abs().max()) < 4.5
+    assert float(error.square().mean().sqrt()) < 1.5
 
 
 @pytest.mark.parametrize("name", ["SCVI", "LinearSCVI", "SCANVI"])

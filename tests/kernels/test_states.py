@@ -1,14 +1,16 @@
 """Log likelihoods of many states against the reference in float64, with autograd's gradients."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
 from lucidvi import kernels
-from lucidvi.distributions import NegativeBinomial, Poisson
+from lucidvi.distributions import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from lucidvi.kernels import _states
 
-N_CELLS, N_GENES, N_HIDDEN = 5, 300, 12
-FAMILIES = {"nb": NegativeBinomial, "poisson": Poisson}
+N_CELLS, N_GENES, N_HIDDEN = 5, 700, 12
+FAMILIES = {"nb": NegativeBinomial, "poisson": Poisson, "zinb": ZeroInflatedNegativeBinomial}
 
 
 def cells(family, by_cell=False, largest=30.0):
@@ -18,7 +20,8 @@ def cells(family, by_cell=False, largest=30.0):
     x = torch.poisson(rate)
     x[0, :3] = torch.tensor([0.0, 5_000.0, 100_000.0])
     x[1] = 0
-    weight, bias = torch.randn(N_GENES, N_HIDDEN) / 4, torch.randn(N_GENES)
+    n_outputs = N_GENES * (1 + len(_states.OF_STATES[family]))
+    weight, bias = torch.randn(n_outputs, N_HIDDEN) / 4, torch.randn(n_outputs)
     shape = (N_CELLS, N_GENES) if by_cell else (N_GENES,)
     parameters = {} if family == "poisson" else {"log_theta": 2 * torch.randn(shape)}
     return x, parameters, weight, bias
@@ -35,8 +38,10 @@ def states(n_states):
 def reference(family, x, parameters, weight, bias, hidden, log_library):
     """Values and gradients by autograd, in float64."""
     hidden, log_library = (t.double().requires_grad_() for t in (hidden, log_library))
-    logits = hidden @ weight.double().T + bias.double()
+    outputs = hidden @ weight.double().T + bias.double()
+    logits, *heads = outputs.split(N_GENES, dim=-1)
     others = [p.double()[:, None] if p.ndim > 1 else p.double() for p in parameters.values()]
+    others += heads
     counts = x.double()[:, None].expand(logits.shape)
     value = kernels.reference(
         FAMILIES[family], logits, log_library[..., None], counts, others, True
@@ -46,14 +51,17 @@ def reference(family, x, parameters, weight, bias, hidden, log_library):
 
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("n_states", [1, 7, 150])
-@pytest.mark.parametrize(("family", "by_cell"), [("nb", False), ("nb", True), ("poisson", False)])
+@pytest.mark.parametrize(
+    ("family", "by_cell"),
+    [("nb", False), ("nb", True), ("poisson", False), ("zinb", False), ("zinb", True)],
+)
 def test_values_and_gradients(family, by_cell, n_states, sparse, monkeypatch):
     monkeypatch.setattr(_states, "N_LOGITS", 40 * N_GENES)  # cells and states in several parts
     monkeypatch.setattr(_states, "N_TRANSPOSED", 100)
     x, parameters, weight, bias = cells(family, by_cell)
     hidden, log_library = states(n_states)
     given = kernels.as_csr(x) if sparse else x
-    counts = kernels.StateCounts.of(family, given, weight, parameters)
+    counts = kernels.StateCounts.of(family, given, weight, parameters, _states.OF_STATES[family])
     arguments = (counts, hidden, log_library, weight, bias)
     value, by_hidden, by_library = kernels.log_likelihood_of_states(*arguments, True)
     want = reference(family, x, parameters, weight, bias, hidden, log_library)
@@ -105,7 +113,33 @@ def test_states_far_apart_keep_their_digits():
 
 def test_what_is_not_compiled():
     x, parameters, weight, _ = cells("nb")
-    assert kernels.StateCounts.of("zinb", x, weight, parameters) is None
+    assert kernels.StateCounts.of("zinb", x, weight, parameters) is None  # without its head
+    assert kernels.StateCounts.of("nb", x, weight, parameters, ("log_theta",)) is None
+    assert kernels.StateCounts.of("normal", x, weight, parameters) is None
     assert kernels.StateCounts.of("nb", x, weight.double(), parameters) is None
     with kernels.plain_torch():
         assert kernels.StateCounts.of("nb", x, weight, parameters) is None
+
+
+@pytest.mark.parametrize("by_cell", [False, True])
+def test_inflation_far_out_and_genes_in_any_order(by_cell):
+    """Log odds of a size at which probabilities are no float32 numbers, on several blocks."""
+    x, parameters, weight, bias = cells("zinb", by_cell)
+    n = N_GENES
+    bias[n:] = torch.linspace(-60, 120, n)[torch.randperm(n)]
+    hidden, log_library = states(3)
+    sparse = kernels.as_csr(x)
+    starts, genes, counts = sparse.crow_indices(), sparse.col_indices(), sparse.values()
+    order = torch.cat([torch.randperm(stop - start) + start for start, stop in pairwise(starts)])
+    mixed = kernels.csr(starts, genes[order], counts[order], n)
+    given = kernels.StateCounts.of("zinb", mixed, weight, parameters, ("zi_logits",))
+    some = given.select(torch.tensor([3, 1, 0]))
+    arguments = (hidden[[3, 1, 0]], log_library[[3, 1, 0]], weight, bias)
+    value, by_hidden, _ = kernels.log_likelihood_of_states(some, *arguments, True)
+    want = reference("zinb", x, parameters, weight, bias, hidden, log_library)
+    torch.testing.assert_close(value.double(), want[0][[3, 1, 0]], rtol=1e-6, atol=1e-3)
+    error = (by_hidden - want[1][[3, 1, 0]]).abs().max()
+    assert float(error / want[1].abs().max()) < 1e-5
+    bias[n] = -200.0
+    value, *_ = kernels.log_likelihood_of_states(some, *arguments, True)
+    assert value.isnan().all()

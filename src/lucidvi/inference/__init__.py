@@ -13,7 +13,7 @@ from lucidvi.inference._posterior import PosteriorTarget
 from lucidvi.inference._posterior_of import POSTERIORS, posterior_of
 from lucidvi.inference._refine import Refined, refine
 from lucidvi.inference._scvi import ScviModule, as_generative
-from lucidvi.inference._shifts import shift_slopes
+from lucidvi.inference._shifts import shift_information, shift_slopes
 from lucidvi.inference._step_means import step_means
 from lucidvi.inference._tails import normal_k, pareto_k_hat
 from lucidvi.inference._target import Target
@@ -48,6 +48,7 @@ __all__ = [
     "posterior_of",
     "refine",
     "refined_ais",
+    "shift_information",
     "shift_slopes",
     "step_means",
     "weighted_draws",

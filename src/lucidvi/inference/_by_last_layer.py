@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class Prepared(NamedTuple):
     layer
         The decoder.
     weight, bias
-        Of the measured genes, ``(n_measured, n_hidden)`` and ``(n_measured,)``.
+        Of its outputs for the measured genes, ``(n_outputs, n_hidden)`` and ``(n_outputs,)``.
     counts
         The measured genes' counts.
     key
@@ -39,6 +39,10 @@ class Prepared(NamedTuple):
     bias: Tensor
     counts: kernels.StateCounts
     key: str
+
+    def select(self, cells: Tensor) -> Prepared:
+        """Return what states of some of the cells have in common."""
+        return self._replace(counts=self.counts.select(cells))
 
 
 class ByLastLayer(Target):
@@ -108,7 +112,7 @@ class ByLastLayer(Target):
     ) -> tuple[Tensor, Tensor]:
         with torch.set_grad_enabled(want_gradient):
             state = z.detach().requires_grad_(want_gradient)
-            hidden = prepared.layer.hidden(self.latent(state))
+            hidden = self.hidden(prepared, state)
             log_prior = self._log_prior(state)
             log_library = self.log_exposure(state)
         value, by_hidden, by_library = kernels.log_likelihood_of_states(
@@ -130,6 +134,17 @@ class ByLastLayer(Target):
         (gradient,) = torch.autograd.grad(outputs, state, weights)
         return value, gradient
 
+    def hidden(self, prepared: Prepared, state: Tensor) -> Tensor:
+        """Hidden units of states before the last layer, ``(..., n_cells, n_hidden)``."""
+        return prepared.layer.hidden(self.latent(state), self._s)
+
+    def _passed_on(self, other: Self, cells: Tensor) -> Self:
+        """Let the target of some of the cells have what was prepared for them, if it was."""
+        name = "prepared"
+        if name in vars(self):
+            vars(other)[name] = None if self.prepared is None else self.prepared.select(cells)
+        return other
+
     @cached_property
     def prepared(self) -> Prepared | None:
         """What all states have in common; None where the compiled code does not apply."""
@@ -143,16 +158,18 @@ class ByLastLayer(Target):
             return None
         if mask is not None and (mask.ndim > 1 or not modality.is_renormalized):
             return None
-        tensors = [layer.weight, layer.bias, *layer.parameters.values()]
-        weight, bias, *others = (tensor.detach() for tensor in tensors)
         kinds = modality.likelihood.parameters
+        if any(kinds[name].bounds for name in layer.heads):
+            return None
+        weight, bias = layer.weight, layer.bias
         clamped = {
-            name: kinds[name].clamped(values)
-            for name, values in zip(layer.parameters, others, strict=True)
+            name: kinds[name].clamped(values.detach()) for name, values in layer.parameters.items()
         }
         x = observed.x
         if mask is not None:
-            weight, bias, x = weight[mask], bias[mask], kernels.to_dense(x)[:, mask]
+            outputs = mask.repeat(1 + len(layer.heads))
+            weight, bias, x = weight[outputs], bias[outputs], kernels.to_dense(x)[:, mask]
             clamped = {name: values[..., mask] for name, values in clamped.items()}
-        counts = kernels.StateCounts.of(modality.likelihood.family, x, weight, clamped)
+        family = modality.likelihood.family
+        counts = kernels.StateCounts.of(family, x, weight, clamped, layer.heads)
         return None if counts is None else Prepared(layer, weight, bias, counts, key)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from lucidvi._brief import brief
@@ -23,6 +24,9 @@ N_DRAWS, N_CHAINS, N_TEMPERATURES = 700, 64, 10
 #: By how much the draws are wider than the normal, times the root of the dimension. The best
 #: normal is narrower than the posterior, and weights of draws that are too narrow have a tail.
 WIDER = 0.5
+#: The same of cells whose weights could not be trusted, and the share of them all that one weight
+#: has at most in what they say of a better normal.
+WIDER_AGAIN, LARGEST_SHARE = 1.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,10 @@ def marginal_near(
 
     By importance sampling from the normal, made wider by a factor of
     :math:`1 + 1 / (2 \sqrt d)`, with the normal as a control variate, see
-    :meth:`Estimate.controlled`; and of the cells whose weights cannot be trusted, see
-    :attr:`Estimate.is_trusted`, by :func:`ais` from the normal.
+    :meth:`Estimate.controlled`. Cells whose weights cannot be trusted, see
+    :attr:`Estimate.is_trusted`, get other draws, of a wider normal halfway to the mean and
+    covariance that the first draws have by their weights; and those of which that is no better
+    :func:`ais` from the normal.
 
     Parameters
     ----------
@@ -130,19 +136,48 @@ def marginal_near(
     n_chains, n_temperatures
         See :func:`ais`.
     """
-    factor = 1 + WIDER / math.sqrt(target.n_state)
-    wider = NormalPosterior(start.loc, start.scale_tril * factor).distribution
-    z, log_weights = weighted_draws(target, n_draws, wider)
-    weighted = Estimate.from_log_weights(log_weights, standardized(wider, z))
-    log_control = start.distribution.log_prob(z) - wider.log_prob(z)
-    weighted = weighted.controlled(log_weights, log_control)
+    weighted, z, log_weights = _weighted(target, start, n_draws, WIDER)
     doubtful = (~weighted.is_trusted).nonzero().squeeze(-1)
     if len(doubtful) == 0:
         return weighted
-    proposal = start.select(doubtful).distribution
-    some = target.select(doubtful)
-    annealed = ais(some, n_chains, proposal, n_temperatures=n_temperatures)
-    return weighted.replaced(doubtful, annealed)
+    some, proposal = target.select(doubtful), start.select(doubtful)
+    nearer = _towards(proposal, z[:, doubtful], log_weights[:, doubtful])
+    again, *_ = _weighted(some, nearer, n_draws, WIDER_AGAIN)
+    weighted = weighted.replaced(doubtful, again)
+    left = (~again.is_trusted).nonzero().squeeze(-1)
+    if len(left) == 0:
+        return weighted
+    annealed = ais(
+        some.select(left),
+        n_chains,
+        proposal.select(left).distribution,
+        n_temperatures=n_temperatures,
+    )
+    return weighted.replaced(doubtful[left], annealed)
+
+
+def _weighted(
+    target: Target, start: NormalPosterior, n_draws: int, wider: float
+) -> tuple[Estimate, Tensor, Tensor]:
+    """Return estimates by draws of wider normals, the draws and their log weights."""
+    factor = 1 + wider / math.sqrt(target.n_state)
+    q = NormalPosterior(start.loc, start.scale_tril * factor).distribution
+    z, log_weights = weighted_draws(target, n_draws, q)
+    weighted = Estimate.from_log_weights(log_weights, standardized(q, z))
+    log_control = start.distribution.log_prob(z) - q.log_prob(z)
+    return weighted.controlled(log_weights, log_control), z, log_weights
+
+
+def _towards(start: NormalPosterior, z: Tensor, log_weights: Tensor) -> NormalPosterior:
+    """Go from normals to the mean and half the way to the covariance of weighted draws."""
+    shares = log_weights.double().softmax(dim=0).clamp(max=LARGEST_SHARE)
+    shares = shares / shares.sum(dim=0)
+    mean = torch.einsum("sn,sni->ni", shares, z.double())
+    centred = z.double() - mean
+    covariance = torch.einsum("sn,sni,snj->nij", shares, centred, centred)
+    before = (start.scale_tril @ start.scale_tril.mT).double()
+    factor = torch.linalg.cholesky((covariance + before) / 2)
+    return NormalPosterior(mean.to(start.loc), factor.to(start.loc))
 
 
 def refined_ais(

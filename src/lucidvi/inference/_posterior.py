@@ -308,12 +308,13 @@ class PosteriorTarget(ByLastLayer):
 
     def select(self, cells: Tensor) -> PosteriorTarget:
         """See :meth:`Target.select`."""
-        return replace(
+        selected = replace(
             self,
             covariates={key: value[cells] for key, value in self.covariates.items()},
             observed={key: select_observed(value, cells) for key, value in self.observed.items()},
             q0=select_cells(self.q0, cells),
         )
+        return self._passed_on(selected, cells)
 
     # -- densities -----------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from lucidvi.kernels._layers import (
     standard_normal_kl,
 )
 from lucidvi.kernels._likelihoods import log_likelihood, reference
+from lucidvi.kernels._nearest import nearest
 from lucidvi.kernels._states import (
     StateCounts,
     log_likelihood_of_logits,
@@ -69,6 +70,7 @@ __all__ = [
     "nb_count",
     "nb_growth",
     "nb_zero",
+    "nearest",
     "normal_heads",
     "plain_torch",
     "poisson_count",

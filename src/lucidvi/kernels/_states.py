@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from lucidvi.kernels import _team
-from lucidvi.kernels._csr import csr_parts
+from lucidvi.kernels._csr import csr, csr_parts, select_rows
+from lucidvi.kernels._warm_up import announced
 
-#: Families whose log likelihoods of states are compiled.
-OF_STATES = ("poisson", "nb")
+#: Families whose log likelihoods of states are compiled, and their parameters besides the mean
+#: that differ from state to state, of which more outputs of the layer are made.
+OF_STATES: dict[str, tuple[str, ...]] = {"poisson": (), "nb": (), "zinb": ("zi_logits",)}
 #: Logits that are made at once.
 N_LOGITS = 2**20
-#: Rows of scratch memory that a thread needs.
-N_SCRATCH = 4
 #: States that a thread takes at a time.
 ROWS_PER_PART = 8
 #: States of a cell from which on hidden units that are zero in all of them are left out: it
@@ -39,8 +39,8 @@ class StateCounts(NamedTuple):
     starts, genes, counts
         Parts of the CSR matrix of the counts.
     theta
-        Inverse dispersions and their reciprocals, ``(1 or n_cells, 2, n_genes)``; empty for a
-        Poisson.
+        Inverse dispersions and their reciprocals, ``(1 or n_cells, 2, n_genes)``; of no cell for
+        a Poisson.
     constant
         Terms of the log likelihoods that no state changes, float64, shape ``(n_cells,)``.
     family
@@ -56,7 +56,12 @@ class StateCounts(NamedTuple):
 
     @classmethod
     def of(
-        cls, family: str, x: Tensor, weight: Tensor, parameters: Mapping[str, Tensor]
+        cls,
+        family: str,
+        x: Tensor,
+        weight: Tensor,
+        parameters: Mapping[str, Tensor],
+        heads: tuple[str, ...] = (),
     ) -> Self | None:
         """Prepare counts; None where no code is compiled for them.
 
@@ -67,25 +72,46 @@ class StateCounts(NamedTuple):
         x
             Counts, CSR or dense, shape ``(n_cells, n_genes)``.
         weight
-            Of the layer that makes the logits, ``(n_genes, n_hidden)``.
+            Of the layer that makes the logits and ``heads``, ``(n_outputs, n_hidden)``.
         parameters
             Of the likelihood: of a negative binomial log inverse dispersions, ``(n_genes,)`` or
             ``(n_cells, n_genes)``.
+        heads
+            Names of the parameters that differ from state to state.
         """
         tensors = [weight, *parameters.values()]
-        if family not in OF_STATES or not all(
+        if OF_STATES.get(family) != heads or not all(
             _team.usable(tensor) and tensor.dtype == torch.float32 for tensor in tensors
         ):
             return None
-        from lucidvi.kernels._compiled_states import constants
+        from lucidvi.kernels._compiled_states import KERNELS, constants
 
-        parts = csr_parts(x)
-        log_theta = parameters.get("log_theta", weight.new_empty(0, len(weight)))
-        log_theta = log_theta.reshape(-1, len(weight)).contiguous()
+        parts, n_genes = csr_parts(x), x.shape[1]
+        log_theta = parameters.get("log_theta", weight.new_empty(0, n_genes))
+        log_theta = log_theta.reshape(-1, n_genes).contiguous()
         theta = torch.stack([log_theta.exp(), (-log_theta).exp()], dim=1)
         constant = torch.empty(len(parts[0]) - 1, dtype=torch.float64)
-        constants(*(part.numpy() for part in (*parts, log_theta, constant)))
+        with announced():
+            constants(*(part.numpy() for part in (*parts, log_theta, constant)))
+            _ = KERNELS[family].address
         return cls(*parts, theta, constant, family)
+
+    def select(self, cells: Tensor) -> Self:
+        """Return the counts of some of the cells, by position or mask."""
+        x = select_rows(csr(self.starts, self.genes, self.counts, self.n_genes), cells)
+        theta = self.theta if len(self.theta) <= 1 else self.theta[cells]
+        return type(self)(*csr_parts(x), theta, self.constant[cells], self.family)
+
+    @property
+    def n_genes(self) -> int:
+        """Number of genes."""
+        return self.theta.shape[-1]
+
+    def scratch(self) -> Tensor:
+        """Return memory for the compiled code to work in, for each thread."""
+        from lucidvi.kernels._compiled_states import n_scratch
+
+        return torch.empty(_team.n_threads() + 1, n_scratch(self.n_genes))
 
 
 def log_likelihood_of_states(
@@ -98,7 +124,8 @@ def log_likelihood_of_states(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     r"""Sum over the genes of the log probability of each count, of many states of each cell.
 
-    The mean is :math:`\ell \, \mathrm{softmax}(W h + b)`.
+    The mean is :math:`\ell \, \mathrm{softmax}(W h + b)`; of a family with further parameters that
+    differ from state to state, theirs are the outputs of the layer that come after those.
 
     Parameters
     ----------
@@ -109,7 +136,7 @@ def log_likelihood_of_states(
     log_library
         Log exposure, shape ``(n_cells, n_states)``.
     weight, bias
-        Of the layer, ``(n_genes, n_hidden)`` and ``(n_genes,)``.
+        Of the layer, ``(n_outputs, n_hidden)`` and ``(n_outputs,)``.
     want_gradient
         Whether gradients are asked for.
 
@@ -123,7 +150,7 @@ def log_likelihood_of_states(
     value, by_library = torch.empty(2, n_cells, n_states)
     by_hidden = torch.zeros(hidden.shape) if want_gradient else None
     scratch = torch.empty(min(n_rows, n_cells * n_states), len(bias))
-    spare = torch.empty(_team.n_threads() + 1, N_SCRATCH, len(bias))
+    spare = counts.scratch()
     layer = _Layer(weight, n_states >= N_SELECTED, n_cells * n_states >= N_TRANSPOSED)
     several = max(1, n_rows // n_states)
     for first in range(0, n_cells, several):
@@ -144,14 +171,14 @@ def log_likelihood_of_states(
 def log_likelihood_of_logits(
     counts: StateCounts, logits: Tensor, log_library: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Log likelihood of one state of each cell, and its gradient in place of the logits.
+    """Log likelihood of one state of each cell, and its gradient in place of the outputs.
 
     Parameters
     ----------
     counts
         The cells.
     logits
-        Shape ``(n_cells, n_genes)``, contiguous; they are overwritten.
+        Outputs of the layer, ``(n_cells, n_outputs)``, contiguous; they are overwritten.
     log_library
         Log exposure, shape ``(n_cells, 1)``.
 
@@ -161,8 +188,7 @@ def log_likelihood_of_logits(
     gradient by the logits.
     """
     value, by_library = torch.empty(2, len(logits), 1)
-    spare = torch.empty(_team.n_threads() + 1, N_SCRATCH, logits.shape[1])
-    _run(counts, 0, logits, log_library, (value, by_library), spare, want_gradient=True)
+    _run(counts, 0, logits, log_library, (value, by_library), counts.scratch(), True)
     return value, logits
 
 
@@ -208,7 +234,7 @@ def _run(
     from lucidvi.kernels._compiled_states import KERNELS
 
     n_cells, per_cell = log_library.shape
-    n_rows, n_genes = logits.shape
+    n_rows, n_outputs = logits.shape
     given, value, by_library = log_library.contiguous(), torch.empty(n_rows), torch.empty(n_rows)
     one_theta = len(counts.theta) <= 1
     arrays = [
@@ -226,8 +252,8 @@ def _run(
     n_parts = -(-n_rows // ROWS_PER_PART)
     n_threads = min(_team.n_threads(), n_parts)
     taken = torch.zeros(1, dtype=torch.int64)
-    sizes = [n_cells, n_genes, per_cell, 1 if one_theta else n_cells, int(want_gradient)]
+    sizes = [n_cells, counts.n_genes, per_cell, 1 if one_theta else n_cells, int(want_gradient)]
     addresses = [array.data_ptr() for array in (*arrays, taken)]
-    _team.run(KERNELS[counts.family], [*sizes, *addresses], n_parts, n_threads)
+    _team.run(KERNELS[counts.family], [*sizes, n_outputs, *addresses], n_parts, n_threads)
     results[0].copy_(value.view(-1, per_cell))
     results[1].copy_(by_library.view(-1, per_cell))

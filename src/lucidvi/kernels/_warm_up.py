@@ -1,11 +1,18 @@
-"""Compiling what a training needs at once, before it shows how far it is."""
+"""Compiling what is needed at once, before a training shows how far it is, and saying so."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from numba.core.event import Listener, install_listener
+
+#: What is told through here is seen without a handler, as scvi-tools' own news are.
+news = logging.getLogger("scvi.lucidvi")
+
+COMPILING = "Compiling kernels, once on this machine: a few seconds."
 
 
 class _Once(Listener):
@@ -23,19 +30,24 @@ class _Once(Listener):
         pass
 
 
-def warm_up(say: Callable[[], None], families: Iterable[str] = ()) -> None:
+@contextmanager
+def announced() -> Iterator[None]:
+    """Say so before what is compiled inside this block, where that is not kept on disk."""
+    with install_listener("numba:run_pass", _Once(lambda: news.info(COMPILING))):
+        yield
+
+
+def warm_up(families: Iterable[str] = ()) -> None:
     """Load the compiled kernels of a training, or compile them.
 
     Those on sparse matrices are not among them: whether they are used, the first minibatch tells.
 
     Parameters
     ----------
-    say
-        Called before the first of those that have to be compiled.
     families
         Names of the families of counts, of which those that are compiled are taken.
     """
-    with install_listener("numba:run_pass", _Once(say)):
+    with announced():
         from lucidvi.kernels import _compiled_csr, _compiled_layers, _compiled_likelihoods
 
         likelihoods = _compiled_likelihoods.KERNELS

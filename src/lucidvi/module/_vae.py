@@ -291,7 +291,7 @@ class VAE(SampleMixin, GenerativeModule, PractisedArchitecture):
             return None
         parameters = self._of_genes(s, without=self.decoder.heads)
         return LastLayer.of(
-            self.decoder, lambda z: self._decoder_input(self.representation(z), s), parameters
+            self.decoder, lambda z, s: self._decoder_input(self.representation(z), s), parameters
         )
 
     def _library_prior(self, batch_index: Tensor) -> Normal | None:

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
+from scvi import REGISTRY_KEYS
 
 from lucidvi.atlas import Reference
 from lucidvi.atlas.mapping import _batches, _query
-from lucidvi.atlas.mapping._batches import model_of_query
+from lucidvi.atlas.mapping._batches import learn_batch, model_of_query
 from lucidvi.atlas.mapping._query import thinned
 from lucidvi.atlas.mapping._read_query import nothing_is_trained, read_query
 from lucidvi.errors import DataError
-from lucidvi.inference import PosteriorTarget
+from lucidvi.inference import PosteriorTarget, shift_information
 from lucidvi.model import SCVI, Cells
 
 
@@ -202,6 +203,28 @@ def test_known_batches_are_compared_as_one_by_one(
         (tensors,) = model._make_data_loader(adata=model._validate_anndata(adata))
         target = PosteriorTarget.from_module(decoding, tensors, genes)
         assert fit == pytest.approx(float(target.evaluate(target.q0.mean[None]).sum()), rel=1e-5)
+
+
+def test_shifts_are_where_they_are_the_likeliest(simulate):
+    """Also where few, overdispersed genes have most of the counts, on which all others depend."""
+    adata = simulate(300, n_batches=2)
+    adata.X = sparse.csr_matrix(adata.X.toarray() * np.where(np.arange(60) < 3, 30, 1))
+    SCVI.setup_anndata(adata, batch_key="batch")
+    model = SCVI(adata, n_hidden=16, n_latent=3, gene_likelihood="nb")
+    model.train(max_epochs=2, plan_kwargs={"warn_collapse": False})
+    model.module.px_r.data.fill_(-2.0)
+    cells = Cells(model, model.adata, np.flatnonzero(adata.obs["batch"] == "lane1"))
+    names = np.array(["lane0", "lane1"])
+    shift = learn_batch(cells, np.ones(60, bool), names, exclude=1).shift.requires_grad_()
+    of_known = cells.with_codes({REGISTRY_KEYS.BATCH_KEY: 0})
+    ((_, target),) = of_known.targets(None, len(cells))
+    z = target.q0.mean
+    value = target.with_shift(shift).log_joint(z[None]).sum() - (shift / 0.3).square().sum() / 2
+    (slope,) = torch.autograd.grad(value, shift)
+    information = shift_information(target, z)
+    assert float(information.min()) > 0
+    # In standard errors, which are those of a normal of the same curvature.
+    assert float((slope / (information + 0.3**-2).sqrt()).abs().max()) < 0.2
 
 
 @pytest.mark.parametrize("n_cells", [1, 20, 300])

@@ -34,7 +34,11 @@ def probabilities(
     -------
     Linear, of the same shape; each row sums to one.
     """
-    log_p = power * np.log(votes + smoothing / votes.shape[1])
+    return _normalized(power * np.log(votes + smoothing / votes.shape[1]))
+
+
+def _normalized(log_p: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return probabilities of which the logs are known up to a constant a row."""
     p = np.exp(log_p - log_p.max(axis=1, keepdims=True))
     return p / p.sum(axis=1, keepdims=True)
 
@@ -54,12 +58,19 @@ def fit(votes: NDArray[np.floating], codes: NDArray[np.integer]) -> tuple[float,
     cells = np.arange(len(votes))
     start = np.log([SMOOTHING, POWER])
 
-    def loss(parameters: NDArray[np.float64]) -> float:
-        p = probabilities(votes, *np.exp(parameters))[cells, codes]
-        prior = 0.5 * (((parameters - start) / PRIOR_SD) ** 2).sum()
-        return float(prior - np.log(p).sum())
+    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        smoothing, power = np.exp(parameters)
+        added = smoothing / votes.shape[1]
+        log_votes = np.log(votes + added)
+        p = _normalized(power * log_votes)
+        change = (parameters - start) / PRIOR_SD
+        # How the log of each number that is normalized moves with either parameter.
+        moves = power * (added / (votes + added)), power * log_votes
+        slopes = [(p * move).sum() - move[cells, codes].sum() for move in moves]
+        value = 0.5 * (change**2).sum() - np.log(p[cells, codes]).sum()
+        return float(value), change / PRIOR_SD + slopes
 
-    optimum = minimize(loss, start, method="Nelder-Mead")
+    optimum = minimize(loss, start, method="BFGS", jac=True)
     smoothing, power = np.exp(optimum.x)
     return float(smoothing), float(power)
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from lucidvi._progress import track
 from lucidvi.atlas.mapping._query import Query
 from lucidvi.atlas.mapping._read_query import nothing_is_trained
-from lucidvi.inference import PosteriorTarget, refine, shift_slopes
+from lucidvi.inference import PosteriorTarget, refine, shift_information, shift_slopes
 from lucidvi.model import Cells
 from lucidvi.nn import frozen
 
@@ -31,9 +32,9 @@ N_AT_ONCE = 512
 ENCODED = 0.5
 #: Standard deviation of a gene's shift before anything is seen, in nats.
 SHIFT_SD = 0.3
-#: Steps of Fisher scoring, at most; the size of one, at most, and of one that is the last, in
-#: nats. Where the mean is far below the counts, a full step overshoots by orders of magnitude.
-N_STEPS, LARGE_STEP, SMALL_STEP = 30, 1.0, 1e-2
+#: Evaluations of the log joint, at most; and the search for its maximum ends where each shift is
+#: within this share of its standard error, or where a step gains less than this share of all.
+N_EVALUATIONS, NEAR, GAIN = 60, 0.1, 1e-7
 SEED = 0
 
 
@@ -106,7 +107,7 @@ def learn_batch(
     The known batch is the one under which the counts are likeliest at the encoder's states; of
     many, those that are far behind on some of the cells are not tried on more. Given the states
     and the batch, the shifts that maximize :math:`\log p(x \mid z, \delta) + \log p(\delta)` are
-    found by Fisher scoring, gene by gene.
+    found by a quasi-Newton method (L-BFGS), in units of their standard errors.
 
     Parameters
     ----------
@@ -189,18 +190,20 @@ def _shift(targets: Sequence[PosteriorTarget], genes: NDArray[np.bool_]) -> Tens
     encoded = genes.mean() >= ENCODED
     states = [t.q0.mean if encoded else refine(_unshifted(t)).posterior.loc for t in targets]
     of_targets = [shift_slopes(t, z) for t, z in zip(targets, states, strict=True)]
-    measured = torch.as_tensor(genes)
-    shift = states[0].new_zeros(len(genes))
+    precision = states[0].new_full((len(genes),), SHIFT_SD**-2)
+    for target, z in zip(targets, states, strict=True):
+        precision[torch.as_tensor(genes)] += shift_information(target, z)
+    error = precision.rsqrt()
+
+    def loss(in_errors: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        shift = torch.as_tensor(in_errors).to(error) * error
+        value, slope = -(shift / SHIFT_SD).double().square().sum() / 2, -shift / SHIFT_SD**2
+        for slopes in of_targets:
+            of_cells, by_shift = slopes(shift)
+            value, slope = value + of_cells, slope + by_shift
+        return -value.item(), -(slope * error).double().cpu().numpy()
+
+    options = {"maxfun": N_EVALUATIONS, "gtol": NEAR, "ftol": GAIN}
     with frozen(targets[0].module):
-        for _ in range(N_STEPS):
-            precision = torch.full_like(shift, SHIFT_SD**-2)
-            slope = -shift * precision
-            for slopes in of_targets:
-                of_cells, information = slopes(shift)
-                slope += of_cells
-                precision[measured] += information
-            step = (slope / precision).clamp(-LARGE_STEP, LARGE_STEP)
-            shift += step
-            if step.abs().max() < SMALL_STEP:
-                break
-    return shift
+        found = minimize(loss, np.zeros(len(genes)), method="L-BFGS-B", jac=True, options=options)
+    return torch.as_tensor(found.x).to(error) * error

@@ -143,11 +143,12 @@ def gene_weights(model: Any) -> pd.DataFrame:
         indices=_spread(model.adata.n_obs, N_WEIGHED),
         transform_batch=batches if len(batches) > 1 else None,
         return_numpy=True,
-    ).astype(np.float64)
-    mean = rho.mean(axis=0)
-    tiny = np.finfo(np.float64).tiny
+    )
+    mean = rho.mean(axis=0, dtype=np.float64)
+    tiny = np.finfo(rho.dtype).tiny
     # Each gene's part is a divergence, hence not negative but for rounding.
-    nats = (rho * np.log(np.maximum(rho, tiny) / np.maximum(mean, tiny))).mean(axis=0)
+    ratio = np.maximum(rho, tiny) / np.maximum(mean, tiny).astype(rho.dtype)
+    nats = np.multiply(rho, np.log(ratio, out=ratio), out=ratio).mean(axis=0, dtype=np.float64)
     nats = np.maximum(nats, 0)
     weights = {
         EXPRESSION: mean / mean.sum(),

@@ -24,12 +24,9 @@ from lucidvi.train.plan._plan import TrainingPlan
 from lucidvi.train.plan._threads import ThreadsCallback
 from lucidvi.train.runner._ending import NOT_TRAINED, LastEpoch, Start, how_far, leave_usable
 from lucidvi.train.runner._process import interrupts_held, is_stopped_by_hand
-from lucidvi.train.runner._quiet import news, replace_bar
+from lucidvi.train.runner._quiet import replace_bar
 
 logger = logging.getLogger(__name__)
-
-#: Said before the first training on a machine.
-COMPILING = "Compiling kernels, once on this machine: about five seconds."
 
 
 class TrainRunner(scvi.train.TrainRunner):
@@ -84,7 +81,7 @@ class TrainRunner(scvi.train.TrainRunner):
         """Train the model."""
         self._check_library_prior()
         if self.device.type == "cpu" and isinstance(self.training_plan, TrainingPlan):
-            warm_up(lambda: news.info(COMPILING), families_of(self.model.module))
+            warm_up(families_of(self.model.module))
         super().__call__()
 
     def _run_training_core(self) -> None:
