@@ -34,7 +34,9 @@ def read(dataset: str) -> AnnData:
     return adata[np.sort(drawn)].copy()
 
 
-def mixing(dataset: str, seed: int, training: dict[str, Any]) -> Result:
+def mixing(
+    dataset: str, seed: int, training: dict[str, Any], model: dict[str, Any] | None = None
+) -> Result:
     """Train, or read what an earlier run found.
 
     Parameters
@@ -46,23 +48,28 @@ def mixing(dataset: str, seed: int, training: dict[str, Any]) -> Result:
     training
         Arguments of ``train``, the whole plan among them: what a preset says may change without
         that the result does.
+    model
+        Arguments of the model that are not its defaults.
     """
+    model = model or {}
     code = [digest("src/lucidvi/[!acpst]*/*.py"), digest("src/lucidvi/train/*/*.py")]
-    task = json.dumps([training, MAX_CELLS, code], sort_keys=True)
+    task = json.dumps([training, model, MAX_CELLS, code], sort_keys=True)
     key = hashlib.sha1(task.encode()).hexdigest()[:12]
     file = CACHE / "mixing" / f"{dataset}-{seed}-{key}.json"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(_measure(dataset, seed, training)))
+        file.write_text(json.dumps(_measure(dataset, seed, training, model)))
     return json.loads(file.read_text())
 
 
-def _measure(dataset: str, seed: int, training: dict[str, Any]) -> Result:
+def _measure(
+    dataset: str, seed: int, training: dict[str, Any], arguments: dict[str, Any]
+) -> Result:
     chosen = DATASETS[dataset]
     adata = read(dataset).copy()
     SCVI.setup_anndata(adata, batch_key=chosen.batch_key)
     scvi.settings.seed = seed
-    model = SCVI(adata)
+    model = SCVI(adata, **arguments)
     model.train(accelerator="cpu", enable_progress_bar=False, **training)
     result = {"n_epochs": len(model.history["elbo_train"]), **held_out(model)}
     cells = scored_cells(adata, chosen.labels_key, chosen.batch_key, MAX_CELLS, seed)
