@@ -10,8 +10,8 @@ from anndata import AnnData
 from mudata import MuData
 
 from lucidvi.data import join
+from lucidvi.module.mosaic import KINDS
 
-KINDS = ("rna", "protein", "accessibility", "counts")
 PLAIN = {"rna": "rna", "prot": "protein"}
 GENES = [f"g{i}" for i in range(8)]
 PROTEINS = [f"p{i}" for i in range(5)]

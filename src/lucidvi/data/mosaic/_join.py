@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from lucidvi.data.mosaic._features import aligned
 from lucidvi.data.mosaic._measured import measured_panels, without_unmeasured
 from lucidvi.data.mosaic._obs import columns_of_anndata, columns_of_mudata
 from lucidvi.data.mosaic._source import Source, sources
-from lucidvi.data.mosaic._specification import Specification, specifications
+from lucidvi.data.mosaic._specification import MeasuredKind, Specification, specifications
 from lucidvi.errors import DataError, ModelTypeError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def join(
     data: MuData | AnnData,
     modalities: Mapping[str, Any],
-    kinds: Collection[str],
+    kinds: Mapping[str, MeasuredKind],
     *,
     batch_key: str | None = None,
     labels_key: str | None = None,
@@ -63,7 +63,7 @@ def join(
         For each modality its kind, or a dictionary of the parameters of
         :class:`~lucidvi.data.mosaic.Specification`.
     kinds
-        The kinds that there are.
+        The kinds that there are, by name.
     batch_key, labels_key, categorical_covariate_keys, continuous_covariate_keys
         Columns of ``mdata.obs``, or else of the modalities' ``obs``.
     features

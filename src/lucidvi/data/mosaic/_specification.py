@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,11 +17,6 @@ from lucidvi.data._remedies import quoted
 from lucidvi.data.checks._features import GENES, OTHERS
 from lucidvi.errors import DataError
 
-#: Kinds of which a cell without a single count says nothing: its library would be zero.
-OF_LIBRARIES = ("rna", "accessibility")
-#: Kinds that are measured with a panel, so that a feature that is zero in a whole batch may not
-#: have been in it.
-OF_PANELS = ("protein",)
 #: Registry keys of what is registered beside the counts of modalities.
 RESERVED = {
     REGISTRY_KEYS.X_KEY,
@@ -36,10 +31,24 @@ RESERVED = {
     REGISTRY_KEYS.OBSERVED_LIB_SIZE,
     REGISTRY_KEYS.MINIFY_TYPE_KEY,
 }
+#: What follows from the kind.
+OF_KIND = ("needs_counts", "has_panels")
 #: Words for what was measured.
 MEASURED = ("all", "found")
 #: Kinds by the names that modalities usually have.
 USUAL_KINDS = {"prot": "protein", "atac": "accessibility"}
+
+
+class MeasuredKind(Protocol):
+    """What the data have to know of a kind of modality."""
+
+    @property
+    def needs_counts(self) -> bool:
+        """Whether a cell that has it has to have a count of it, since its exposure is its total."""
+
+    @property
+    def has_panels(self) -> bool:
+        """Whether it is measured with a panel, so that zeros of a whole batch are a question."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +61,8 @@ class Specification:
         Its name.
     kind
         What it is, such as ``"protein"``.
+    needs_counts, has_panels
+        See :class:`MeasuredKind`.
     layer
         Layer that holds its counts; None for ``X``.
     likelihood
@@ -70,6 +81,8 @@ class Specification:
 
     name: str
     kind: str
+    needs_counts: bool = False
+    has_panels: bool = False
     layer: str | None = None
     likelihood: str | None = None
     measured: Any = None
@@ -82,19 +95,9 @@ class Specification:
         """How it is called in an error."""
         return f"modalities[{quoted(self.name)}]"
 
-    @property
-    def needs_counts(self) -> bool:
-        """Whether a cell that has the modality has to have a count of it."""
-        return self.kind in OF_LIBRARIES
-
-    @property
-    def has_panels(self) -> bool:
-        """Whether it is measured with a panel, so that zeros of a whole batch are a question."""
-        return self.kind in OF_PANELS
-
     def plain(self) -> dict[str, Any]:
         """Return it in plain types, without its name, as it can be said again."""
-        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "name"}
+        told = {name: getattr(self, name) for name in parameters()}
         if not isinstance(self.names, str | None):
             told["names"] = list(map(str, self.names))
         if not isinstance(self.measured, str | None):
@@ -120,7 +123,7 @@ class Specification:
 
 
 def specifications(
-    modalities: Mapping[str, Any], kinds: Collection[str], data: Any = None
+    modalities: Mapping[str, Any], kinds: Mapping[str, MeasuredKind], data: Any = None
 ) -> dict[str, Specification]:
     """Return what is said of the modalities, by name, the main one first.
 
@@ -129,7 +132,7 @@ def specifications(
     modalities
         For each modality its kind, or a dictionary of the parameters of :class:`Specification`.
     kinds
-        The kinds that there are.
+        The kinds that there are, by name.
     data
         Cells, a MuData or an AnnData, from which a remedy takes names.
 
@@ -160,23 +163,32 @@ def _usual(data: Any) -> str:
     return "{" + ", ".join(f"{quoted(name)}: {quoted(kind)}" for name, kind in told.items()) + "}"
 
 
-def _specification(name: Any, value: Any, kinds: Collection[str]) -> Specification:
+def _specification(name: Any, value: Any, kinds: Mapping[str, MeasuredKind]) -> Specification:
     _check_name(name)
     argument = f"modalities[{quoted(name)}]"
     if not isinstance(value, Mapping):
         check_choice(argument, value, kinds, "a dictionary")
-        return Specification(name, value)
-    parameters = [f.name for f in fields(Specification) if f.name != "name"]
-    check_arguments(f"`{argument}`", value, parameters)
+        return _of_kind(name, kinds, kind=value)
+    check_arguments(f"`{argument}`", value, parameters())
     if "kind" not in value:
         raise DataError(
             f"`{argument}` is {dict(value)!r}, without a kind.",
             remedy=f'"kind": one of {listed(kinds)}.',
         )
     check_choice(f'{argument}["kind"]', value["kind"], kinds)
-    specification = Specification(name, **value)
+    specification = _of_kind(name, kinds, **value)
     _check_values(specification)
     return specification
+
+
+def _of_kind(name: str, kinds: Mapping[str, MeasuredKind], **told: Any) -> Specification:
+    kind = kinds[told["kind"]]
+    return Specification(name, needs_counts=kind.needs_counts, has_panels=kind.has_panels, **told)
+
+
+def parameters() -> list[str]:
+    """Names of what can be said of a modality."""
+    return [f.name for f in fields(Specification) if f.name not in ("name", *OF_KIND)]
 
 
 def _check_name(name: Any) -> None:

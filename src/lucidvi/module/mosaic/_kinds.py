@@ -22,7 +22,9 @@ class Kind:
         Source of its exposure.
     part
         Class of its networks.
-    zeros_are_asked_about
+    needs_counts
+        Whether a cell that has it has to have a count of it.
+    has_panels
         Whether features without a count in a batch were perhaps not measured in it, as where
         panels of antibodies differ.
     """
@@ -30,13 +32,14 @@ class Kind:
     likelihoods: tuple[str, ...]
     exposure: Exposure = Exposure.OBSERVED
     part: type[Part] = Part
-    zeros_are_asked_about: bool = False
+    needs_counts: bool = False
+    has_panels: bool = False
 
 
 #: Kinds of modalities by name. A new one is a row.
 KINDS: dict[str, Kind] = {
-    "rna": Kind(("nb", "zinb", "poisson")),
-    "protein": Kind(("nb_mixture", "nb"), Exposure.NONE, part=Protein, zeros_are_asked_about=True),
-    "accessibility": Kind(("poisson", "bernoulli", "nb")),
+    "rna": Kind(("nb", "zinb", "poisson"), needs_counts=True),
+    "protein": Kind(("nb_mixture", "nb"), Exposure.NONE, part=Protein, has_panels=True),
+    "accessibility": Kind(("poisson", "bernoulli", "nb"), needs_counts=True),
     "counts": Kind(("nb", "poisson", "zinb")),
 }
