@@ -44,7 +44,7 @@ class MeasuredKind(Protocol):
 
     @property
     def needs_counts(self) -> bool:
-        """Whether a cell that has it has to have a count of it, since its exposure is its total."""
+        """Whether a cell that has it has to have a count of it, as its exposure is its total."""
 
     @property
     def has_panels(self) -> bool:
