@@ -55,9 +55,13 @@ def test_cells_whose_weights_cannot_be_trusted_are_annealed(linear_gaussian):
     assert estimate.is_trusted.all()
     error = (estimate.log_px - target.log_px) / estimate.standard_error
     assert float(error.abs().max()) < 4.5
-    narrow = exact.loc.clone(), exact.scale_tril.clone()
-    narrow[1][:10] *= 0.35
-    mixed = marginal_near(target, NormalPosterior(*narrow), n_temperatures=40)
-    assert (mixed.n_weights[:10] == 64).all()
-    assert (mixed.n_weights[10:] == 700).all()
-    assert float((mixed.log_px - target.log_px).abs().max()) < 0.5
+    # Some are only too narrow, which a better normal mends; others nowhere near.
+    loc, scale = exact.loc.clone(), exact.scale_tril.clone()
+    scale[:10] *= 0.35
+    loc[10:20] += 40 * scale[10:20].diagonal(dim1=-2, dim2=-1)
+    mixed = marginal_near(target, NormalPosterior(loc, scale), n_temperatures=40)
+    assert (mixed.n_weights[:10] == 700).sum() > 7
+    assert (mixed.n_weights[10:20] == 64).all()
+    assert (mixed.n_weights[20:] == 700).all()
+    assert float((mixed.log_px - target.log_px)[:10].abs().max()) < 0.5
+    assert float((mixed.log_px - target.log_px)[20:].abs().max()) < 0.5
