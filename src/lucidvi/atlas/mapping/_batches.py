@@ -169,8 +169,8 @@ def _unshifted(target: PosteriorTarget) -> PosteriorTarget:
 
 
 def _mask(genes: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Return which genes were measured, None for all."""
-    return None if genes.all() else genes
+    """Return which genes were measured; None for all, or none in cells without them."""
+    return None if genes.all() or not genes.any() else genes
 
 
 def _repeated(target: PosteriorTarget, batches: NDArray[np.integer]) -> PosteriorTarget:
@@ -190,6 +190,8 @@ def _shift(targets: Sequence[PosteriorTarget], genes: NDArray[np.bool_]) -> Tens
     states = [t.q0.mean if encoded else refine(_unshifted(t)).posterior.loc for t in targets]
     of_targets = [shift_slopes(t, z) for t, z in zip(targets, states, strict=True)]
     measured = torch.as_tensor(genes)
+    if not genes.any():  # of other modalities alone, whose features are not shifted
+        return states[0].new_zeros(len(genes))
     shift = states[0].new_zeros(len(genes))
     with frozen(targets[0].module):
         for _ in range(N_STEPS):

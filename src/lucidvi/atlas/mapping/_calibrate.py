@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,11 @@ class Group:
     voters: Voters
     exclude: NDArray[np.integer] | None = None
     batch: str | None = None
+
+    def select(self, rows: NDArray[np.bool_]) -> Group:
+        """Return some of the cells, with the same voters."""
+        exclude = None if self.exclude is None else self.exclude[rows]
+        return replace(self, indices=self.indices[rows], truth=self.truth[rows], exclude=exclude)
 
 
 def calibrate(
@@ -191,11 +196,12 @@ def _judged(
     cells: Cells, group: Group, batch: NewBatch | None, genes: NDArray[np.bool_]
 ) -> Judged:
     """Treat a group as a query."""
-    placed = Placed.empty(cells.names[group.indices], cells.model.module.n_latent)
     measured = None if genes.all() else genes
     if measured is not None:
+        group = group.select(cells.have()[group.indices])  # others would have nothing
         others = Setup.of(cells.model).others
         cells = cells.with_features({k: np.zeros(m.n_features, bool) for k, m in others.items()})
+    placed = Placed.empty(cells.names[group.indices], cells.model.module.n_latent)
     n_pool = len(group.indices) if batch is None else None
     for rows, block in place(cells.select(group.indices), measured, n_pool, batch):
         placed.put(rows, block)
