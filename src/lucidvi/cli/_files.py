@@ -254,7 +254,7 @@ def check_is_model(folder: Path) -> None:
 def _no_cells(path: Path) -> Exception:
     from lucidvi.errors import FileError
 
-    return FileError(
-        f"{path} is no .h5ad or .h5mu file.",
-        remedy="Write one with `adata.write_h5ad(path)` or `mdata.write(path)`.",
-    )
+    kind, write = (".h5ad", "adata.write_h5ad(path)")
+    if is_of_modalities(path):
+        kind, write = ".h5mu", "mdata.write(path)"
+    return FileError(f"{path} is no {kind} file.", remedy=f"Write one with `{write}`.")

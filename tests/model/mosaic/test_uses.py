@@ -3,7 +3,7 @@
 import mudata
 import numpy as np
 import pytest
-from tests.model.mosaic.cells import simulated
+from tests.model.mosaic.cells import as_mudata, simulated
 
 import lucidvi
 from lucidvi import simulate
@@ -143,8 +143,9 @@ def test_a_condition_is_predicted_from_cells_with_counts(labelled):
 # -- audit --------------------------------------------------------------------------------------
 
 
-def test_audit_judges_counts_of_cells_that_have_them(labelled, tmp_path):
-    report = lucidvi.audit.run(labelled, checks=["fit"])
+def test_audit_judges_counts_of_cells_that_have_them(labelled):
+    report = lucidvi.audit.run(labelled, checks=["fit", "identifiability"])
+    assert "canonicalize" not in str(report)  # which the model has no rotation for
     names = report["fit"].cells.index
     has = labelled.adata.obs_names[having(labelled, "rna")]
     assert set(names) <= set(has)
@@ -241,3 +242,16 @@ def test_a_query_model_of_one_modality_decodes_the_others(labelled):
     tuned.train(max_epochs=1, enable_progress_bar=False)
     assert tuned.get_normalized("prot").shape == (400, 30)
     assert not tuned.module.measured[1, -1]
+
+
+def test_a_reference_with_a_batch_that_lacks_the_main_modality():
+    parts, z = simulated(160)
+    is_a = (parts["rna"].obs["batch"] == "a").to_numpy()
+    mdata = as_mudata({"rna": parts["rna"][is_a].copy(), "prot": parts["prot"]})
+    first = z[parts["prot"].obs_names.get_indexer(mdata.obs_names), 0]
+    mdata.obs["side"] = np.where(first > 0, "up", "down")
+    MOSAICVI.setup_mudata(mdata, {"rna": "rna", "prot": "protein"}, batch_key="batch")
+    model = MOSAICVI(mdata, n_latent=3, n_hidden=16)
+    model.train(max_epochs=2, train_size=1.0, enable_progress_bar=False)
+    reference = Reference.from_model(model, labels_key="side")
+    assert {setting.new_batch for setting in reference.calibration.settings} == {False, True}
