@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Most names that an error lists in full.
 SHORT_LIST = 20
+#: How the names of columns begin that scvi-tools, and joined modalities, have in ``obs``.
+OF_PACKAGES = ("_scvi", "lucidvi_panel_")
 
 
 def nearest(name: object, names: Iterable[object]) -> list[str]:
@@ -195,8 +197,8 @@ def check_column(obs: pd.DataFrame, argument: str, key: object) -> None:
 
 
 def user_columns(columns: Iterable[Any]) -> list[Any]:
-    """Return the names of columns, such as those of ``obs``, that scvi-tools did not write."""
-    return [name for name in columns if not str(name).startswith("_scvi")]
+    """Return the names of columns, such as those of ``obs``, that no package wrote for itself."""
+    return [name for name in columns if not str(name).startswith(OF_PACKAGES)]
 
 
 def check_arguments(

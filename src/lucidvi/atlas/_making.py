@@ -93,7 +93,8 @@ def _median_count(model: Any) -> float:
     if adata_minify_type(model.adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:  # without counts
         return float(np.median(model.adata.obs[model._OBSERVED_LIB_SIZE_KEY]))
     x = model.adata_manager.get_from_registry(setup.main.field)
-    return float(np.median(np.asarray(x.sum(axis=1)).ravel()))
+    has = Cells(model, model.adata, np.arange(model.adata.n_obs)).have()
+    return float(np.median(np.asarray(x.sum(axis=1)).ravel()[has]))
 
 
 def _without_data(model: Any) -> Any:

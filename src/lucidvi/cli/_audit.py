@@ -14,7 +14,7 @@ from lucidvi.cli._files import check_is_file, check_is_model, load_model, read_c
 
 def audit(
     model_dir: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
-    data: Annotated[Path, typer.Argument(help="Cells with the model's genes, as .h5ad.")],
+    data: Annotated[Path, typer.Argument(help="Cells with the model's genes, as .h5ad or .h5mu.")],
     html: Annotated[Path | None, typer.Option(help="Page to write, with figures.")] = None,
     json: Annotated[Path | None, typer.Option(help="File for all numbers.")] = None,
     batch_key: Annotated[

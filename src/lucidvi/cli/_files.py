@@ -14,24 +14,33 @@ if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
 
-def read_cells(path: Path) -> AnnData:
-    """Read an .h5ad file; raise if that is none."""
+def read_cells(path: Path) -> Any:
+    """Read an .h5ad file, or of several modalities an .h5mu file; raise if that is none."""
     check_is_file(path)
     from anndata import read_h5ad
+    from mudata import read_h5mu
 
     try:
-        return read_h5ad(path)
+        return read_h5mu(path) if is_of_modalities(path) else read_h5ad(path)
     except Exception as error:  # anndata and HDF5 raise many kinds for a file that is another's
         raise _no_cells(path) from error
 
 
+def is_of_modalities(path: Path) -> bool:
+    """Return whether a file holds several modalities, by its name."""
+    return path.suffix == ".h5mu"
+
+
 @contextmanager
-def opened_cells(path: Path) -> Iterator[AnnData]:
+def opened_cells(path: Path) -> Iterator[Any]:
     """Open an .h5ad file with its counts left on disk: X, layers and raw; raise if that is none.
 
-    A file in a layout of old, before anndata 0.7, is read into memory.
+    A file in a layout of old, before anndata 0.7, or of several modalities is read into memory.
     """
     check_is_file(path)
+    if is_of_modalities(path):
+        yield read_cells(path)
+        return
     import h5py
 
     try:
@@ -46,7 +55,7 @@ def opened_cells(path: Path) -> Iterator[AnnData]:
         yield read_cells(path) if cells is None else cells
 
 
-def with_counts_of(cells: AnnData, layer: str | None, own_layer: str | None) -> AnnData:
+def with_counts_of(cells: Any, layer: str | None, own_layer: str | None) -> Any:
     """Return cells with the counts of a layer where a model reads them.
 
     Parameters
@@ -63,6 +72,7 @@ def with_counts_of(cells: AnnData, layer: str | None, own_layer: str | None) -> 
 
     if layer is None:
         return cells
+    check_has_layers(cells, layer)
     if is_raw(cells, layer):
         cells, layer = of_raw(cells), None
     elif is_x(cells, layer):
@@ -78,8 +88,24 @@ def with_counts_of(cells: AnnData, layer: str | None, own_layer: str | None) -> 
     return cells
 
 
-def is_x(cells: AnnData, layer: str | None) -> bool:
+def check_has_layers(cells: Any, layer: str) -> None:
+    """Raise where a layer is named of several modalities, each of which has its own."""
+    from anndata import AnnData
+
+    from lucidvi.errors import DataError
+
+    if not isinstance(cells, AnnData):
+        raise DataError(
+            f"--layer is {layer!r}, and the file holds several modalities.",
+            remedy="Leave it out; MOSAICVI.setup_mudata takes a layer of each modality.",
+        )
+
+
+def is_x(cells: Any, layer: str | None) -> bool:
     """Return whether a layer means ``X``: it is called so, and no layer is."""
+    if layer is None:
+        return False
+    check_has_layers(cells, layer)
     return layer == "X" and layer not in cells.layers
 
 
@@ -132,7 +158,7 @@ def check_output(
 
 def load_model(
     folder: Path,
-    adata: AnnData,
+    adata: Any,
     purpose: str,
     layer: str | None = None,
     *,
@@ -212,7 +238,9 @@ def check_is_file(path: Path) -> None:
     from lucidvi.errors import FileError
 
     if not path.is_file():
-        raise FileError(f"There is no file {path}.", remedy="Give the path of an .h5ad file.")
+        raise FileError(
+            f"There is no file {path}.", remedy="Give the path of an .h5ad or .h5mu file."
+        )
 
 
 def check_is_model(folder: Path) -> None:
@@ -226,6 +254,7 @@ def check_is_model(folder: Path) -> None:
 def _no_cells(path: Path) -> Exception:
     from lucidvi.errors import FileError
 
-    return FileError(
-        f"{path} is no .h5ad file.", remedy="Write one with `adata.write_h5ad(path)`."
-    )
+    kind, write = (".h5ad", "adata.write_h5ad(path)")
+    if is_of_modalities(path):
+        kind, write = ".h5mu", "mdata.write(path)"
+    return FileError(f"{path} is no {kind} file.", remedy=f"Write one with `{write}`.")

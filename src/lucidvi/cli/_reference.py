@@ -35,7 +35,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 @app.command()
 def build(
     model_dir: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
-    data: Annotated[Path, typer.Argument(help="The cells it was trained on, as .h5ad.")],
+    data: Annotated[Path, typer.Argument(help="The cells it was trained on, as .h5ad or .h5mu.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     labels_key: Annotated[str, typer.Option(help="Column of obs with the labels.")] = "cell_type",
     layer: Annotated[
@@ -73,7 +73,7 @@ def build(
 
 @app.command("map")
 def map_cells(
-    query: Annotated[Path, typer.Argument(help="Cells with counts, as .h5ad.")],
+    query: Annotated[Path, typer.Argument(help="Cells with counts, as .h5ad or .h5mu.")],
     reference: Annotated[Path, typer.Option(help="Folder of the reference.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write, .h5ad.")],
     batch_key: Annotated[

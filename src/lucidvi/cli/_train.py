@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,14 +12,18 @@ from rich.table import Table
 
 from lucidvi.cli import _choices
 from lucidvi.cli._console import at_work, errors_end_it
-from lucidvi.cli._files import check_is_file, check_output, is_x, read_cells, with_counts_of
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from lucidvi.cli._files import (
+    check_has_layers,
+    check_is_file,
+    check_output,
+    is_x,
+    read_cells,
+    with_counts_of,
+)
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="Cells with counts, as .h5ad.")],
+    data: Annotated[Path, typer.Argument(help="Cells with counts, as .h5ad or .h5mu.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     batch_key: Annotated[str | None, typer.Option(help="Column of obs with batches.")] = None,
     labels_key: Annotated[str | None, typer.Option(help="Column of obs with labels.")] = None,
@@ -32,10 +36,14 @@ def train(
     layer: Annotated[
         str | None, typer.Option(help="Where the counts are, if not in X: a layer, raw.")
     ] = None,
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(help="Modality of an .h5mu and its kind, prot=protein; can be repeated."),
+    ] = None,
     gene_likelihood: Annotated[
-        str, typer.Option(help="Distribution of the counts: zinb, nb, poisson.")
-    ] = "zinb",
-    n_latent: Annotated[int, typer.Option(min=1, help="Latent dimensions.")] = 10,
+        str | None, typer.Option(help="Distribution of the counts: zinb, nb, poisson.")
+    ] = None,
+    n_latent: Annotated[int | None, typer.Option(min=1, help="Latent dimensions.")] = None,
     max_epochs: Annotated[
         int | None,
         typer.Option("--max-epochs", min=1, help="Passes over the cells, if not chosen."),
@@ -55,7 +63,8 @@ def train(
 
         kind = _choices.kinds()[0] if kind is None else kind
         check_choice("kind", kind, _choices.kinds())
-        check_choice("gene_likelihood", gene_likelihood, _choices.likelihoods())
+        if gene_likelihood is not None:
+            check_choice("gene_likelihood", gene_likelihood, _choices.likelihoods())
         check_choice("preset", preset, _choices.presets())
         check_is_file(data)
         check_output(output, overwrite, {"data": data})
@@ -63,6 +72,7 @@ def train(
             cells, layer_read = _counts_first(read_cells(data), layer)
             setup = {
                 "layer": layer_read,
+                "modalities": _kinds_of_modalities(modality),
                 "batch_key": batch_key,
                 "labels_key": labels_key,
                 "categorical_covariate_keys": categorical_covariate or None,
@@ -72,23 +82,74 @@ def train(
             model = _trained(cells, kind, setup, arguments, max_epochs, preset, seed)
             model.save(str(output), overwrite=overwrite)
     console = Console()
-    console.print(_summary(model, cells))
+    console.print(_summary(model))
     typer.echo(f"Written  {output}")
     for line in _next_steps(output, data, layer, labels_key):
         typer.echo(line)
 
 
-def _counts_first(cells: AnnData, layer: str | None) -> tuple[AnnData, str | None]:
+def _kinds_of_modalities(named: list[str] | None) -> dict[str, str] | None:
+    """Return the kind of each modality by its name, as the options have them."""
+    from lucidvi.errors import DataError
+
+    kinds = {}
+    for text in named or ():
+        name, is_there, kind = text.partition("=")
+        if not (name and is_there and kind):
+            raise DataError(
+                f"--modality is {text!r}.", remedy="Give name and kind, --modality prot=protein."
+            )
+        kinds[name] = kind
+    return kinds or None
+
+
+def _counts_first(cells: Any, layer: str | None) -> tuple[Any, str | None]:
     """Return the cells, and the layer that a model shall read; None for ``X``."""
     from lucidvi.data import is_raw
 
+    if layer is not None:
+        check_has_layers(cells, layer)
     if layer is not None and (is_raw(cells, layer) or is_x(cells, layer)):
         return with_counts_of(cells, layer, None), None
     return cells, layer
 
 
+def _set_up(cls: Any, cells: Any, setup: dict[str, Any]) -> None:
+    """Set cells up for a model, with the options that it takes."""
+    from inspect import signature
+
+    from anndata import AnnData
+
+    from lucidvi.errors import DataError
+    from lucidvi.model import MODELS
+
+    set_up = (
+        cls.setup_anndata if isinstance(cells, AnnData) else getattr(cls, "setup_mudata", None)
+    )
+    given = {name: value for name, value in setup.items() if value is not None}
+    foreign = [] if set_up is None else set(given) - set(signature(set_up).parameters)
+    if set_up is None or "modalities" in foreign:
+        kinds = [name for name, model in MODELS.items() if hasattr(model, "setup_mudata")]
+        raise DataError(
+            f"A {cls.__name__} is a model of one modality, and there are several.",
+            remedy=f"Give --kind {kinds[0]} --modality rna=rna --modality prot=protein, with the "
+            "names and kinds of the modalities.",
+        )
+    if foreign:
+        raise DataError(
+            f"A {cls.__name__} of these cells takes no {', '.join(sorted(foreign))}.",
+            remedy="Leave the option out.",
+        )
+    if "modalities" in signature(set_up).parameters and "modalities" not in given:
+        raise DataError(
+            f"A {cls.__name__} has to be told what the modalities are.",
+            remedy="Give --modality rna=rna --modality prot=protein, with their names and kinds.",
+        )
+    set_up(cells, **given)
+
+
 def _trained(
-    cells: AnnData,
+    cells: Any,
     kind: str,
     setup: dict[str, Any],
     arguments: dict[str, Any],
@@ -104,8 +165,8 @@ def _trained(
 
     cls: Any = MODELS[kind]
     scvi.settings.seed = seed
-    cls.setup_anndata(cells, **setup)
-    model = cls(cells, **arguments)
+    _set_up(cls, cells, setup)
+    model = cls(cells, **{name: value for name, value in arguments.items() if value is not None})
     stops: list[BaseException] = []
     note = LambdaCallback(on_exception=lambda trainer, plan, fault: stops.append(fault))
     model.train(max_epochs=max_epochs, preset=preset, callbacks=[note])
@@ -114,12 +175,15 @@ def _trained(
     return model
 
 
-def _summary(model: Any, cells: AnnData) -> Table:
+def _summary(model: Any) -> Table:
     """Tell what was trained on, and how well it went."""
+    cells = model.adata
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     table.add_row("Model", type(model).__name__)
     table.add_row("Cells", f"{cells.n_obs:,}")
-    table.add_row("Genes", f"{cells.n_vars:,}")
+    for key, modality in model.module.modalities.items():
+        of_several = len(model.module.modalities) > 1
+        table.add_row(key if of_several else "Genes", f"{modality.n_features:,}")
     for name, argument in (("Batches", "batch_key"), ("Labels", "labels_key")):
         column = model.registry["setup_args"].get(argument)
         if column is not None:

@@ -35,7 +35,13 @@ from lucidvi.data.matrices._reading import (
 )
 from lucidvi.data.matrices._stored import StoredCounts, in_memory, scvi_reads
 from lucidvi.data.modalities._panels import Panels
-from lucidvi.data.modalities._registered import JoinedModality, is_joined, read_modalities
+from lucidvi.data.modalities._registered import (
+    JoinedModality,
+    is_joined,
+    read_modalities,
+    registered_modalities,
+    write_modalities,
+)
 from lucidvi.data.mosaic import join, register_joined, specifications
 from lucidvi.data.stores import (
     STORES,
@@ -102,10 +108,12 @@ __all__ = [
     "recover_counts",
     "refuse_collection",
     "register_joined",
+    "registered_modalities",
     "scvi_reads",
     "specifications",
     "store_of",
     "stratified",
     "unchanged_on_error",
     "with_tables_in_memory",
+    "write_modalities",
 ]

@@ -19,7 +19,7 @@ from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi._positions import cell_positions
 from lucidvi.checks import user_columns
-from lucidvi.data import CellLoader, Minibatch
+from lucidvi.data import CellLoader, Minibatch, registered_modalities
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
 
@@ -117,6 +117,18 @@ class Cells:
             See :class:`Cells`.
         """
         return replace(self, features={**self.features, **features})
+
+    def have(self, modality: str | None = None) -> NDArray[np.bool_]:
+        """Return which of the cells have a modality, by default the main one, ``(n_cells,)``."""
+        field = REGISTRY_KEYS.X_KEY
+        if modality is not None:
+            field = self.model.module.modalities[modality].field
+        manager = self.model.get_anndata_manager(self.adata, required=True)
+        registered = registered_modalities(manager).get(field)
+        present = (
+            np.ones(self.adata.n_obs, bool) if registered is None else registered.panels.present
+        )
+        return present[self.positions]
 
     @property
     def names(self) -> pd.Index:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseMinifiedModeModelClass, BaseModelClass
@@ -39,6 +41,18 @@ class DataMixin(BaseModelClass):
         module = getattr(self, "module", None)
         if module is not None:
             module.minified_data_type = self.minified_data_type
+
+    def _read_as_mine(self, data: Any, batch_key: str | None = None) -> Any:
+        """Return cells in the form in which this model reads them, such as joined modalities.
+
+        Parameters
+        ----------
+        data
+            The cells.
+        batch_key
+            Their column with the batches; by default the one of the setup.
+        """
+        return data
 
     def _watch_data(self, *, uses_labels: bool) -> None:
         """Raise if the data have changed since they were set up; labels count where used."""

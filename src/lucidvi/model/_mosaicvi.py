@@ -10,6 +10,7 @@ from mudata import MuData
 from lucidvi.model._arguments import check_constructor
 from lucidvi.model._base import LucidModel
 from lucidvi.model._documentation import documented
+from lucidvi.model.mosaic._comparing import ComparingMixin
 from lucidvi.model.mosaic._conditional import ConditionalMixin
 from lucidvi.model.mosaic._data import MosaicDataMixin
 from lucidvi.model.mosaic._normalizing import NormalizingMixin
@@ -18,7 +19,7 @@ from lucidvi.module.mosaic import MosaicVAE
 
 @documented
 class MOSAICVI(  # type: ignore[misc]
-    NormalizingMixin, ConditionalMixin, MosaicDataMixin, LucidModel
+    NormalizingMixin, ConditionalMixin, ComparingMixin, MosaicDataMixin, LucidModel
 ):
     """Integration of RNA, surface proteins, accessibility and other counts of the same cells.
 
@@ -85,4 +86,6 @@ class MOSAICVI(  # type: ignore[misc]
             "dropout_rate": dropout_rate,
         }
         self._make_module(shown, kwargs)
-        self.init_params_ = self._get_init_params(locals())
+        # Cells are no argument that a saved model is made with, not even where there are none.
+        given = {name: value for name, value in locals().items() if name != "mdata"}
+        self.init_params_ = self._get_init_params(given)

@@ -112,6 +112,30 @@ class DrawnStates:
             return self
         return replace(self, covariates={**self.covariates, "batch": torch.full_like(batch, code)})
 
+    def in_batches(self, codes: Tensor, n_cells: int) -> DrawnStates:
+        """Return the same states, those of no batch of some as of cells of these, in turn.
+
+        Parameters
+        ----------
+        codes
+            The batches; none of them leaves the states as they are.
+        n_cells
+            Number of cells, of which the states are draws, draw by draw.
+        """
+        batch = self.covariates["batch"]
+        if batch is None or not len(codes):
+            return self
+        codes = codes.to(batch)
+        number = torch.arange(len(self), device=batch.device)
+        # The draws of a cell go over the batches, and so do the cells of a draw.
+        turn = (number // n_cells + number % n_cells) % len(codes)
+        changed = torch.where(torch.isin(batch, codes), batch, codes[turn].unsqueeze(-1))
+        return replace(self, covariates={**self.covariates, "batch": changed})
+
+    def with_log_exposure(self, modality: str, log_exposure: Tensor) -> DrawnStates:
+        """Return the same states with other exposures of a modality, ``(n_states, 1)``, log."""
+        return replace(self, log_exposures={**self.log_exposures, modality: log_exposure})
+
     def likelihood(self, modality: str | None = None) -> Any:
         """Decode all of the states: the likelihood of a modality, by default the main one.
 
@@ -123,10 +147,14 @@ class DrawnStates:
         likelihoods = checked_likelihoods(self.module, decoded, self.z)
         return likelihoods[next(iter(likelihoods)) if modality is None else modality]
 
-    @property
-    def n_features(self) -> int:
-        """Number of features of the main modality."""
-        return int(next(iter(self.module.modalities.values())).n_features)
+    def n_features(self, modality: str | None = None) -> int:
+        """Return the number of features of a modality, by default the main one."""
+        modalities = self.module.modalities
+        return int(modalities[next(iter(modalities)) if modality is None else modality].n_features)
+
+    def is_normalized(self, modality: str) -> bool:
+        """Return whether normalized means of a modality sum to one."""
+        return bool(self.module.modalities[modality].is_normalized)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[slice]:
         """Yield which states to decode at once, of those from ``start`` to ``stop``."""

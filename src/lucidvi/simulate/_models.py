@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lucidvi.errors import DataError
-from lucidvi.model import capable
+from anndata import AnnData
+
+from lucidvi.errors import DataError, first_few
+from lucidvi.model import Cells, capable
 
 
 def model_of_counts(model: Any, *, whole: bool = False) -> Any:
@@ -32,3 +34,31 @@ def model_of_counts(model: Any, *, whole: bool = False) -> Any:
             remedy="Train a model of the counts.",
         )
     return model
+
+
+def cells_with_counts(model: Any, adata: AnnData | None, indices: Any | None) -> Cells:
+    """Return chosen cells, each of which has to have the modality whose counts are simulated.
+
+    Parameters
+    ----------
+    model
+        Model that reads them.
+    adata, indices
+        See :meth:`lucidvi.model.Cells.of`.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If a cell lacks it, or something else is wrong with the cells.
+    """
+    cells = Cells.of(model, adata, indices)
+    lacking = cells.names[~cells.have()]
+    if not len(lacking):
+        return cells
+    name = next(iter(model.module.modalities))
+    raise DataError(
+        f"{len(lacking):,} of the {len(cells):,} cells lack {name!r}, whose counts are asked for: "
+        f"{first_few(lacking)}.",
+        remedy="choose cells that have it; of the model's own: "
+        f'indices=model.adata.obs["lucidvi_panel_{name}"] >= 0',
+    )

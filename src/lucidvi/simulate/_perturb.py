@@ -22,7 +22,7 @@ from lucidvi.errors import DataError, first_few
 from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
 from lucidvi.model import Cells
 from lucidvi.simulate._drawing import drawing
-from lucidvi.simulate._models import model_of_counts
+from lucidvi.simulate._models import cells_with_counts, model_of_counts
 from lucidvi.simulate._output import STATE, Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
@@ -124,7 +124,7 @@ def perturb(
     factors = _factors(model, genes)
     check_whole("n_samples", n_samples, least=2)
     check_whole("seed", seed)
-    cells = Cells.of(model, adata, indices)
+    cells = cells_with_counts(model, adata, indices)
     changed = _changed(cells, factors)
     output, before = Output(), []
     sums = np.zeros((n_samples, len(factors)))

@@ -17,10 +17,9 @@ from lucidvi.checks import check_choice, check_whole, listed, positive_numbers
 from lucidvi.distributions import Likelihood
 from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
-from lucidvi.model import Cells
 from lucidvi.simulate._depth import thinned
 from lucidvi.simulate._drawing import drawing
-from lucidvi.simulate._models import model_of_counts
+from lucidvi.simulate._models import cells_with_counts, model_of_counts
 from lucidvi.simulate._output import Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
@@ -130,7 +129,7 @@ def resequence(
             f"`depth` is {depth!r} and `depth_factor` is {depth_factor!r}.",
             remedy="Give exactly one of them.",
         )
-    cells = Cells.of(model, _from_layer(model, adata, layer), indices)
+    cells = cells_with_counts(model, _from_layer(model, adata, layer), indices)
     is_factor = depth is None
     argument, value = ("depth_factor", depth_factor) if is_factor else ("depth", depth)
     wanted = positive_numbers(argument, value, len(cells))

@@ -19,7 +19,7 @@ from lucidvi.inference import POSTERIORS, posterior_of
 from lucidvi.model import Cells
 from lucidvi.simulate._covariates import Setting, columns_of, read_setting
 from lucidvi.simulate._drawing import drawing
-from lucidvi.simulate._models import model_of_counts
+from lucidvi.simulate._models import cells_with_counts, model_of_counts
 from lucidvi.simulate._output import Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
@@ -78,7 +78,8 @@ def sample_cells(
     indices
         Which cells to follow, each as often as the others up to one: positions, a boolean mask, a
         slice, or names. By default all of an ``adata``; without one, random cells of the model's
-        data, with replacement, which have the batch and covariates that are asked for.
+        data, with replacement, which have the batch and covariates that are asked for, and of a
+        model of several modalities the main one.
     batch
         Batch of all cells, one for each, or a mapping from batches to shares; by default those of
         the cells that are followed. It says which random cells are followed, so that states and
@@ -136,7 +137,12 @@ def sample_cells(
     )
     are_chosen = adata is not None or indices is not None
     follow = _chosen if are_chosen else _random
-    followed = follow(Cells.of(model, adata, indices), setting, n_cells, rng)
+    if are_chosen:
+        candidates = cells_with_counts(model, adata, indices)
+    else:
+        candidates = Cells.of(model)
+        candidates = candidates.select(candidates.have())
+    followed = follow(candidates, setting, n_cells, rng)
     output, exposures = Output(), np.empty(n_cells)
     with drawing(model, seed):
         for rows, original in followed.targets("Sampling"):

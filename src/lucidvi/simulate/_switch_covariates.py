@@ -12,10 +12,9 @@ from torch import Tensor
 from lucidvi.checks import check_choice, check_whole
 from lucidvi.distributions import Likelihood
 from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
-from lucidvi.model import Cells
 from lucidvi.simulate._covariates import read_setting
 from lucidvi.simulate._drawing import drawing
-from lucidvi.simulate._models import model_of_counts
+from lucidvi.simulate._models import cells_with_counts, model_of_counts
 from lucidvi.simulate._output import Output, columns_of_origin
 from lucidvi.simulate._record import recorded
 
@@ -96,7 +95,7 @@ def switch_covariates(
     check_choice("posterior", posterior, POSTERIORS)
     check_whole("n_samples", n_samples, least=1)
     check_whole("seed", seed)
-    cells = Cells.of(model, adata, indices)
+    cells = cells_with_counts(model, adata, indices)
     setting = read_setting(model, batch, covariates, len(cells))
     output = Output(n_samples)
     with drawing(model, seed):

@@ -10,32 +10,38 @@ import pytest
 import scvi.model
 
 from lucidvi.data import pbmc68k
-from lucidvi.model import SCVI
+from lucidvi.model import MOSAICVI, SCVI
 from lucidvi.model._documentation import ADDITIONS, TEXTS, docstring, documented
 from lucidvi.model._documentation._text import SHARED
 
 #: Of scvi-tools from 1.5 on, and of a package that is not needed.
 NOT_HERE = {"setup_annbatch"}
-METHODS = sorted(
-    name
-    for name, member in inspect.getmembers(SCVI)
-    if not name.startswith("_") and callable(member) and name not in NOT_HERE
-)
+
+
+def methods_of(cls):
+    return sorted(
+        name
+        for name, member in inspect.getmembers(cls)
+        if not name.startswith("_") and callable(member) and name not in NOT_HERE
+    )
+
+
+METHODS = methods_of(SCVI)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 
 
-def sections(name):
+def sections(name, cls=SCVI):
     """Return the sections of a docstring by title; the summary has none."""
-    text = inspect.getdoc(getattr(SCVI, name))
+    text = inspect.getdoc(getattr(cls, name))
     parts = re.split(r"^(\w[\w ]*)\n-{3,}\n", text, flags=re.MULTILINE)
     titles = parts[1::2]
     assert len(titles) == len(set(titles))
     return {"": parts[0], **dict(zip(titles, parts[2::2], strict=True))}
 
 
-def described(name):
+def described(name, cls=SCVI):
     """Return the descriptions of the parameters, by name."""
-    entries = re.split(r"^(?=\S)", sections(name).get("Parameters", ""), flags=re.MULTILINE)
+    entries = re.split(r"^(?=\S)", sections(name, cls).get("Parameters", ""), flags=re.MULTILINE)
     found = {}
     for entry in filter(str.strip, entries):
         names, _, text = entry.partition("\n")
@@ -44,10 +50,17 @@ def described(name):
     return found
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_parameter_is_described(name):
-    parameters = [p for p in inspect.signature(getattr(SCVI, name)).parameters if p != "self"]
-    texts = described(name)
+OF_EACH = [
+    pytest.param(cls, name, id=f"{cls.__name__}.{name}")
+    for cls in (SCVI, MOSAICVI)
+    for name in methods_of(cls)
+]
+
+
+@pytest.mark.parametrize(("cls", "name"), OF_EACH)
+def test_every_parameter_is_described(cls, name):
+    parameters = [p for p in inspect.signature(getattr(cls, name)).parameters if p != "self"]
+    texts = described(name, cls)
     assert set(texts) == set(parameters)
     for parameter, text in texts.items():
         assert text[:1].isupper() or text[:1] in "`'", (parameter, text)

@@ -7,12 +7,15 @@ import torch
 from scipy import sparse
 
 from lucidvi._random import isolated
+from lucidvi.distributions import FAMILIES
 from lucidvi.model.expression import _comparisons
 from lucidvi.model.expression._pairs import Pairs, Side
 from lucidvi.model.expression._summaries import summaries
-from lucidvi.module import _drawn
+from lucidvi.module import Modality, _drawn
 
 N_SEEDS = 8
+#: What the counts of a minibatch are of.
+GENES = Modality("rna", 6, FAMILIES["nb"], field="X")
 #: Columns that depend on draws.
 NUMBERS = ("proba", "scale", "lfc", "pseudocounts")
 
@@ -238,7 +241,28 @@ def test_summaries_of_overlapping_groups(as_matrix):
         minibatches.append({"X": x})
     totals = counts.sum(axis=1, keepdims=True)
     normalized = np.divide(1e4 * counts, totals, out=np.zeros_like(counts), where=totals > 0)
-    for group, got in zip(groups, summaries(minibatches, groups), strict=True):
+    for group, got in zip(groups, summaries(minibatches, groups, GENES), strict=True):
         np.testing.assert_allclose(got.mean, counts[group].mean(axis=0), rtol=1e-6)
         np.testing.assert_allclose(got.share, (counts[group] > 0).mean(axis=0))
         np.testing.assert_allclose(got.normalized, normalized[group].mean(axis=0), rtol=1e-5)
+
+
+def test_summaries_of_what_was_measured():
+    """Of each feature over the cells in which it was, and nothing of none."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(3.0, size=(30, 6)).astype(np.float32)
+    measured = rng.random((30, 6)) < 0.6
+    present = np.arange(30) % 3 > 0
+    seen = measured & present[:, None]
+    counts[~seen] = 0
+    minibatch = {
+        "X": torch.from_numpy(counts),
+        "X_features": torch.from_numpy(measured),
+        "X_present": torch.from_numpy(present),
+    }
+    groups = [rng.random(30) < 0.5, ~present]
+    got, nothing = summaries([minibatch], groups, GENES)
+    expected = np.where(seen[groups[0]], counts[groups[0]], np.nan)
+    np.testing.assert_allclose(got.mean, np.nanmean(expected, axis=0), rtol=1e-6)
+    assert np.isnan(nothing.mean).all()
+    assert np.isnan(nothing.normalized).all()

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from anndata import AnnData
 from anndata import ImplicitModificationWarning as ImplicitWarning
+from mudata import MuData
 
 from lucidvi.data import is_collection
 from lucidvi.errors import DataError
@@ -24,6 +25,12 @@ def check_can_be_annotated(query: AnnData) -> None:
     query
         The cells.
     """
+    if isinstance(query, MuData):
+        raise DataError(
+            "`query` is a MuData, whose tables `annotate` does not write to.",
+            remedy="out = reference.map(query), whose cells are those of the query; and "
+            'query.obs["lucidvi_label"] = out.obs["lucidvi_label"].',
+        )
     problem = (
         "`query` is a collection of several AnnData, which has no columns of its own."
         if is_collection(query) or not isinstance(query, AnnData)

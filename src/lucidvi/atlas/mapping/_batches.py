@@ -28,7 +28,8 @@ BATCH_SIZE = 128
 N_COMPARED, STAY, N_STAY = (32, 64, 128, 256), 0.25, 8
 #: Cells times batches that are decoded at once.
 N_AT_ONCE = 512
-#: Share of the genes from which on the encoder's states are taken, and not refined ones.
+#: Share of the genes from which on the encoder's states are taken, and not refined ones; of
+#: several modalities all of them, since each encoder sees fewer features.
 ENCODED = 0.5
 #: Standard deviation of a gene's shift before anything is seen, in nats.
 SHIFT_SD = 0.3
@@ -170,8 +171,8 @@ def _unshifted(target: PosteriorTarget) -> PosteriorTarget:
 
 
 def _mask(genes: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Return which genes were measured, None for all."""
-    return None if genes.all() else genes
+    """Return which genes were measured; None for all, or none in cells without them."""
+    return None if genes.all() or not genes.any() else genes
 
 
 def _repeated(target: PosteriorTarget, batches: NDArray[np.integer]) -> PosteriorTarget:
@@ -187,9 +188,12 @@ def _shift(targets: Sequence[PosteriorTarget], genes: NDArray[np.bool_]) -> Tens
     """Return shifts of a batch that is decoded as a known one, see :func:`learn_batch`."""
     # The encoder takes missing genes for zeros; but refinement without shifts takes the effect of
     # a batch for a state of the cells, which is worse while most genes are there.
-    encoded = genes.mean() >= ENCODED
+    several = len(targets[0].module.modalities) > 1
+    encoded = genes.mean() >= (1.0 if several else ENCODED)
     states = [t.q0.mean if encoded else refine(_unshifted(t)).posterior.loc for t in targets]
     of_targets = [shift_slopes(t, z) for t, z in zip(targets, states, strict=True)]
+    if not genes.any():  # of other modalities alone, whose features are not shifted
+        return states[0].new_zeros(len(genes))
     precision = states[0].new_full((len(genes),), SHIFT_SD**-2)
     for target, z in zip(targets, states, strict=True):
         precision[torch.as_tensor(genes)] += shift_information(target, z)

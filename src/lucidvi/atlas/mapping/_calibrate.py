@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,11 @@ class Group:
     exclude: NDArray[np.integer] | None = None
     batch: str | None = None
 
+    def select(self, rows: NDArray[np.bool_]) -> Group:
+        """Return some of the cells, with the same voters."""
+        exclude = None if self.exclude is None else self.exclude[rows]
+        return replace(self, indices=self.indices[rows], truth=self.truth[rows], exclude=exclude)
+
 
 def calibrate(
     cells: Cells,
@@ -95,7 +100,14 @@ def calibrate(
     masks = [rng.random(len(information)) < share for share in SHARES]
     for genes in masks:
         genes[information.argmax()] = True  # so that there is one
-    tasks = [(genes, *kind) for genes in masks for kind in kinds.items()]
+    has_genes = cells.have()
+    # Of the genes alone, cells without them would have nothing.
+    tasks = [
+        (genes, new_batch, groups if genes.all() else _having(groups, has_genes))
+        for genes in masks
+        for new_batch, groups in kinds.items()
+    ]
+    tasks = [task for task in tasks if task[2]]
     all_groups = [group for groups in kinds.values() for group in groups]
     learned = {
         group.batch: _as_new(cells, group) for group in track(all_groups, "Learning batches")
@@ -177,6 +189,12 @@ class Judged:
     codes: NDArray[np.integer]
 
 
+def _having(groups: list[Group], has: NDArray[np.bool_]) -> list[Group]:
+    """Return the groups of the cells that have something, without empty ones."""
+    chosen = [group.select(has[group.indices]) for group in groups]
+    return [group for group in chosen if len(group.indices)]
+
+
 def _as_new(cells: Cells, group: Group) -> NewBatch | None:
     """Learn a known batch as if it were new, with all genes."""
     if group.batch is None:
@@ -191,11 +209,11 @@ def _judged(
     cells: Cells, group: Group, batch: NewBatch | None, genes: NDArray[np.bool_]
 ) -> Judged:
     """Treat a group as a query."""
-    placed = Placed.empty(cells.names[group.indices], cells.model.module.n_latent)
     measured = None if genes.all() else genes
     if measured is not None:
         others = Setup.of(cells.model).others
         cells = cells.with_features({k: np.zeros(m.n_features, bool) for k, m in others.items()})
+    placed = Placed.empty(cells.names[group.indices], cells.model.module.n_latent)
     n_pool = len(group.indices) if batch is None else None
     for rows, block in place(cells.select(group.indices), measured, n_pool, batch):
         placed.put(rows, block)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ MOST = 0.5
 def calls(
     data: ReferenceData,
     placed: Placed,
-    information: float,
+    information: NDArray[np.floating],
     new_batch: NDArray[np.bool_],
     request: Request,
 ) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def calls(
     placed
         The cells of the query.
     information
-        Share of the model's information that was measured.
+        Share of the model's information that was measured of each cell, shape ``(n_cells,)``.
     new_batch
         Which cells are of a batch that the model does not know, shape ``(n_cells,)``.
     request
@@ -77,20 +78,23 @@ def calls(
 
 
 def _judged(
-    data: ReferenceData, placed: Placed, information: float, new_batch: NDArray[np.bool_]
+    data: ReferenceData,
+    placed: Placed,
+    information: NDArray[np.floating],
+    new_batch: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return probabilities of the labels, and p-values of being new."""
     shares, distance = data.voters.judge(placed.posteriors)
     novelty = np.full(len(distance), np.nan)
     calibration = data.calibration
-    for is_new in (False, True):
-        cells = new_batch == is_new
+    for is_new, share in product((False, True), np.unique(information)):
+        cells = (new_batch == is_new) & (information == share)
         if calibration is not None and cells.any():
             shares[cells] = calibrated_probabilities(
-                calibration, shares[cells], information, is_new
+                calibration, shares[cells], float(share), is_new
             )
             novelty[cells] = calibrated_p_values(
-                calibration, distance[cells], placed.agreement[cells], information, is_new
+                calibration, distance[cells], placed.agreement[cells], float(share), is_new
             )
     return shares, novelty
 

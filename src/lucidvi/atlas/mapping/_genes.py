@@ -138,7 +138,8 @@ def gene_weights(model: Any) -> pd.DataFrame:
     A row a gene, the shares of the two sums.
     """
     setup = Setup.of(model)
-    batches = [setup.batches[i] for i in _spread(len(setup.batches), N_BATCHES)]
+    measured = model._batches_with(setup.main.key)
+    batches = [setup.batches[measured[i]] for i in _spread(len(measured), N_BATCHES)]
     rho = model.get_normalized_expression(
         indices=_spread(model.adata.n_obs, N_WEIGHED),
         transform_batch=batches if len(batches) > 1 else None,

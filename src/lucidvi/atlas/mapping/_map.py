@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from anndata import AnnData
+from mudata import MuData
 from numpy.typing import NDArray
 
 from lucidvi._progress import Progress, track
@@ -18,16 +19,19 @@ from lucidvi.atlas.mapping._calls import calls
 from lucidvi.atlas.mapping._genes import EXPRESSION, INFORMATION
 from lucidvi.atlas.mapping._place import Placed, blocks, place
 from lucidvi.atlas.mapping._query import Query
+from lucidvi.atlas.mapping._read_joined import read_joined
 from lucidvi.atlas.mapping._read_query import errors_name, nothing_is_trained, read_query
 from lucidvi.atlas.mapping._request import Request
-from lucidvi.data import category_text, check_is_anndata, with_tables_in_memory
+from lucidvi.checks import user_columns
+from lucidvi.data import category_text, check_is_anndata, is_joined, with_tables_in_memory
+from lucidvi.model import has_capability
 
 #: Where in ``uns`` of a query it is said what was measured of it and what was learned.
 SUMMARY = "lucidvi"
 SEED = 0
 
 
-def map_query(model: Any, data: ReferenceData, query: AnnData, request: Request) -> AnnData:
+def map_query(model: Any, data: ReferenceData, query: Any, request: Request) -> AnnData:
     """Map a query, see :meth:`lucidvi.atlas.Reference.map`.
 
     Parameters
@@ -40,7 +44,7 @@ def map_query(model: Any, data: ReferenceData, query: AnnData, request: Request)
         How they are to be mapped.
     """
     request.check(data.calibration)
-    _check_is_anndata(query)
+    _check_can_be_read(model, query)
     with Progress("Mapping", total=4, slow_steps=True) as progress:
         return _mapped(model, data, query, request, progress)
 
@@ -55,23 +59,30 @@ def annotate_query(
     model, data, query, request
         See :func:`map_query`.
     """
-    _check_is_anndata(query)
+    _check_can_be_read(model, query)
     check_can_be_annotated(query)
     return annotate(query, map_query(model, data, query, request))
 
 
-def _check_is_anndata(query: Any) -> None:
+def _check_can_be_read(model: Any, query: Any) -> None:
+    if isinstance(query, MuData) and has_capability(model, "several modalities"):
+        return
     with errors_name():
         check_is_anndata(query, "query = ")
 
 
 def _mapped(
-    model: Any, data: ReferenceData, query: AnnData, request: Request, progress: Progress
+    model: Any, data: ReferenceData, query: Any, request: Request, progress: Progress
 ) -> AnnData:
-    table = with_tables_in_memory(query)
-    cells = read_query(
-        table, model, request.batch_key, request.layer, request.gene_key, data.cells.var
-    )
+    with errors_name():
+        table = model._read_as_mine(query, request.batch_key)
+    if is_joined(table):
+        cells: Query = read_joined(table, model, request)
+    else:
+        table = with_tables_in_memory(query)
+        cells = read_query(
+            table, model, request.batch_key, request.layer, request.gene_key, data.cells.var
+        )
     summary = _summary(data, cells)
     progress.advance()
     cells = cells.thinned_to(data.depth * summary["share_of_expression"])
@@ -82,9 +93,9 @@ def _mapped(
         decoding.deregister_manager(decoding.adata)  # scvi-tools would hold the cells on and on
     progress.advance()
     progress.now("labels")
-    mapped = AnnData(obs=table.obs.copy(), var=table.var.copy())
+    mapped = AnnData(obs=table.obs[user_columns(table.obs.columns)].copy(), var=table.var.copy())
     mapped.obsm[LOC], mapped.obsm[SCALE] = placed.posteriors.loc, placed.posteriors.scale
-    columns = calls(data, placed, summary["share_of_information"], cells.group >= 0, request)
+    columns = calls(data, placed, _information(data, cells), cells.group >= 0, request)
     for name, column in columns.items():
         mapped.obs[name] = column
     progress.advance()
@@ -118,7 +129,6 @@ def _blocks_placed(
 ) -> Iterator[tuple[NDArray[np.integer], Placed]]:
     """Yield positions of cells, and the cells; one part of them is in memory."""
     calibration = data.calibration
-    genes = None if query.genes.all() else query.genes
     decoded = query.with_stand_ins([batch.stand_in for batch in batches])
     for positions in query.parts:
         part = decoded.read(positions)
@@ -132,7 +142,7 @@ def _blocks_placed(
             batch = batches[i] if i >= 0 else None
             n_pool = calibration.n_cells if batch is None and calibration is not None else None
             cells = query.cells(model, part, rows)
-            for here, placed in place(cells, genes, n_pool, batch, posterior):
+            for here, placed in place(cells, query.chosen, n_pool, batch, posterior):
                 yield positions[rows[here]], placed
         model.deregister_manager(part)  # scvi-tools would hold the cells as long as it runs
         del part, manager, cells  # before the next one is read
@@ -141,14 +151,15 @@ def _blocks_placed(
 def _summary(data: ReferenceData, query: Query) -> dict[str, Any]:
     """Return which of the model's genes were there, and which batches were learned."""
     weights = data.cells.var
+    main = [query.setup.main.key] if query.genes.any() else []
     others = [key for key, modality in query.modalities.items() if modality.is_there]
     return {
-        "modalities": np.array([query.setup.main.key, *others], dtype=object),
+        "modalities": np.array([*main, *others], dtype=object),
         "n_genes": len(query.genes),
         "n_genes_measured": int(query.genes.sum()),
         "share_of_genes": float(query.genes.mean()),
         "share_of_expression": float(weights[EXPRESSION].to_numpy()[query.genes].sum()),
-        "share_of_information": _information(data, query),
+        "share_of_information": float(_information(data, query).mean()),
         "genes_matched_by": query.measured.matched_by,
         "n_genes_summed": query.measured.n_summed,
         "n_genes_ambiguous": query.measured.n_ambiguous,
@@ -156,10 +167,12 @@ def _summary(data: ReferenceData, query: Query) -> dict[str, Any]:
     }
 
 
-def _information(data: ReferenceData, query: Query) -> float:
-    """Return the share of what the model's features say about a cell that was measured."""
+def _information(data: ReferenceData, query: Query) -> NDArray[np.floating]:
+    """Return the share of what the model's features say about each cell that was measured."""
     main = query.setup.main.key
     of_genes = float(data.cells.var[INFORMATION].to_numpy()[query.genes].sum())
     shares = {key: float(one.mask.mean()) for key, one in query.modalities.items()}
     weights = data.modality_weights or {main: 1.0}
-    return sum(weight * (shares | {main: of_genes})[key] for key, weight in weights.items())
+    shares[main] = of_genes
+    parts = [weight * shares[key] * query.having(key) for key, weight in weights.items()]
+    return np.sum(parts, axis=0)

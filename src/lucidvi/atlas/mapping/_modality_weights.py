@@ -21,7 +21,8 @@ def modality_weights(model: Any) -> dict[str, float]:
         \sum_f \mathrm{E}_c\left[\frac{(\mu_{cf} - \ell_c \bar\rho_f)^2}{\sigma_{cf}^2}\right],
         \quad \bar\rho_f = \mathrm{E}_c\left[\frac{\mu_{cf}}{\ell_c}\right]
 
-    with decoded means :math:`\mu`, variances :math:`\sigma^2` and exposures :math:`\ell`.
+    with decoded means :math:`\mu`, variances :math:`\sigma^2` and exposures :math:`\ell`, over the
+    cells that have the modality.
 
     Parameters
     ----------
@@ -41,10 +42,12 @@ def modality_weights(model: Any) -> dict[str, float]:
     for _, target in cells.targets():
         state = target.q0.mean
         for key, decoded in parts.items():
+            present = target.observed[key].present
+            has = slice(None) if present is None else present
             with torch.no_grad():
                 px = target.likelihood(state, key)
                 exposure = target.exposure(state, key)[:, None].expand_as(px.mean)
-                decoded.append((px.mean, px.variance, exposure))
+                decoded.append((px.mean[has], px.variance[has], exposure[has]))
     signal = {
         key: _signal(*map(torch.cat, zip(*decoded, strict=True))) for key, decoded in parts.items()
     }

@@ -91,7 +91,8 @@ def place(
         placed, residuals = _placed(cells.select(block), genes, n_pool, batch, posterior)
         if n_pool is not None:
             x = np.concatenate(residuals)
-            for pool in np.array_split(np.arange(len(x)), max(1, round(len(x) / n_pool))):
+            counted = np.flatnonzero(cells.select(block).have())  # others have no residuals
+            for pool in np.array_split(counted, max(1, round(len(counted) / n_pool))):
                 placed.agreement[pool] = agreement(x[pool], placed.posteriors.loc[pool])
         yield block, placed
 

@@ -61,6 +61,11 @@ class Query:
     kept: NDArray[np.floating] | None = None
 
     @property
+    def chosen(self) -> NDArray[np.bool_] | None:
+        """:attr:`genes`; None where all were measured, or, in cells without them, none."""
+        return None if self.genes.all() or not self.genes.any() else self.genes
+
+    @property
     def genes(self) -> NDArray[np.bool_]:
         """Which of the model's genes were measured, shape ``(n_genes,)``."""
         return self.measured.mask
@@ -98,15 +103,23 @@ class Query:
 
     def read(self, indices: NDArray[np.integer]) -> AnnData:
         """Return some of the cells, by their positions in ascending order."""
+        adata = self._with_genes(indices)
+        for modality in self.modalities.values():
+            modality.put(adata, indices)
+        return adata
+
+    def _with_genes(self, indices: NDArray[np.integer]) -> AnnData:
         x = self.counts.of(indices)
         if self.kept is not None:
             x = thinned(x, self.kept[indices])
         adata = AnnData(x, obs=self.obs.iloc[indices], var=pd.DataFrame(index=self.setup.genes))
         if self.setup.layer is not None:
             adata.layers[self.setup.layer] = adata.X
-        for modality in self.modalities.values():
-            modality.put(adata, indices)
         return adata
+
+    def having(self, modality: str) -> NDArray[np.bool_]:
+        """Return which of the cells have a modality, if any of its features is there."""
+        return np.ones(len(self.obs), dtype=bool)
 
     def cells(self, model: Any, adata: AnnData, rows: NDArray[np.integer]) -> Cells:
         """Return some of what :meth:`read` returned, as a model reads it.
@@ -153,9 +166,12 @@ class Query:
         kept = np.ones(len(self.obs))
         for i in range(len(self.new_batches)):
             of_batch = self.group == i
-            share = depth / np.median(self.totals[of_batch])
+            totals = self.totals[of_batch & (self.totals > 0)]
+            if not len(totals):  # other modalities alone
+                continue
+            share = depth / np.median(totals)
             if share < 1 / DEPTH_FACTOR:
-                kept[of_batch] = np.clip(FEWEST / self.totals[of_batch], share, 1)
+                kept[of_batch] = np.clip(FEWEST / self.totals[of_batch].clip(min=1), share, 1)
         return replace(self, kept=kept) if (kept < 1).any() else self
 
     @cached_property

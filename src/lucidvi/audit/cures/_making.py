@@ -140,6 +140,7 @@ class Making:
             is_lucid=is_lucid,
             can_refine=hasattr(model, "refine_posterior"),
             can_turn=hasattr(model, "canonicalize")
+            and hasattr(model.module, "rotation")
             and getattr(model.module, "is_rotation_invariant", False)
             and model.minified_data_type is None,
             is_backed=bool(adata.isbacked),

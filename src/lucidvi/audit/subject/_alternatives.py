@@ -72,6 +72,7 @@ def two_sets(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     if sample.split != "known":
         every = rng.permutation(len(sample.indices))
         fit, evaluate = np.array_split(every, 2)
+    fit, evaluate = (cells[subject.counted[cells]] for cells in (fit, evaluate))
     return np.sort(fit[:n]), np.sort(evaluate[:n])
 
 

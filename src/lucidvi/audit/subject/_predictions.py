@@ -71,7 +71,8 @@ def predictions(subject: Subject) -> Predictions:
     """Predict the evaluated cells, as many as memory allows."""
     rng = subject.rng(4)
     n = min(N_CELLS, max(100, N_VALUES // subject.n_genes))
-    positions = np.sort(rng.permutation(subject.sample.evaluated)[:n])
+    evaluated = subject.sample.evaluated
+    positions = np.sort(rng.permutation(evaluated[subject.counted[evaluated]])[:n])
     counts, replicates, residuals, moments = [], [], [], []
     for _, target in subject.targets(positions):
         with torch.no_grad():

@@ -123,6 +123,11 @@ class Subject:
         for rows, target in self.cells.select(positions).targets(batch_size=size):
             yield positions[rows], target
 
+    @cached_property
+    def counted(self) -> np.ndarray:
+        """Which cells of the sample have the main modality, bool, shape ``(n_cells,)``."""
+        return self.cells.have()
+
     @property
     def everyone(self) -> np.ndarray:
         """Positions of all cells in the sample."""

@@ -14,7 +14,6 @@ from mudata import MuData
 
 from lucidvi.checks import user_columns
 from lucidvi.data._remedies import quoted
-from lucidvi.data.modalities._registered import COLUMN
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 
 def columns_of_anndata(adata: AnnData) -> pd.DataFrame:
     """Return the columns of cells that are a user's, a copy."""
-    names = [name for name in user_columns(adata.obs.columns) if not name.startswith(COLUMN)]
-    return adata.obs[names].copy()
+    return adata.obs[user_columns(adata.obs.columns)].copy()
 
 
 def columns_of_mudata(

@@ -59,6 +59,12 @@ def documented(cls: type) -> type:
     return cls
 
 
+def described(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the docstring of a method, which is another one than that of the texts; a decorator."""
+    function.is_documented = True  # type: ignore[attr-defined]
+    return function
+
+
 def docstring(name: str, before: str, parameters: Collection[str] | None = None) -> str:
     """Return the docstring of a method.
 

@@ -69,6 +69,10 @@ COMPARISONS = {
                 "Further arguments of :meth:`get_importance_weights`, as a dictionary."
             ),
             "dataloader": "",
+            "modality": (
+                "Name of the modality that is compared: its normalized values, or of proteins the "
+                "means of the counts without background. By default the main one."
+            ),
             "seed": (
                 "Repeats a result, whatever was drawn before, and leaves the generators as they "
                 "are. By default draws go on from where these are."

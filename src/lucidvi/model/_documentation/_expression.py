@@ -47,6 +47,7 @@ EXPRESSION = {
             "**importance_weighting_kwargs": (
                 "Further arguments of :meth:`get_importance_weights`."
             ),
+            "modality": "Name of the modality. By default the main one.",
         },
         "Shares, or counts at ``library_size``, linear and not log. A table of shape ``(n_cells, "
         "n_genes)`` with their names; an array of shape ``(n_samples, n_cells, n_genes)`` with "
@@ -84,6 +85,7 @@ EXPRESSION = {
             "batch_size": "",
             "dataloader": "",
             "silent": "",
+            "modality": "Name of the modality that is drawn. By default the main one.",
             "posterior": "",
             "**data_loader_kwargs": "",
         },

@@ -32,6 +32,10 @@ LATENT = {
             "dataloader": "",
             "posterior": "",
             "**data_loader_kwargs": "",
+            "modalities": (
+                "Names of the modalities that the states are inferred from, of which each cell "
+                "needs one. By default all that a cell has."
+            ),
         },
         "Float32 of shape ``(n_cells, n_latent)``; with ``return_dist=True`` two of them, means "
         "and variances (not standard deviations).",

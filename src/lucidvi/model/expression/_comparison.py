@@ -164,7 +164,7 @@ def _change(pairs: Pairs, options: Options, is_silent: tuple[Any, Any]) -> dict[
         for first, second in pairs.decoded():
             mean.add(_log_fold(first, second, pseudocounts))
         delta = estimate_delta(lfc_means=mean.value())
-    n_genes = pairs.first.states.n_features
+    n_genes = pairs.first.n_features
     changes = np.empty((n_genes, len(pairs)), dtype=np.float32)
     up, down, totals, start = RunningMean(), RunningMean(), (RunningMean(), RunningMean()), 0
     for first, second in pairs.decoded():

@@ -21,6 +21,7 @@ from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi._progress import track
 from lucidvi._random import isolated
 from lucidvi.model.expression._comparison import Options, compare
+from lucidvi.model.expression._means import Scale
 from lucidvi.model.expression._one_against_rest import one_against_rest
 from lucidvi.model.expression._pairs import Pairs, Side
 from lucidvi.model.expression._summaries import Summary, summaries
@@ -60,12 +61,19 @@ class Comparisons:
     arguments
         Arguments of ``differential_expression`` by name, of which cells are positions and groups
         values of their column.
+    modality
+        Name of the modality that is compared; by default the main one.
     """
 
-    def __init__(self, model: Any, adata: AnnData, arguments: dict[str, Any]) -> None:
+    def __init__(
+        self, model: Any, adata: AnnData, arguments: dict[str, Any], modality: str | None = None
+    ) -> None:
         self.model = model
         self.adata = adata
         self.arguments = arguments
+        modalities = model.module.modalities
+        self.modality = modalities[next(iter(modalities)) if modality is None else modality]
+        self.scale = Scale(modality=modality)
         names = set(signature(Options).parameters) & set(arguments)
         corrected = bool(arguments.get("batch_correction", False))
         self.options = Options(
@@ -191,7 +199,8 @@ class Comparisons:
     @cached_property
     def _batches(self) -> list[Any]:
         registry = self.model.get_state_registry(REGISTRY_KEYS.BATCH_KEY)
-        return list(registry.categorical_mapping)
+        names = list(registry.categorical_mapping)
+        return [names[code] for code in self.model._batches_with(self.modality.key)]
 
     def _pairs(self, first: NDArray[np.integer], second: NDArray[np.integer]) -> Pairs:
         one = self._side(first, self.options.batchid1)
@@ -206,13 +215,13 @@ class Comparisons:
     def _side(self, cells: NDArray[np.integer], given: Any) -> Side:
         batches = self.options.batches(given, self._batches)
         codes = dict(zip(batches, self.model._codes_of_batches(batches), strict=True))
-        return Side.drawn(self._drawn, cells, codes, self.options.n_samples_overall)
+        return Side.drawn(self._drawn, cells, codes, self.options.n_samples_overall, self.scale)
 
     def _drawn(self, cells: NDArray[np.integer], n_draws: int) -> DrawnStates:
         """Draw states of cells, a cell after the other."""
         parts = []
         for tensors in self._minibatches(cells, self.arguments.get("batch_size")):
-            states = self.model.module.drawn(tensors, n_draws)
+            states = self.model._drawn_of(tensors, n_draws, self.modality.key)
             by_cell = torch.arange(len(states)).reshape(n_draws, -1).T.flatten()
             parts.append(states.select(by_cell))
         return DrawnStates.concatenate(parts)
@@ -226,13 +235,16 @@ class Comparisons:
         cells = np.flatnonzero(different.any(axis=0))
         with isolated():  # a loader draws a number, and draws do not depend on statistics
             minibatches = self._minibatches(cells, CELLS_AT_ONCE)
-            summed = summaries(minibatches, [mask[cells] for mask in different])
+            summed = summaries(minibatches, [mask[cells] for mask in different], self.modality)
         return [summed[i] for i in place.reshape(-1)]
 
     # -- the table -----------------------------------------------------------------------------
 
     def _ordered(self, columns: dict[str, Any]) -> pd.DataFrame:
-        table = pd.DataFrame(columns, index=self.adata.var_names)
+        genes = self.adata.var_names
+        if self.scale.modality is not None:
+            genes = self.model.get_feature_names(self.scale.modality)
+        table = pd.DataFrame(columns, index=genes)
         by = "proba_de" if self.options.mode == "change" else "bayes_factor"
         table = table.sort_values(by=by, ascending=False)
         if self.options.mode == "change":

@@ -15,7 +15,7 @@ from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi._random import isolated
 from lucidvi.checks import check_column, did_you_mean
 from lucidvi.data import plain_category
-from lucidvi.errors import DataError, UnknownModeError, first_few
+from lucidvi.errors import DataError, ModelTypeError, UnknownModeError, first_few
 from lucidvi.model._arguments import keywords
 from lucidvi.model.expression._comparisons import Comparisons
 from lucidvi.model.queries._query import query
@@ -64,7 +64,10 @@ class DifferentialMixin(BaseModelClass):
         with nullcontext() if seed is None else isolated(seed):
             return self._differential_expression(arguments)
 
-    def _differential_expression(self, arguments: dict[str, Any]) -> pd.DataFrame:
+    def _differential_expression(
+        self, arguments: dict[str, Any], modality: str | None = None
+    ) -> pd.DataFrame:
+        """Compare groups by a modality; by default the main one."""
         if arguments.get("adata") is None and getattr(self, "adata", None) is None:  # of a loader
             return super().differential_expression(**arguments)
         _check_mode(arguments.get("mode", MODES[0]))
@@ -79,11 +82,18 @@ class DifferentialMixin(BaseModelClass):
             _resolve_groups(arguments, adata)
         else:
             _resolve_cells(arguments, adata)
-        comparisons = Comparisons(self, adata, arguments)
-        if any(arguments.get(name) is not None for name in FUNCTIONS) or (
-            arguments.get("weights") == "importance"
-        ):
+        comparisons = Comparisons(self, adata, arguments, modality)
+        by_scvi_tools = [name for name in FUNCTIONS if arguments.get(name) is not None]
+        if arguments.get("weights") == "importance":
+            by_scvi_tools.append("weights")
+        if by_scvi_tools:
             # What a user's functions and those weights are given are all draws of all genes.
+            if not isinstance(self, RNASeqMixin):
+                raise ModelTypeError(
+                    f"`{by_scvi_tools[0]}` is one of scvi-tools' comparison of genes, and the "
+                    f"model, a {type(self).__name__}, observes other modalities too.",
+                    remedy=f"leave `{by_scvi_tools[0]}` out.",
+                )
             with _columns_as_before(adata):
                 return comparisons.table_by(super().differential_expression)
         return comparisons.table()

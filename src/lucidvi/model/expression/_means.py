@@ -22,6 +22,7 @@ class Scale:
     ----------
     factor
         What normalized means are multiplied by; None for the means with the cells' own exposures.
+        A modality without exposure has means without background in place of normalized ones.
     features
         Positions of the features, in their order; None for all.
     modality
@@ -41,12 +42,17 @@ class Scale:
     @property
     def is_whole(self) -> bool:
         """Whether it is the normalized means of all features."""
-        return self.factor is not None and self.features is None
+        return self.factor is not None and self.features is None and self.modality is None
 
     def of(self, states: DrawnStates) -> Tensor:
         """Return the values of some states, without ``factor``, ``(n_states, n_features)``."""
         likelihood = states.likelihood(self.modality)
-        values = likelihood.mu if self.factor is None else likelihood.normalized
+        if self.factor is None:
+            values = likelihood.mu
+        elif self.modality is not None and not states.is_normalized(self.modality):
+            values = likelihood.signal
+        else:
+            values = likelihood.normalized
         return values if self._index is None else values[:, self._index.to(values.device)]
 
 

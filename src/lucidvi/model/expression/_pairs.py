@@ -13,8 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lucidvi.model.expression._means import Scale
 from lucidvi.module import DrawnStates
 
+#: Normalized means of the main modality.
+NORMALIZED = Scale()
 #: Draws states of cells: of some positions, so many draws of each, one position after the other.
 Draw = Callable[[NDArray[np.integer], int], DrawnStates]
 
@@ -31,15 +34,23 @@ class Side:
         Which of them make up the draws, by batch: each of shape ``(n_draws,)``.
     codes
         The batches that they are decoded as.
+    scale
+        Which values of them are compared.
     """
 
     states: DrawnStates
     rows: dict[Any, Tensor]
     codes: dict[Any, int | None]
+    scale: Scale = NORMALIZED
 
     @classmethod
     def drawn(
-        cls, draw: Draw, cells: NDArray[np.integer], batches: dict[Any, int | None], n_samples: int
+        cls,
+        draw: Draw,
+        cells: NDArray[np.integer],
+        batches: dict[Any, int | None],
+        n_samples: int,
+        scale: Scale = NORMALIZED,
     ) -> Side:
         """Choose draws with replacement, of as many draws of each cell as make up their number."""
         n = n_samples // len(batches)
@@ -60,13 +71,18 @@ class Side:
         key, rows = np.unique(cell.reshape(chosen.shape) * n_draws + sample, return_inverse=True)
         states = draw(cells[used], n_draws).select(torch.from_numpy(key))
         by_batch = zip(batches, torch.from_numpy(rows.reshape(chosen.shape)), strict=True)
-        return cls(states, dict(by_batch), batches)
+        return cls(states, dict(by_batch), batches, scale)
+
+    @property
+    def n_features(self) -> int:
+        """Number of features that are compared."""
+        return self.states.n_features(self.scale.modality)
 
     def decode(self, batch: Any, rows: Tensor) -> Tensor:
-        """Return normalized expression at some draws, ``(n, n_genes)``."""
+        """Return the values that are compared at some draws, ``(n, n_genes)``."""
         each, place = rows.unique_consecutive(return_inverse=True)
         states = self.states.select(each.to(self.states.z.device))
-        scale = states.in_batch(self.codes[batch]).likelihood().normalized
+        scale = self.scale.of(states.in_batch(self.codes[batch]))
         return scale if len(each) == len(rows) else scale[place.to(scale.device)]
 
 

@@ -45,7 +45,13 @@ class PredictiveMixin(BaseModelClass):
             If ``gene_list`` names a gene that the model does not have.
         """
         arguments = bound(RNASeqMixin.posterior_predictive_sample, self, args, kwargs)
-        genes: pd.Index = pd.Index(self.get_var_names())
+        return self._predictive_draws(arguments, pd.Index(self.get_var_names()))
+
+    def _predictive_draws(
+        self, arguments: dict[str, Any], genes: pd.Index, modality: str | None = None
+    ) -> Any:
+        """Draw counts of a modality, by default of the main one, with the names ``genes``."""
+        name = next(iter(self.module.modalities)) if modality is None else modality
         positions = None
         if arguments.get("gene_list") is not None:
             positions = gene_positions(arguments["gene_list"], genes)
@@ -53,7 +59,7 @@ class PredictiveMixin(BaseModelClass):
         codes = self._codes_of_batches(arguments.get("transform_batch"))
         n_samples = arguments.get("n_samples", 1)
         parts = [
-            _drawn_counts([self.module.drawn(tensors, n_samples) for _ in codes], codes)
+            _drawn_counts([self._drawn_of(tensors, n_samples, name) for _ in codes], codes, name)
             for tensors in self._minibatches(
                 arguments.get("adata"),
                 arguments.get("indices"),
@@ -79,19 +85,21 @@ NOT_OF_LOADER = {
 }
 
 
-def _drawn_counts(states: Sequence[DrawnStates], codes: Sequence[int | None]) -> sparse.csr_matrix:
+def _drawn_counts(
+    states: Sequence[DrawnStates], codes: Sequence[int | None], modality: str
+) -> sparse.csr_matrix:
     """Draw counts at states, a mean over batches, shape ``(n_states, n_genes)``."""
     total: Any = None
     for drawn, code in zip(states, codes, strict=True):
         drawn = drawn.in_batch(code)
-        rows = [_csr(drawn.select(block)) for block in drawn.blocks()]
+        rows = [_csr(drawn.select(block), modality) for block in drawn.blocks()]
         counts = sparse.vstack(rows, format="csr", dtype=np.float32)
         total = counts if total is None else total + counts
     return total / np.float32(len(codes)) if len(codes) > 1 else total
 
 
-def _csr(states: DrawnStates) -> sparse.csr_matrix:
-    likelihood = states.likelihood()
+def _csr(states: DrawnStates, modality: str) -> sparse.csr_matrix:
+    likelihood = states.likelihood(modality)
     cells, genes, counts = (_numpy(part) for part in likelihood.sample_nonzero())
     starts = np.searchsorted(cells, np.arange(len(states) + 1))
     shape = (len(states), likelihood.batch_shape[-1])

@@ -10,6 +10,7 @@ from mudata import MuData
 from scvi.model.base import BaseModelClass
 
 from lucidvi.model._base import LucidModel, registry_of
+from lucidvi.model._documentation import described
 from lucidvi.model.mosaic._setup import MosaicSetupMixin, joined_for
 
 
@@ -26,25 +27,25 @@ class MosaicDataMixin(MosaicSetupMixin, BaseModelClass):
 
     @adata.setter
     def adata(self, data: MuData | AnnData) -> None:
-        LucidModel.adata.fset(self, self._joined_like_mine(data))  # type: ignore[attr-defined]
+        LucidModel.adata.fset(self, self._read_as_mine(data))  # type: ignore[attr-defined]
 
-    def _joined_like_mine(self, data: Any) -> Any:
+    def _read_as_mine(self, data: Any, batch_key: str | None = None) -> Any:
         """Return cells joined with the modalities and features of this model."""
         if data is self.adata or not isinstance(data, MuData | AnnData):
             return data
-        return joined_for(self.registry, data)
+        return joined_for(self.registry, data, batch_key)
 
     def _resolve(self, name: str, arguments: dict[str, Any], needs_counts: bool) -> None:
         """Put into the arguments of a method what they mean."""
         if arguments.get("adata") is not None:
-            arguments["adata"] = self._joined_like_mine(arguments["adata"])
+            arguments["adata"] = self._read_as_mine(arguments["adata"])
         super()._resolve(name, arguments, needs_counts)
 
     def _validate_anndata(
         self, adata: AnnData | None = None, copy_if_view: bool = True
     ) -> AnnData:
         """Register cells with this model."""
-        return super()._validate_anndata(self._joined_like_mine(adata), copy_if_view)
+        return super()._validate_anndata(self._read_as_mine(adata), copy_if_view)
 
     @classmethod
     def load(cls, dir_path: str, adata: Any = None, *args: Any, **kwargs: Any) -> Self:
@@ -65,6 +66,7 @@ class MosaicDataMixin(MosaicSetupMixin, BaseModelClass):
         return super().load(dir_path, adata, *args, **kwargs)
 
     @classmethod
+    @described
     def load_query_data(
         cls,
         adata: Any = None,
@@ -78,8 +80,10 @@ class MosaicDataMixin(MosaicSetupMixin, BaseModelClass):
         ----------
         adata
             MuData, or AnnData as in :meth:`setup_anndata`, of the query.
-        reference_model, *args, **kwargs
-            See :meth:`LucidModel.load_query_data`.
+        reference_model
+            Trained model, or the folder of a saved one.
+        *args, **kwargs
+            See :meth:`LucidModel.load_query_data`, which says what may change.
         """
         known = isinstance(reference_model, str | PathLike | LucidModel)
         if isinstance(adata, MuData | AnnData) and known:

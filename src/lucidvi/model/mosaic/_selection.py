@@ -17,7 +17,7 @@ from lucidvi.checks import check_choice, listed
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
 from lucidvi.model._cells import Cells
-from lucidvi.module import Exposure, Modality
+from lucidvi.module import DrawnStates, Exposure, Modality
 
 
 class SelectionMixin(BaseModelClass):
@@ -88,6 +88,24 @@ class SelectionMixin(BaseModelClass):
         """Codes of the batches in which a modality was measured when the model was trained."""
         measured: Any = self.module.measured[list(self.modalities).index(modality)]
         return torch.nonzero(measured).squeeze(-1).cpu().numpy()
+
+    def _drawn_of(self, tensors: Any, n_samples: int, modality: str) -> DrawnStates:
+        """Draw states of the cells of a minibatch, draw by draw, to be decoded to a modality.
+
+        Cells of batches in which it was not measured are as of those in which it was, in turn,
+        and cells that lack it have the exposure of a typical one.
+        """
+        described = self.modalities[modality]
+        states = self.module.drawn(tensors, n_samples)
+        n_cells = len(states) // n_samples
+        codes = torch.as_tensor(self._batches_with(modality))
+        states = states.in_batches(codes, n_cells)
+        present, own = tensors.get(described.present_field), states.log_exposures.get(modality)
+        if present is None or own is None:
+            return states
+        has = present.reshape(-1, 1).bool().repeat(n_samples, 1).to(own.device)
+        typical = self.module.typical_log_exposure[list(self.modalities).index(modality)]
+        return states.with_log_exposure(modality, torch.where(has, own, typical.to(own)))
 
     def _depth(self, modality: str, library_size: float | None) -> float | None:
         """Return the exposure that values are of: that of a typical cell, or what is asked for."""

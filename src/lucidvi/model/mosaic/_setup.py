@@ -16,6 +16,7 @@ from scvi.model.base import BaseModelClass
 from lucidvi._compat import MANAGER_UUID_KEY
 from lucidvi.data import is_joined, join, read_modalities, register_joined
 from lucidvi.errors import DataError
+from lucidvi.model._documentation import described
 from lucidvi.model.mosaic._selection import modality_states
 from lucidvi.module.mosaic import KINDS
 
@@ -81,6 +82,7 @@ class MosaicSetupMixin(BaseModelClass):
         )  # fmt: skip
 
     @classmethod
+    @described
     def setup_anndata(
         cls,
         adata: AnnData,
@@ -194,7 +196,9 @@ class MosaicSetupMixin(BaseModelClass):
         }
 
 
-def joined_for(registry: Mapping[str, Any], data: MuData | AnnData) -> AnnData:
+def joined_for(
+    registry: Mapping[str, Any], data: MuData | AnnData, batch_key: str | None = None
+) -> AnnData:
     """Return cells joined with the modalities and features that a registry tells of.
 
     Parameters
@@ -203,6 +207,8 @@ def joined_for(registry: Mapping[str, Any], data: MuData | AnnData) -> AnnData:
         Of a model.
     data
         Cells; joined ones are returned as they are where they have these features.
+    batch_key
+        Column of the cells with the batches; by default the one that the registry names.
     """
     states = modality_states(dict(registry))
     features = {name: list(state["features"]) for name, state in states.items()}
@@ -216,7 +222,9 @@ def joined_for(registry: Mapping[str, Any], data: MuData | AnnData) -> AnnData:
             remedy="give the MuData or the AnnData that it was joined of.",
         )
     modalities = {name: _specification(state, data) for name, state in states.items()}
-    return join(data, modalities, KINDS, features=features, **dict(registry["setup_args"]))
+    keys = dict(registry["setup_args"])
+    keys["batch_key"] = keys["batch_key"] if batch_key is None else batch_key
+    return join(data, modalities, KINDS, features=features, **keys)
 
 
 def _specification(state: Mapping[str, Any], data: Any) -> dict[str, Any]:

@@ -86,6 +86,13 @@ class CanonicalMixin(BaseModelClass):
                 remedy='Train a model with `prior="standard_normal"` and '
                 '`latent_distribution="normal"`, or read the axes as they are.',
             )
+        if not hasattr(self.module, "rotation"):
+            raise ModelTypeError(
+                f"The latent axes of this model cannot be turned: a {type(self.module).__name__} "
+                "keeps no rotation between its encoders and its decoders.",
+                remedy="Read the axes as they are; `lucidvi.audit.run(model)` tells which "
+                "directions the data tell apart.",
+            )
         if self.adata is None or self.minified_data_type is not None:
             problem = "has no AnnData" if self.adata is None else "takes stored latent states"
             raise DataError(

@@ -16,6 +16,7 @@ from lucidvi.inference import PosteriorTarget
 from lucidvi.model._cells import Cells
 from lucidvi.model.posteriors._inference import size_of
 from lucidvi.model.queries._query import query
+from lucidvi.module import DrawnStates
 
 
 class DecodedMixin(BaseModelClass):
@@ -68,6 +69,15 @@ class DecodedMixin(BaseModelClass):
         if return_numpy or not is_main:
             return means
         return pd.DataFrame(means, index=cells.names, columns=pd.Index(self.get_var_names()))
+
+    def _drawn_of(self, tensors: Any, n_samples: int, modality: str) -> DrawnStates:
+        """Draw states of the cells of a minibatch, draw by draw, to be decoded to a modality."""
+        return self.module.drawn(tensors, n_samples)
+
+    def _batches_with(self, modality: str) -> np.ndarray:
+        """Codes of the batches in which a modality was measured when the model was trained."""
+        registry = self.get_state_registry(REGISTRY_KEYS.BATCH_KEY)
+        return np.arange(len(registry.categorical_mapping))
 
     def _codes_of_batches(self, batches: list[Any] | None) -> list[int | None]:
         """Return batches as the model numbers them; None for each cell's own."""

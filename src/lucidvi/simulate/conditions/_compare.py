@@ -13,7 +13,7 @@ from scvi.model.base import BaseModelClass
 from lucidvi.checks import check_choice, check_whole
 from lucidvi.errors import DataError
 from lucidvi.model import Cells
-from lucidvi.simulate._models import model_of_counts
+from lucidvi.simulate._models import cells_with_counts, model_of_counts
 from lucidvi.simulate.conditions._carried_over import NOISE
 from lucidvi.simulate.conditions._compared_cells import Compared, compared, condition_setting
 from lucidvi.simulate.conditions._predict import predicted
@@ -88,7 +88,7 @@ def compare_conditions(
     rng = np.random.default_rng(seed)
     # First: a model lets go of cells whose genes it had to put in order when it is given others.
     _check_number(truth.n_obs, "cells in `truth`")
-    after = _scored(Cells.of(model, truth), rng)
+    after = _scored(cells_with_counts(model, truth, None), rng)
     cells = compared(model, adata, condition_key, control, target, labels_key, label=label)
     _check_number(len(cells.predicted), f"control cells of {label!r}")
     measured = Truth(_scored(cells.predicted, rng), after)

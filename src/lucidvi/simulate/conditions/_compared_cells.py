@@ -15,6 +15,7 @@ from lucidvi.data import category_text, category_texts
 from lucidvi.errors import DataError, ModelTypeError, first_few
 from lucidvi.model import Cells
 from lucidvi.simulate._covariates import Setting, columns_of, read_setting
+from lucidvi.simulate._models import cells_with_counts
 
 #: Cells of a label under each condition from which on it is learned from.
 N_CELLS_MIN = 2
@@ -80,15 +81,17 @@ def compared(
         raise DataError(
             f"`control` and `target` are both {control!r}.", remedy="Name two conditions."
         )
+    has_counts = every.have()
     is_control = condition == control
     predicted = (
-        _among(Cells.of(model, every.adata, indices), is_control)
+        _among(cells_with_counts(model, every.adata, indices), is_control)
         if label is None
-        else every.select(_of_label(category_text(label), labels, is_control))
+        else every.select(_of_label(category_text(label), labels, is_control & has_counts))
     )
     by_label = {
         other: tuple(
-            np.flatnonzero((labels == other) & (condition == c)) for c in (control, target)
+            np.flatnonzero((labels == other) & (condition == c) & has_counts)
+            for c in (control, target)
         )
         for other in np.setdiff1d(labels, labels[predicted.positions])
     }

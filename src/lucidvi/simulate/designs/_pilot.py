@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lucidvi.errors import DataError
 from lucidvi.model import Cells
+from lucidvi.simulate._models import cells_with_counts
 from lucidvi.simulate.comparisons._groups import donors_of
 from lucidvi.simulate.designs._design import Design
 
@@ -59,7 +60,7 @@ class Pilot:
                 f"`design` is {design!r}, and no `simulate.Design`.",
                 remedy="design = simulate.Design(n_cells=[50, 100], n_donors=[4, 8])",
             )
-        cells = Cells.of(model, adata, indices)
+        cells = cells_with_counts(model, adata, indices)
         n_donors = 2 * max(design.n_donors)
         if len(cells) < n_donors:
             raise DataError(
