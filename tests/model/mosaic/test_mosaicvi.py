@@ -142,7 +142,7 @@ def test_cells_of_one_modality_with_fewer_features(model):
 def test_features_that_a_panel_lacks_stay_unmeasured_whatever_else_is_left_out(model):
     parts, _ = simulated()
     query = as_mudata({"prot": parts["prot"][:20, :20].copy(), "rna": parts["rna"][:20].copy()})
-    cells = Cells.of(model, model._joined_like_mine(query))
+    cells = Cells.of(model, model._read_as_mine(query))
     some = np.arange(30) % 2 == 0
     _, minibatch = next(cells.with_features({"prot": some}).minibatches())
     measured = minibatch["prot_features"].numpy()
