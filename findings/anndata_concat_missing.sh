@@ -8,11 +8,11 @@
 # Versions: anndata 0.12.19 and 0.13.4.
 # Source: anndata, _core/merge.py, `default_fill_value`.
 #
-# Output seen: CD8 of a sample without it, and a layer of a sample without it
-#   array and array:   CD8 nan, total of "counts" nan
-#   array and sparse:  CD8 0.0, total of "counts" 0.0
-#   sparse and sparse: CD8 0.0, total of "counts" 0.0
-#   tables in obsm:    CD8 nan
+# Output seen: CD8 of a sample without it, and the total of the layer "counts" of one without it
+#   array and array: CD8 nan, total nan
+#   sparse and array: CD8 0.0, total 0.0
+#   sparse and sparse: CD8 0.0, total 0.0
+#   tables in obsm: CD8 nan
 # What to do: keep panels as tables in obsm, and give every sample the layer.
 set -euo pipefail
 place="$(mktemp -d)"

@@ -11,10 +11,10 @@
 # Source: anndata, experimental/merge.py, `_concat_on_disk_inner`, whose call for obsm passes no join.
 #
 # Output seen: antibodies that are kept of CD3, CD4 of one file and CD4, CD8 of another
-#   same genes, inner:  in memory CD4;           on disk CD3 CD4 CD8
-#   same genes, outer:  in memory CD3 CD4 CD8;   on disk CD3 CD4 CD8
-#   other genes, inner: in memory CD4;           on disk CD4
-#   other genes, outer: in memory CD3 CD4 CD8;   on disk CD4
+#   same genes, inner: in memory CD4; on disk CD3 CD4 CD8
+#   same genes, outer: in memory CD3 CD4 CD8; on disk CD3 CD4 CD8
+#   other genes, inner: in memory CD4; on disk CD4
+#   other genes, outer: in memory CD3 CD4 CD8; on disk CD4
 #   a file without antibodies, outer: in memory CD3 CD4; on disk none
 #   uns with uns_merge="same": in memory ['panel']; on disk []
 # What to do: concatenate the tables of obsm in memory, and put them into the result.
