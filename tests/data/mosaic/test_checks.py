@@ -3,6 +3,7 @@
 import re
 import warnings
 
+import anndata
 import mudata
 import numpy as np
 import pandas as pd
@@ -107,20 +108,36 @@ def test_what_is_refused(fault):
 
 
 def test_samples_that_share_barcodes():
-    """mudata multiplies their rows; the remedy names the sample."""
-    samples = {
-        name: muon(
-            rna=one_modality(CELLS[:20], GENES, k), prot=one_modality(CELLS[:20], PROTEINS, k)
-        )
-        for k, name in enumerate("ab")
+    """mudata multiplies their rows; the remedy names the sample, and keeps what one lacks."""
+    whole = {
+        "rna": one_modality(CELLS[:20], GENES, 0),
+        "prot": one_modality(CELLS[:20], PROTEINS, 0),
     }
+    samples = {"a": whole, "b": {"rna": one_modality(CELLS[:20], GENES, 1)}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain = mudata.concat(samples)
-        good = mudata.concat(samples, index_unique="-")
-    with pytest.raises(DataError, match=re.escape('mudata.concat(samples, index_unique="-")')):
-        joined(plain)
-    assert joined(good).n_obs == 40
+        plain = mudata.concat({name: muon(**parts) for name, parts in samples.items()})
+    with pytest.raises(DataError, match=re.escape('({sample: AnnData}, index_unique="-")')):
+        joined(plain, {"rna": "rna"})
+    having = {
+        name: {sample: parts[name] for sample, parts in samples.items() if name in parts}
+        for name in whole
+    }
+    good = joined(
+        muon(**{name: anndata.concat(one, index_unique="-") for name, one in having.items()})
+    )
+    assert good.n_obs == 40
+    assert read_modalities(good)["prot"].panels.present.sum() == 20
+
+
+def test_cells_taken_before_an_update():
+    """A view has other cells in a modality that was put in another order; nothing here may."""
+    mdata = mosaic()
+    mdata.mod["prot"] = mdata.mod["prot"][::-1].copy()
+    with pytest.raises(DataError, match=r"call update\(\) of that MuData"):
+        joined(mdata[CELLS[20:30]])
+    again = muon(**mdata.mod)
+    assert joined(again[CELLS[20:30]]).n_obs == 10
 
 
 def test_cells_without_a_count_of_proteins_are_cells():

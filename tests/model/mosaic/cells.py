@@ -1,12 +1,15 @@
 """Simulated cells of three modalities whose latent states are known."""
 
+from contextlib import nullcontext
+
 import anndata
 import mudata
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-mudata.set_options(pull_on_update=False)
+if hasattr(mudata, "set_options"):  # as 0.4 does anyway, which does not have it
+    mudata.set_options(pull_on_update=False)
 SIZES = {"rna": 60, "prot": 30, "atac": 80}
 KINDS = {"rna": "rna", "prot": "protein", "atac": "accessibility"}
 
@@ -34,6 +37,13 @@ def simulated(n_cells=400, seed=0):
         part.obs["batch"] = pd.Categorical(batch)
         parts[key] = part
     return parts, z
+
+
+def mudata_as_it_comes():
+    """A context in which mudata has the options that it comes with."""
+    if hasattr(mudata, "set_options"):
+        return mudata.set_options(pull_on_update=None)
+    return nullcontext()
 
 
 def as_mudata(parts):

@@ -1,10 +1,12 @@
 """One latent state from several modalities, and every modality of every cell from it."""
 
+import warnings
+
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from tests.model.mosaic.cells import KINDS, as_mudata, simulated
+from tests.model.mosaic.cells import KINDS, as_mudata, mudata_as_it_comes, simulated
 
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.model import MOSAICVI, Cells
@@ -179,6 +181,20 @@ def test_likelihoods_of_each_kind():
     assert families == ["zinb", "nb", "bernoulli"]
     assert model.modalities["prot"].weight == 2.0
     assert model.impute("atac", intervals=0.5, n_samples=20).upper.to_numpy().max() <= 1
+
+
+def test_a_view_is_set_up_in_the_order_that_it_has_then():
+    """Writing to it makes it actual, whereby mudata 0.3 changes the order of its cells."""
+    parts, _ = simulated(60)
+    whole = as_mudata({"rna": parts["rna"][:40].copy(), "prot": parts["prot"][20:].copy()})
+    some = whole[[50, 12, 35, 2, 44]]
+    with mudata_as_it_comes(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the view, and of the next version of mudata
+        MOSAICVI.setup_mudata(some, {"rna": "rna", "prot": "protein"})
+        cells = MOSAICVI(some).adata
+    assert list(cells.obs_names) == list(some.obs_names)
+    own = whole["prot"][["cell50"]].X.toarray()[0]
+    np.testing.assert_array_equal(cells[["cell50"]].obsm["prot"].toarray()[0], own)
 
 
 def test_what_cannot_be(model, mosaic):

@@ -117,13 +117,24 @@ def check_pairing(mdata: MuData, made: Mapping[str, Source]) -> None:
     for source in made.values():
         strange = source.obs_names.difference(mdata.obs_names)
         if len(strange):
-            again = f"mdata = mudata.MuData({{{_copies(mdata)}}})"
-            raise DataError(
-                f"{source.owner} has {len(strange):,} cells that mdata.obs_names does not have: "
-                f"{first_few(strange)}. They were renamed or added after mdata was made.",
-                remedy=again,
-                code=[again],
-            )
+            raise _strangers(mdata, source, strange)
+
+
+def _strangers(mdata: MuData, source: Source, strange: pd.Index) -> DataError:
+    problem = (
+        f"{source.owner} has {len(strange):,} cells that mdata.obs_names does not have: "
+        f"{first_few(strange)}."
+    )
+    if mdata.is_view:
+        return DataError(
+            f"{problem} A modality was changed before these cells were taken of a MuData, which "
+            "took others there.",
+            remedy="call update() of that MuData, and take the cells of it again.",
+        )
+    again = f"mdata = mudata.MuData({{{_copies(mdata)}}})"
+    return DataError(
+        f"{problem} They were renamed or added after mdata was made.", remedy=again, code=[again]
+    )
 
 
 def _copies(mdata: MuData) -> str:

@@ -119,8 +119,9 @@ def check_names_of_cells(names: pd.Index, place: str) -> None:
     raise DataError(
         f"{place} has {len(repeated):,} names that occur more than once: {first_few(repeated)}. "
         "Modalities are paired by the names of their cells.",
-        remedy="name the sample in them when they are joined: mudata.concat(samples, "
-        'index_unique="-") of {sample: MuData}; of samples that are joined already, '
+        remedy="name the sample in them when they are joined, each modality by itself, of the "
+        'samples that have it: anndata.concat({sample: AnnData}, index_unique="-") '
+        "(mudata.concat drops what one of them lacks); of samples that are joined already, "
         'adata.obs_names = adata.obs["sample"].astype(str) + "-" + adata.obs_names of each '
         "modality, before mdata = mudata.MuData(...).",
     )

@@ -140,6 +140,8 @@ class MosaicSetupMixin(BaseModelClass):
             "continuous_covariate_keys": continuous_covariate_keys,
         }
         told = {} if modalities is None else modalities
+        if data.is_view:  # writing makes it actual, and mudata 0.3 then puts cells in other order
+            data.uns[MANAGER_UUID_KEY] = ""
         joined = join(data, told, KINDS, **keys)
         cls._register(joined, keys)
         identifier = joined.uns[MANAGER_UUID_KEY]
