@@ -98,10 +98,19 @@ def plan():
     return simulate.DesignResult(table, request, pd.Series([0.2]), "5% of the genes", ("None.",))
 
 
+def imputation():
+    mean, lower, upper = (pd.DataFrame(np.ones((N, G))) for _ in range(3))
+    return results.Imputation("prot", ("rna", "atac"), mean, lower, upper, 0.9)
+
+
 #: Instances, by class.
 RESULTS = {
     atlas.Calibration: lambda: atlas.Calibration(True, tuple(setting() for _ in range(6)), 1.0),
     DrawnStates: states,
+    data.JoinedModality: lambda: data.JoinedModality(
+        "prot", "protein", False, pd.RangeIndex(G).astype(str), data.Panels.complete(N, G)
+    ),
+    data.Panels: lambda: data.Panels.complete(N, G),
     inference.Bracket: lambda: inference.Bracket(estimate(), estimate()),
     inference.Estimate: estimate,
     inference.InferenceGap: lambda: inference.InferenceGap(vector(), vector(), estimate()),
@@ -110,6 +119,7 @@ RESULTS = {
     inference.Refined: lambda: inference.Refined(normal(), vector(), vector(), vector()),
     model.Cells: lambda: model.Cells(None, AnnData(np.zeros((N, G))), np.arange(N)),
     model.RefinedPosteriors: refined,
+    results.Imputation: imputation,
     results.Setting: setting,
     results.Posteriors: lambda: results.Posteriors.of(normal(), pd.RangeIndex(N).astype(str)),
     simulate.DesignResult: plan,

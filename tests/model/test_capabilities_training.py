@@ -145,7 +145,7 @@ def test_number_of_epochs(model, monkeypatch):
     asked = []
     usual = PRESETS["lucid"](60, 2)
     two = replace(usual, max_epochs=lambda n: asked.append(n) or 2)
-    monkeypatch.setitem(PRESETS, "lucid", lambda n_cells, n_batches: two)
+    monkeypatch.setitem(PRESETS, "lucid", lambda *of_model: two)
     model.train()
     assert asked == [60]
     assert len(model.history["elbo_train"]) == 5

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 from numpy.typing import NDArray
@@ -93,7 +94,10 @@ def _mapped(
         decoding.deregister_manager(decoding.adata)  # scvi-tools would hold the cells on and on
     progress.advance()
     progress.now("labels")
-    mapped = AnnData(obs=table.obs[user_columns(table.obs.columns)].copy(), var=table.var.copy())
+    # Column by column, since pandas does not take several of the other byte order at once.
+    kept = {name: table.obs[name] for name in user_columns(table.obs.columns)}
+    obs = pd.DataFrame(kept, index=table.obs_names)
+    mapped = AnnData(obs=obs, var=table.var.copy())
     mapped.obsm[LOC], mapped.obsm[SCALE] = placed.posteriors.loc, placed.posteriors.scale
     columns = calls(data, placed, _information(data, cells), cells.group >= 0, request)
     for name, column in columns.items():

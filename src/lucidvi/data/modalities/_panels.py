@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from lucidvi._brief import brief
 
 #: Code of the cells that do not have a modality.
 ABSENT = -1
@@ -28,6 +27,8 @@ class Panels:
 
     codes: NDArray[np.integer]
     table: NDArray[np.bool_]
+
+    __repr__ = brief
 
     @classmethod
     def complete(cls, n_cells: int, n_features: int) -> Panels:

@@ -13,6 +13,7 @@ import pandas as pd
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
 
+from lucidvi._brief import brief
 from lucidvi.data.modalities._panels import Panels
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class JoinedModality:
     panels: Panels
     needs_counts: bool = False
     specification: Mapping[str, Any] = field(default_factory=dict)
+
+    __repr__ = brief
 
     @property
     def field(self) -> str:

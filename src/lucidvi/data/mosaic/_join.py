@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from mudata import MuData
+from numpy.typing import NDArray
 from scipy import sparse
 
 from lucidvi.checks import check_column
@@ -29,9 +30,6 @@ from lucidvi.data.mosaic._obs import columns_of_anndata, columns_of_mudata
 from lucidvi.data.mosaic._source import Source, sources
 from lucidvi.data.mosaic._specification import MeasuredKind, Specification, specifications
 from lucidvi.errors import DataError, ModelTypeError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def join(
@@ -61,7 +59,7 @@ def join(
         or a layer and those of the others in ``obsm``, where -1 and NaN mean not measured.
     modalities
         For each modality its kind, or a dictionary of the parameters of
-        :class:`~lucidvi.data.mosaic.Specification`.
+        ``lucidvi.data.mosaic.Specification``.
     kinds
         The kinds that there are, by name.
     batch_key, labels_key, categorical_covariate_keys, continuous_covariate_keys

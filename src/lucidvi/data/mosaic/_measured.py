@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 
 from lucidvi.checks import did_you_mean, listed
 from lucidvi.data.modalities._panels import Panels
 from lucidvi.data.mosaic._specification import Specification
 from lucidvi.errors import DataError, first_few
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scvi
 from anndata import AnnData
 from mudata import MuData
+from numpy.typing import NDArray
 
 from lucidvi.checks import user_columns
 from lucidvi.data._remedies import quoted
 from lucidvi.errors import DataError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def columns_of_anndata(adata: AnnData) -> pd.DataFrame:

@@ -26,7 +26,7 @@ def register_joined(
     Parameters
     ----------
     joined
-        Cells as :func:`~lucidvi.data.mosaic.join` returns them.
+        Cells as :func:`~lucidvi.data.join` returns them.
     setup_method_args
         Name and arguments of the method that sets up, as scvi-tools collects them.
     **kwargs

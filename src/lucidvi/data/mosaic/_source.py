@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from mudata import MuData
+from numpy.typing import NDArray
 from scipy import sparse
 
 from lucidvi.checks import did_you_mean, listed
@@ -20,9 +21,6 @@ from lucidvi.data.modalities._panels import Panels
 from lucidvi.data.modalities._registered import JoinedModality, is_joined, read_modalities
 from lucidvi.data.mosaic._specification import Specification
 from lucidvi.errors import DataError, MissingKeyError, first_few
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)

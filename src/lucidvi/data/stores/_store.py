@@ -107,7 +107,7 @@ class CellStore(Protocol):
     The cells in a minibatch are those that were asked for, in this order, with their counts under
     ``"X"``, and those of further modalities under their names, as CSR tensors (int32, float32),
     and their covariates under the other registry keys. What was not measured is said by
-    :class:`~lucidvi.data.stores.Annotations`. A minibatch is a copy: what is done to it changes
+    ``lucidvi.data.stores.Annotations``. A minibatch is a copy: what is done to it changes
     neither the store nor the AnnData.
 
     Parameters
