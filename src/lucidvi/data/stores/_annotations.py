@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,7 +71,7 @@ class Annotations:
         }
         partial = {
             features_key(field): (
-                torch.as_tensor(cells.codes, dtype=torch.int64),
+                torch.from_numpy(cells.codes.astype(np.int64)),
                 torch.from_numpy(cells.with_absent),
             )
             for field, cells in panels.items()
