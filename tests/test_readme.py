@@ -8,12 +8,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from tests.model.mosaic.cells import as_mudata, simulated
 from typer.testing import CliRunner
 
 from lucidvi.cli import app
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-EXAMPLE, CONVERSION, REFINEMENT, AUDIT, ATLAS, SIMULATE = re.findall(
+EXAMPLE, CONVERSION, REFINEMENT, AUDIT, ATLAS, SEVERAL, SIMULATE = re.findall(
     r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL
 )
 
@@ -116,6 +117,15 @@ def test_atlas(tmp_path, monkeypatch):
     assert set(out.obs["lucidvi_label"]) <= set(adata.obs["cell_type"])
     assert (tmp_path / "my_reference" / "README.md").exists()
     plt.close("all")
+
+
+def test_several_modalities():
+    parts, _ = simulated(150)
+    mdata = as_mudata({"rna": parts["rna"][:100].copy(), "prot": parts["prot"][50:].copy()})
+    code = SEVERAL.replace('["rna"], ', '["rna"], indices=range(9), ')
+    left = run(code, {"mdata": mdata})
+    assert mdata.obsm["X_mosaic"].shape == (150, 20)
+    assert left["proteins"].upper.shape == (9, 30)
 
 
 def test_simulate(after_example):
