@@ -120,7 +120,7 @@ def lucid(train: AnnData, test: AnnData, quick: bool) -> Scores:
     return {
         "seconds": seconds,
         **imputation(imputed.mean.loc[names].to_numpy(), truth.to_numpy()),
-        "log p(protein | RNA)": float(log_p["log_px"].mean()),
+        "log p(protein given RNA)": float(log_p["log_px"].mean()),
         "coverage": float(imputed.coverage(truth).mean()),
         "FOSCTTM": foscttm(states["rna"], states["prot"]),
         **latent(trained.loc[train.obs_names].to_numpy(), states, train, test),
@@ -161,7 +161,7 @@ def totalvi(train: AnnData, test: AnnData, quick: bool) -> Scores:
     return {
         "seconds": seconds,
         **imputation(mean, proteins(test)),
-        "log p(protein | RNA)": log_p,
+        "log p(protein given RNA)": log_p,
         "coverage": float(((proteins(test) >= low) & (proteins(test) <= high)).mean()),
         **latent(z[: known.n_obs], states, train, test),
     }
