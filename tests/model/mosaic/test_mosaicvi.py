@@ -86,6 +86,20 @@ def test_what_a_cell_has_is_not_looked_at_unless_it_is_named(model):
     assert not np.allclose(*other)
 
 
+@pytest.mark.parametrize("posterior", ["encoder", "refined"])
+def test_depth_of_what_is_imputed_changes_no_state(model, posterior):
+    """Also where the states are refined by counts of the modality itself."""
+    every = cells_with(model, "rna")[:10]
+    one, other = (
+        model.impute(
+            "rna", "rna", indices=every, library_size=size, intervals=None, n_samples=5,
+            posterior=posterior,
+        ).mean
+        for size in (100, 1000)
+    )  # fmt: skip
+    np.testing.assert_allclose(other, 10 * one, rtol=1e-4)
+
+
 def test_normalized_values(model):
     rna = model.get_normalized("rna", library_size=100)
     np.testing.assert_allclose(rna.sum(axis=1), 100, rtol=1e-4)

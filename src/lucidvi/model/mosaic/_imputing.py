@@ -155,10 +155,10 @@ def _decoded(
     n_samples: int,
 ) -> Iterator[Any]:
     """Yield likelihoods of one draw after the other, the batches in turn."""
+    q = posterior_of(target, posterior)  # by the exposures that the cells have
     if depth is not None:
         column = torch.full_like(target.q0.mean[:, :1], math.log(depth))
         target = target.with_log_exposures({modality: column})
-    q = posterior_of(target, posterior)
     targets = in_batches(target, codes, kept)
     for draw in range(n_samples):
         yield targets[draw % len(targets)].likelihood(q.sample(), modality)
