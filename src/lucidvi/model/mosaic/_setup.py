@@ -76,10 +76,8 @@ class MosaicSetupMixin(BaseModelClass):
         lucidvi.errors.MissingKeyError
             If a modality, a layer or a column does not exist.
         """
-        cls._set_up(
-            mdata, modalities, batch_key, labels_key, categorical_covariate_keys,
-            continuous_covariate_keys,
-        )  # fmt: skip
+        keys = _keys(batch_key, labels_key, categorical_covariate_keys, continuous_covariate_keys)
+        cls._set_up(mdata, modalities, keys)
 
     @classmethod
     @described
@@ -109,36 +107,19 @@ class MosaicSetupMixin(BaseModelClass):
             For cells of a saved model, see
             :meth:`~lucidvi.data.CheckedAnnDataManager.register_fields`.
         """
+        keys = _keys(batch_key, labels_key, categorical_covariate_keys, continuous_covariate_keys)
         if is_joined(adata):
-            keys = {
-                "batch_key": batch_key,
-                "labels_key": labels_key,
-                "categorical_covariate_keys": categorical_covariate_keys,
-                "continuous_covariate_keys": continuous_covariate_keys,
-            }
             cls._register(adata, keys, **kwargs)
-            return
-        cls._set_up(
-            adata, modalities, batch_key, labels_key, categorical_covariate_keys,
-            continuous_covariate_keys,
-        )  # fmt: skip
+        else:
+            cls._set_up(adata, modalities, keys)
 
     @classmethod
     def _set_up(
         cls,
         data: MuData | AnnData,
         modalities: Mapping[str, Any] | None,
-        batch_key: str | None,
-        labels_key: str | None,
-        categorical_covariate_keys: list[str] | None,
-        continuous_covariate_keys: list[str] | None,
+        keys: dict[str, Any],
     ) -> None:
-        keys: dict[str, Any] = {
-            "batch_key": batch_key,
-            "labels_key": labels_key,
-            "categorical_covariate_keys": categorical_covariate_keys,
-            "continuous_covariate_keys": continuous_covariate_keys,
-        }
         told = {} if modalities is None else modalities
         if data.is_view:  # writing makes it actual, and mudata 0.3 then puts cells in other order
             data.uns[MANAGER_UUID_KEY] = ""
@@ -196,6 +177,16 @@ class MosaicSetupMixin(BaseModelClass):
             "measured": measured,
             "typical_exposures": typical,
         }
+
+
+def _keys(
+    batch_key: str | None,
+    labels_key: str | None,
+    categorical_covariate_keys: list[str] | None,
+    continuous_covariate_keys: list[str] | None,
+) -> dict[str, Any]:
+    """Return the arguments that name columns, as a registry keeps them."""
+    return dict(locals())
 
 
 def joined_for(
