@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import os
@@ -27,12 +26,11 @@ import pandas as pd
 import scvi
 import torch
 from _data import load
-from _measure import CACHE, cpu_model, digest, page, report, table
+from _measure import cpu_model, digest, page, report
+from _mosaic import Scores, as_table, foscttm, kept, named_right, own_batch
 from anndata import AnnData, concat
 from scipy import sparse
-from scipy.spatial.distance import cdist
 from scvi.distributions import NegativeBinomialMixture
-from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from lucidvi.model import MOSAICVI
 
@@ -43,8 +41,6 @@ N_GENES = 2_000
 HELD_OUT, N_DRAWS = 1 / 8, 200
 #: Batches of the mosaic, and what each has.
 MOSAIC = {"rna": ("rna",), "prot": ("prot",), "both": ("rna", "prot")}
-NEIGHBOURS = 15
-Scores = dict[str, float]
 
 
 def cells(seed: int, design: str) -> tuple[AnnData, AnnData]:
@@ -214,36 +210,20 @@ def _mean_correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean(found)) if found else math.nan
 
 
-def foscttm(one: np.ndarray, other: np.ndarray) -> float:
-    """Share of the other cells' states that are closer than the cell's own, both ways."""
-    distance = cdist(one, other)
-    own = np.diag(distance)
-    closer = (distance < own[:, None]).mean(), (distance < own[None]).mean()
-    return float(np.mean(closer))
-
-
 def latent(
     trained: np.ndarray, states: dict[str, np.ndarray], train: AnnData, test: AnnData
 ) -> Scores:
     """Name the types of held-out cells by their neighbours, and see how batches mix."""
     labels = train.obs["cell_type_fine"].astype(str).to_numpy()
     truth = test.obs["cell_type_fine"].astype(str).to_numpy()
-    vote = KNeighborsClassifier(NEIGHBOURS).fit(trained, labels)
-    scores = {
-        f"types, {key}": float((vote.predict(z) == truth).mean()) for key, z in states.items()
-    }
+    scores = {f"types, {key}": named_right(trained, labels, z, truth) for key, z in states.items()}
     batch = train.obs["batch"].to_numpy()
     if len(set(batch)) > 1:
-        near = NearestNeighbors(n_neighbors=31).fit(trained)
-        near = near.kneighbors(trained, return_distance=False)[:, 1:]
-        same = (batch[near] == batch[:, None]).mean(axis=1)
-        expected = pd.Series(batch).map(pd.Series(batch).value_counts(normalize=True))
-        scores["own batch / expected"] = float((same / expected.to_numpy()).mean())
+        scores["own batch / expected"] = own_batch(trained, batch)
         of_rna = batch == "rna"
-        vote = KNeighborsClassifier(NEIGHBOURS).fit(trained[of_rna], labels[of_rna])
         only = batch == "prot"
-        scores["types, proteins by RNA"] = float(
-            (vote.predict(trained[only]) == labels[only]).mean()
+        scores["types, proteins by RNA"] = named_right(
+            trained[of_rna], labels[of_rna], trained[only], labels[only]
         )
     return scores
 
@@ -258,13 +238,12 @@ WAYS: dict[str, Callable[[AnnData, AnnData, bool], Scores]] = {
 def measured(design: str, way: str, seed: int, quick: bool) -> Scores:
     """Return the scores of a way, or what an earlier run found with the same sources."""
     code = version("scvi-tools") if way == "totalVI" else digest("src/**/*.py")[:10]
-    file = CACHE / "mosaic" / f"{design}-{way}-{seed}-{'quick' if quick else code}.json"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
+
+    def measure() -> Scores:
         scvi.settings.seed = seed
-        scores = WAYS[way](*cells(seed, design), quick)
-        file.write_text(json.dumps(scores))
-    return json.loads(file.read_text())
+        return WAYS[way](*cells(seed, design), quick)
+
+    return kept(f"{design}-{way}-{seed}-{'quick' if quick else code}", "mosaic", measure)
 
 
 def main() -> None:
@@ -282,29 +261,23 @@ def main() -> None:
         "# RNA and proteins",
         "",
         f"PBMC of one 10x run (`pbmc_cite`), {N_GENES:,} genes and 14 proteins; an eighth of the "
-        f"cells held out. Seeds {', '.join(map(str, given.seeds))}; means. In *mosaic*, a third "
-        "of the training cells has RNA alone, a third proteins alone, a third both. Proteins of "
-        "held-out cells are imputed from RNA; correlations are of log1p; log p in nats a cell; "
-        "coverage of 90 % intervals. *types*: 17 cell types by the 15 nearest training cells, "
-        "from the states of what is named. FOSCTTM is of states from RNA alone and from proteins "
-        "alone. totalVI has held-out cells in its training, as a batch without proteins, and no "
-        "states from proteins alone. CPU seconds of the training, one thread.",
+        f"cells held out. Seeds {', '.join(map(str, given.seeds))}; mean and range. In *mosaic*, "
+        "a third of the training cells has RNA alone, a third proteins alone, a third both. "
+        "Proteins of held-out cells are imputed from RNA; correlations are of log1p; log p in "
+        "nats a cell; coverage of 90 % intervals. *types*: 17 cell types by the 15 nearest "
+        "training cells, from the states of what is named. FOSCTTM is of states from RNA alone "
+        "and from proteins alone. totalVI has held-out cells in its training, as a batch without "
+        "proteins, and no states from proteins alone. CPU seconds of the training, one thread.",
         "",
     ]
     for design in given.designs:
-        found: dict[str, pd.Series] = {}
+        found: dict[str, list[Scores]] = {}
         for way in given.ways:
             if way == "totalVI" and design == "mosaic":
                 continue  # it does not take cells without RNA
-            runs = [measured(design, way, seed, given.quick) for seed in given.seeds]
-            found[way] = pd.DataFrame(runs).mean()
-            print(design, way, found[way].round(4).to_dict(), flush=True)
-        frame = pd.DataFrame(found)
-        rows = [
-            [name, *("" if math.isnan(value) else f"{value:.4g}" for value in row)]
-            for name, row in zip(frame.index, frame.to_numpy(), strict=True)
-        ]
-        text += [f"## {design.capitalize()}", "", *table(["", *frame.columns], rows), ""]
+            found[way] = [measured(design, way, seed, given.quick) for seed in given.seeds]
+            print(design, way, found[way], flush=True)
+        text += [f"## {design.capitalize()}", "", *as_table(found), ""]
     packages = ", ".join(f"{p} {version(p)}" for p in ("scvi-tools", "mudata", "lucidvi"))
     command = shlex.join(["python", *sys.argv])
     report(page("mosaic.md", given.quick), [*text, f"`{command}` on {cpu_model()}; {packages}."])

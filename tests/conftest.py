@@ -140,8 +140,16 @@ def make_findings():
     fit, ``names`` what batches, labels and genes are called besides their number, ``shift`` the
     encoder's error and ``scale`` the posteriors' width (1 where the counts determine nothing).
     """
-    from lucidvi.audit.checks import amortization, collapse, confounding, fit, identifiability
-    from lucidvi.audit.subject import Predictions
+    from lucidvi.audit.checks import (
+        amortization,
+        collapse,
+        confounding,
+        fit,
+        identifiability,
+        modalities,
+    )
+    from lucidvi.audit.subject import Imputed, Predictions
+    from lucidvi.results import Posteriors
 
     def make(
         worth=(40, 20, 5, 0.1), misfit=0.2, names="", n_batches=3, shift=0.8, scale=0.3, n_genes=60
@@ -173,6 +181,16 @@ def make_findings():
             **dict.fromkeys(("library_observed", "library_predicted"), np.ones(n)),
             **dict.fromkeys(("cv_observed", "cv_predicted"), np.ones(n)),
         )
+        q = [
+            Posteriors(
+                loc=z + scale * rng.normal(size=(n, k)),
+                scale=np.full((n, k), scale),
+                names=pd.RangeIndex(n),
+            )
+            for _ in range(3)
+        ]
+        kinds = [f"rna{names}", f"prot{names}"]
+        imputed = Imputed(predicted.gene, residuals, rng.random((n, n_genes)), residuals)
         found = (
             collapse(z, np.full_like(z, 0.5), np.diag(worth), np.eye(k), losses, losses * 0.9),
             identifiability(
@@ -193,6 +211,13 @@ def make_findings():
             ),
             fit(predicted, None, "nb", "unknown", n_latent=5, n_used=5),
             confounding(z, batch, rng.normal(7, 0.5, n), label),
+            modalities(
+                pd.DataFrame(True, pd.RangeIndex(n), kinds),
+                q[0],
+                dict(zip(kinds, q[1:], strict=True)),
+                dict(zip(kinds, q[:0:-1], strict=True)),
+                dict.fromkeys(kinds, imputed),
+            ),
         )
         return {finding.name: finding for finding in found}
 

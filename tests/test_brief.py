@@ -14,7 +14,7 @@ import lucidvi
 from lucidvi import atlas, audit, data, inference, model, results, simulate
 from lucidvi._brief import brief
 from lucidvi.audit.retraining import Run
-from lucidvi.audit.subject import CellPriors, Comparison, Predictions
+from lucidvi.audit.subject import CellPriors, Comparison, Imputed, Predictions
 from lucidvi.inference import Estimate, NormalPosterior
 from lucidvi.module import DrawnStates, Observed
 from lucidvi.results import Setting
@@ -128,6 +128,7 @@ RESULTS = {
 BETWEEN = {
     CellPriors: lambda: CellPriors.standard_normal(N, K),
     Comparison: lambda: arrays(Comparison),
+    Imputed: lambda: arrays(Imputed),
     Predictions: lambda: arrays(Predictions),
     Run: lambda: Run(np.zeros((N, K)), np.eye(K), K, np.zeros(G)),
 }

@@ -11,7 +11,15 @@ from matplotlib.figure import Figure
 from lucidvi import pl, results
 from lucidvi.results import Criterion, Finding, Skipped
 
-NAMES = ["collapse", "identifiability", "amortization", "fit", "confounding", "stability"]
+NAMES = [
+    "collapse",
+    "identifiability",
+    "amortization",
+    "fit",
+    "confounding",
+    "modalities",
+    "stability",
+]
 CLASSES = {
     cls.name: cls
     for cls in map(vars(results).get, results.__all__)

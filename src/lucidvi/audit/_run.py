@@ -15,7 +15,7 @@ from scvi.model.base import BaseModelClass
 import lucidvi
 from lucidvi._progress import Progress
 from lucidvi._random import isolated
-from lucidvi.audit.checks import CHECKS
+from lucidvi.audit.checks import CHECKS, asked_of
 from lucidvi.audit.report import Report
 from lucidvi.audit.subject import (
     N_CELLS_MIN,
@@ -60,7 +60,8 @@ def run(
     max_cells
         Most cells to look at, sampled from all batches and labels.
     checks
-        Names of the checks, keys of :data:`lucidvi.audit.checks.CHECKS`; all by default.
+        Names of the checks, keys of :data:`lucidvi.audit.checks.CHECKS`; by default all that
+        apply to a model of as many modalities.
     seed
         Seed of all that is random: the sample of cells, the draws.
 
@@ -79,14 +80,14 @@ def run(
         If ``batch_key`` or ``labels_key`` is no column of ``obs``.
     """
     check_model(model)
-    names = list(CHECKS) if checks is None else list(checks)
-    for name in names:
+    for name in checks or ():
         check_choice("checks", name, CHECKS)
     adata = audited_cells(model, adata, max_cells, batch_key=batch_key, labels_key=labels_key)
     start = time.perf_counter()
     rng = np.random.default_rng((seed, 0))
     sample = draw_sample(model, adata, batch_key, labels_key, max_cells, rng)
     subject = Subject(model, adata, sample, seed, batch_key, labels_key)
+    names = asked_of(len(subject.modalities)) if checks is None else list(checks)
     findings: dict[str, Finding] = {}
     seconds = {}
     with Progress("Auditing", len(names), slow_steps=True) as steps:

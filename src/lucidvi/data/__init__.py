@@ -34,7 +34,7 @@ from lucidvi.data.matrices._reading import (
     with_tables_in_memory,
 )
 from lucidvi.data.matrices._stored import StoredCounts, in_memory, scvi_reads
-from lucidvi.data.modalities._panels import Panels
+from lucidvi.data.modalities._panels import ABSENT, Panels
 from lucidvi.data.modalities._registered import (
     JoinedModality,
     is_joined,
@@ -55,6 +55,7 @@ from lucidvi.data.stores import (
 )
 
 __all__ = [
+    "ABSENT",
     "COLUMN_LISTS",
     "STORES",
     "CellLoader",

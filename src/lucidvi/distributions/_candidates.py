@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from lucidvi.distributions._likelihood import Likelihood
 from lucidvi.distributions._parameter import Question
-from lucidvi.distributions._table import LIKELIHOODS, likelihood_of
+from lucidvi.distributions._table import FAMILIES, LIKELIHOODS, likelihood_of
 
 #: Ending of the name of a family whose parameters of genes differ between batches.
 BY_BATCH = " by batch"
@@ -40,7 +40,7 @@ def candidate_of(module: Any) -> str:
 
 def questions_about(name: str) -> tuple[Question, ...]:
     """Return what is asked of a model, by the name of :func:`candidate_of`."""
-    family = LIKELIHOODS[name.removesuffix(BY_BATCH)]
+    family = FAMILIES[name.removesuffix(BY_BATCH)]
     return family.questions_by_batch if name.endswith(BY_BATCH) else family.questions
 
 

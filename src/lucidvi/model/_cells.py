@@ -19,7 +19,7 @@ from lucidvi._brief import brief
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
 from lucidvi._positions import cell_positions
 from lucidvi.checks import user_columns
-from lucidvi.data import CellLoader, Minibatch, registered_modalities
+from lucidvi.data import ABSENT, CellLoader, Minibatch, Panels, registered_modalities
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
 
@@ -120,15 +120,35 @@ class Cells:
 
     def have(self, modality: str | None = None) -> NDArray[np.bool_]:
         """Return which of the cells have a modality, by default the main one, ``(n_cells,)``."""
+        panels = self._panels(modality)
+        return np.ones(len(self), bool) if panels is None else panels.present[self.positions]
+
+    def measured_in_all(self, modality: str | None = None) -> NDArray[np.bool_] | None:
+        """Return which features were measured in all of the cells that have a modality.
+
+        Parameters
+        ----------
+        modality
+            Its name, by default the main one.
+
+        Returns
+        -------
+        Mask, shape ``(n_features,)``; None for all of them.
+        """
+        panels = self._panels(modality)
+        if panels is None or panels.is_complete:
+            return None
+        used = np.unique(panels.codes[self.positions])
+        return panels.table[used[used != ABSENT]].all(axis=0)
+
+    def _panels(self, modality: str | None) -> Panels | None:
+        """Return the panels of a modality, None where all is measured in all cells."""
         field = REGISTRY_KEYS.X_KEY
         if modality is not None:
             field = self.model.module.modalities[modality].field
         manager = self.model.get_anndata_manager(self.adata, required=True)
         registered = registered_modalities(manager).get(field)
-        present = (
-            np.ones(self.adata.n_obs, bool) if registered is None else registered.panels.present
-        )
-        return present[self.positions]
+        return None if registered is None else registered.panels
 
     @property
     def names(self) -> pd.Index:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from lucidvi.distributions import Likelihood
@@ -112,6 +113,15 @@ class Observed(NamedTuple):
     log_exposure: Tensor | None
     present: Tensor | None = None
     features: Tensor | None = None
+
+    @property
+    def measured(self) -> Tensor | None:
+        """What was measured of each cell, ``(n_cells, n_features)``; None for all of it."""
+        if self.present is None and self.features is None:
+            return None
+        measured = torch.ones(self.x.shape, dtype=torch.bool, device=self.x.device)
+        measured = measured if self.features is None else measured & self.features
+        return measured if self.present is None else measured & self.present[:, None]
 
 
 class Generative(Protocol):

@@ -13,6 +13,7 @@ from lucidvi.pl._design import design
 from lucidvi.pl._fit import fit
 from lucidvi.pl._identifiability import identifiability
 from lucidvi.pl._integration import integration
+from lucidvi.pl._modalities import modalities
 from lucidvi.pl._reliability import reliability
 from lucidvi.pl._stability import stability
 
@@ -23,6 +24,7 @@ PLOTS: dict[str, Callable[..., Axes]] = {
     "amortization": amortization,
     "fit": fit,
     "confounding": confounding,
+    "modalities": modalities,
     "stability": stability,
 }
 
@@ -35,6 +37,7 @@ __all__ = [
     "fit",
     "identifiability",
     "integration",
+    "modalities",
     "reliability",
     "stability",
 ]

@@ -14,6 +14,7 @@ from lucidvi.results._identifiability import Identifiability
 from lucidvi.results._imputation import Imputation, central
 from lucidvi.results._integration import Integration
 from lucidvi.results._json import jsonable
+from lucidvi.results._modalities import Modalities
 from lucidvi.results._posteriors import Posteriors
 from lucidvi.results._stability import Stability
 
@@ -35,6 +36,7 @@ __all__ = [
     "Identifiability",
     "Imputation",
     "Integration",
+    "Modalities",
     "Posteriors",
     "Setting",
     "Skipped",

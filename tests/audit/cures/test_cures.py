@@ -5,6 +5,7 @@ import copy
 import warnings
 from dataclasses import replace
 from functools import wraps
+from itertools import chain
 from pathlib import Path
 
 import anndata
@@ -18,9 +19,10 @@ from lucidvi import audit
 from lucidvi.audit import checks
 from lucidvi.audit.cures import CURES, Cures, Making, Remake
 from lucidvi.audit.retraining import Run, across_runs
-from lucidvi.audit.subject import Comparison, Predictions
-from lucidvi.model import SCVI
-from lucidvi.results import Cure, merged
+from lucidvi.audit.subject import Comparison, Imputed, Predictions
+from lucidvi.distributions import candidate_of
+from lucidvi.model import MOSAICVI, SCVI
+from lucidvi.results import Cure, Posteriors, merged
 
 #: What each cure has to know besides the model. A new cure needs a row.
 FACTS = {
@@ -38,6 +40,11 @@ FACTS = {
     "fewer_weights": [{"n_latent": 3}],
     "batch_shows": [{}],
     "depth_shows": [{}],
+    "modalities_apart": [{}],
+    "imputation_off": [
+        {"modality": "prot", "likelihood": family, "coverage": coverage}
+        for family, coverage in (("nb_mixture", 0.7), ("nb_mixture", 0.99), ("poisson", 0.8))
+    ],
     "unstable": [{}],
     "unstable_dimensions": [{"n_latent": 3}],
     "fewer_clusters": [{}],
@@ -95,6 +102,20 @@ def full(adata, folder):
         n_layers=2,
         n_hidden=16,
         dropout_rate=0.5,
+    )
+
+
+def several(adata, folder):
+    """Two modalities, in one AnnData as it was given."""
+    rng = np.random.default_rng(0)
+    adata.obsm["prot"] = pd.DataFrame(
+        rng.poisson(3.0, (adata.n_obs, 4)), adata.obs_names, list("abcd")
+    )
+    return made(
+        MOSAICVI,
+        adata,
+        {"modalities": {"rna": "rna", "prot": "protein"}, "batch_key": "batch"},
+        modality_dropout=0.2,
     )
 
 
@@ -171,7 +192,7 @@ def scanvi_of_scvi(adata, folder):
 
 #: What cannot be copied; no cure changes it so that the next one would notice.
 AS_IT_IS = (backed, scanvi, scanvi_of_scvi)
-QUICK = (full, linear, scanvi)
+QUICK = (full, linear, scanvi, several)
 SLOW = (
     plain,
     with_functions,
@@ -212,7 +233,7 @@ def trainings(monkeypatch):
 
         return one_epoch
 
-    for cls in (SCVI, scvi.model.SCVI, scvi.model.LinearSCVI, scvi.model.SCANVI):
+    for cls in (SCVI, MOSAICVI, scvi.model.SCVI, scvi.model.LinearSCVI, scvi.model.SCANVI):
         monkeypatch.setattr(cls, "train", short(cls.train))
     monkeypatch.setattr(audit, "stability", lambda model: asked.append({"stability": model}))
     return asked
@@ -271,8 +292,7 @@ def test_every_cure_of_a_model(kind, cells, trainings, tmp_path):
 
 def likelihood_of(model):
     """Return the name by which a finding knows a model's likelihood."""
-    by_batch = " by batch" if model.module.dispersion == "gene-batch" else ""
-    return model.module.gene_likelihood + by_batch
+    return candidate_of(model.module)
 
 
 @pytest.mark.parametrize(
@@ -441,9 +461,29 @@ def all_findings(make_findings, cures):
         yield across_runs(runs, ["a", "b", "c"], ("T", "B"), cures=cures)
 
 
+def of_several(cures):
+    """Yield what is found of two modalities that say nothing of each other."""
+    rng = np.random.default_rng(0)
+    n, names = 50, pd.RangeIndex(50)
+    q = [
+        Posteriors(loc=rng.normal(size=(n, 2)), scale=np.full((n, 2), 0.1), names=names)
+        for _ in range(3)
+    ]
+    wrong = Imputed(np.arange(3), np.zeros((n, 3)), rng.random((n, 3)), rng.random((n, 3)))
+    parts = ["rna", "prot"]
+    yield checks.modalities(
+        pd.DataFrame(True, names, parts),
+        q[0],
+        dict(zip(parts, q[1:], strict=True)),
+        dict(zip(parts, q[:0:-1], strict=True)),
+        dict.fromkeys(parts, wrong),
+        cures=cures,
+    )
+
+
 def test_every_cure_is_in_a_finding_and_every_problem_has_one(make_findings):
     named = set()
-    for finding in all_findings(make_findings, Named()):
+    for finding in chain(all_findings(make_findings, Named()), of_several(Named())):
         for criterion in finding.problems:
             assert criterion.cure, criterion
             named.add(criterion.cure.removesuffix("()"))
@@ -460,6 +500,14 @@ def test_what_findings_print_can_be_pasted(kind, cells, trainings, make_findings
         paste(finding.cure, copy.deepcopy(model))
 
 
+def test_what_is_said_of_several_modalities_can_be_pasted(cells, trainings, tmp_path):
+    model = several(cells, tmp_path)
+    for finding in of_several(Cures.of_model(model, model.adata)):
+        found = paste(finding.cure, model)
+        assert arguments(found)[1]["modality_dropout"] == 0.5
+        assert trainings[-1]["early_stopping"] is True
+
+
 def test_cures_are_made_in_one_place():
     """No check writes code of its own."""
     for file in Path(audit.__file__).parent.rglob("_*.py"):
@@ -468,3 +516,15 @@ def test_cures_are_made_in_one_place():
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.keyword) and node.arg == "cure":
                 assert not isinstance(node.value, ast.Constant | ast.JoinedStr), file.name
+
+
+def test_another_likelihood_of_a_modality(cells, trainings, tmp_path):
+    """Likelihoods of several modalities are part of the setup, which a cure changes."""
+    model = several(cells, tmp_path)
+    cures = Cures.of_model(model, model.adata)
+    found = paste(cures.of("likelihood", name="poisson"), model)
+    assert found.modalities["rna"].likelihood.family == "poisson"
+    assert found.modalities["prot"].likelihood is model.modalities["prot"].likelihood
+    cure = cures.of("imputation_off", modality="prot", likelihood="poisson", coverage=0.5)
+    assert paste(cure, found).modalities["prot"].likelihood.family == "nb"
+    assert cures.of("dispersion_by_batch") == ""

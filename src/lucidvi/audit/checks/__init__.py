@@ -5,14 +5,17 @@ from lucidvi.audit.checks._collapse import collapse
 from lucidvi.audit.checks._confounding import confounding
 from lucidvi.audit.checks._fit import fit
 from lucidvi.audit.checks._identifiability import identifiability
-from lucidvi.audit.checks._table import CHECKS, Check
+from lucidvi.audit.checks._modalities import modalities
+from lucidvi.audit.checks._table import CHECKS, Check, asked_of
 
 __all__ = [
     "CHECKS",
     "Check",
     "amortization",
+    "asked_of",
     "collapse",
     "confounding",
     "fit",
     "identifiability",
+    "modalities",
 ]

@@ -11,6 +11,7 @@ from lucidvi.audit.checks import (
     _confounding,
     _fit,
     _identifiability,
+    _modalities,
 )
 from lucidvi.audit.subject import Subject
 from lucidvi.results import (
@@ -20,6 +21,7 @@ from lucidvi.results import (
     Finding,
     Fit,
     Identifiability,
+    Modalities,
 )
 
 
@@ -34,10 +36,13 @@ class Check:
     answer
         Function that makes the finding of a model and its cells, or a
         :class:`~lucidvi.results.Skipped` where the question does not apply.
+    of_several
+        Whether it is asked only of models of several modalities, unless it is named.
     """
 
     finding: type[Finding]
     answer: Callable[[Subject], Finding]
+    of_several: bool = False
 
 
 #: The values of ``checks``, in the order of the report.
@@ -49,5 +54,17 @@ CHECKS: dict[str, Check] = {
         Check(Amortization, _amortization.check),
         Check(Fit, _fit.check),
         Check(Confounding, _confounding.check),
+        Check(Modalities, _modalities.check, of_several=True),
     )
 }
+
+
+def asked_of(n_modalities: int) -> list[str]:
+    """Return the names of the checks of a model, where nobody chose.
+
+    Parameters
+    ----------
+    n_modalities
+        How many modalities it has.
+    """
+    return [name for name, check in CHECKS.items() if n_modalities > 1 or not check.of_several]

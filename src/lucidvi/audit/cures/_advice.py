@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lucidvi.audit.cures._terms import Terms
 from lucidvi.distributions import BY_BATCH, dispersed
 from lucidvi.results import Cure
@@ -109,19 +107,21 @@ def likelihood(terms: Terms, *, name: str) -> str:
     """Take another likelihood altogether, with the dispersion that goes with it."""
     if name.endswith(BY_BATCH):
         return dispersion_by_batch(terms)
-    init: dict[str, Any] = {"gene_likelihood": name}
+    changes = terms.of_likelihood(name)
     if terms.making.argument("dispersion") == "gene-batch":
-        init["dispersion"] = "gene"
-    return terms.remake(f"Counts are more like draws of another likelihood, {name}.", init=init)
+        changes["init"]["dispersion"] = "gene"
+    return terms.remake(f"Counts are more like draws of another likelihood, {name}.", **changes)
 
 
 def needed_likelihood(terms: Terms, *, name: str, why: str) -> str:
     """Take a likelihood that has what is missing, and keep the dispersion as it is."""
-    return terms.remake(why, init={"gene_likelihood": name})
+    return terms.remake(why, **terms.of_likelihood(name))
 
 
 def dispersion_by_batch(terms: Terms) -> str:
     """Give each batch dispersions of its own."""
+    if terms.making.is_joined:
+        return Cure()  # a modality has one a feature
     before, setup = terms.told_of_batch(as_batch=True)
     family = terms.making.argument("gene_likelihood")
     return terms.remake(
@@ -220,6 +220,42 @@ def depth_shows(terms: Terms) -> str:
             *terms.in_memory,
             f"adata = adata[np.ravel({terms.counts}.sum(axis=1)) >= {terms.shallow:.6g}].copy()",
         ),
+    )
+
+
+# -- several modalities -----------------------------------------------------------------------
+
+
+def modalities_apart(terms: Terms) -> str:
+    """Let each modality say by itself what all of them say."""
+    if not terms.making.is_joined:
+        return Cure()
+    dropout = round(min(DROPPED_MAX, terms.making.argument("modality_dropout", 0.5) + 0.2), 6)
+    alignment = max(0.1, 3 * terms.making.argument("alignment", 0.1))
+    return terms.remake(
+        "Encode more cells from one of their modalities, and let each say what all of them say.",
+        init={"modality_dropout": max(0.5, dropout), "alignment": alignment},
+    )
+
+
+#: Highest probability that a cell is encoded from one of its modalities, and the share of counts
+#: that should lie within the intervals.
+DROPPED_MAX, COVERED = 0.9, 0.9
+
+
+def imputation_off(terms: Terms, *, modality: str, likelihood: str, coverage: float) -> str:
+    """Let counts vary as much as they do, or train as long as held-out cells gain."""
+    if coverage > COVERED:
+        return longer(terms, why="Intervals are too wide: train for longer.")
+    if likelihood == "poisson" and terms.making.is_joined:
+        return terms.remake(
+            f"Counts of {modality} vary more than those of a Poisson.",
+            setup={"modalities": {modality: {"likelihood": "nb"}}},
+        )
+    return terms.remake(
+        "Stop where held-out cells no longer gain: what fits the training cells alone is imputed",
+        "with intervals that are too narrow.",
+        train={"early_stopping": True},
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lucidvi.audit.cures import _advice
 from lucidvi.audit.cures._terms import Terms
+from lucidvi.results import Cure
 
 
 class Cures(Terms):
@@ -27,7 +28,12 @@ class Cures(Terms):
         **facts
             What the cure depends on besides the model.
         """
-        return CURES[cure](self, **facts)
+        text = CURES[cure](self, **facts)
+        if not text or getattr(text, "change", None) is not None or not self.making.is_joined:
+            return text
+        joined = Cure("\n".join([*self.joined, text]))
+        joined.trains_further = getattr(text, "trains_further", False)
+        return joined
 
 
 #: All that can be advised, by name.
@@ -48,6 +54,8 @@ CURES: Mapping[str, Callable[..., str]] = {
         _advice.fewer_weights,
         _advice.batch_shows,
         _advice.depth_shows,
+        _advice.modalities_apart,
+        _advice.imputation_off,
         _advice.unstable,
         _advice.unstable_dimensions,
         _advice.fewer_clusters,

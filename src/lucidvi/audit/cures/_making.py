@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
+from lucidvi.data import is_joined
 from lucidvi.model import MODELS
 from lucidvi.train import preset_for
 
@@ -76,6 +77,8 @@ class Making:
         Whether it refines posteriors, and can turn its latent space to canonical axes.
     is_backed
         Whether its counts are in a file.
+    is_joined, main
+        Whether its cells were joined of several modalities, and the name of the main one.
     """
 
     class_name: str = field(default_factory=lambda: next(iter(MODELS)))
@@ -93,6 +96,8 @@ class Making:
     can_refine: bool = True
     can_turn: bool = True
     is_backed: bool = False
+    is_joined: bool = False
+    main: str = "rna"
 
     @classmethod
     def of(cls, model: Any, adata: AnnData) -> Making:
@@ -144,6 +149,8 @@ class Making:
             and getattr(model.module, "is_rotation_invariant", False)
             and model.minified_data_type is None,
             is_backed=bool(adata.isbacked),
+            is_joined=is_joined(adata),
+            main=next(iter(getattr(model.module, "modalities", {"rna": None}))),
         )
 
     def argument(self, name: str, otherwise: Any = None) -> Any:

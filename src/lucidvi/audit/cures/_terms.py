@@ -87,13 +87,25 @@ class Terms:
         others = ("before", "setup", "train")
         if wanted and not init and not any(changes.get(part) for part in others):
             return ""
-        return Cure.of(Remake(making, comment, **changes | {"init": init}))
+        before = (*self.joined, *changes.get("before", ()))
+        return Cure.of(Remake(making, comment, **changes | {"init": init, "before": before}))
+
+    def of_likelihood(self, name: str) -> dict[str, Any]:
+        """Return what gives the main modality another likelihood: arguments of :meth:`remake`."""
+        if self.making.is_joined:
+            return {"setup": {"modalities": {self.making.main: {"likelihood": name}}}}
+        return {"init": {"gene_likelihood": name}}
 
     @property
     def counts(self) -> str:
         """Where the counts are, as code."""
         layer = self.making.setup.get("layer")
         return "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+
+    @property
+    def joined(self) -> tuple[str, ...]:
+        """Line that takes the cells as they were joined, if they were of several modalities."""
+        return ("adata = model.adata  # all modalities in one",) if self.making.is_joined else ()
 
     @property
     def in_memory(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from lucidvi.audit.subject._priors import (
 )
 from lucidvi.audit.subject._sample import MISSING, SPLITS, Sample, draw_sample
 from lucidvi.audit.subject._subject import Refinement, Subject
+from lucidvi.audit.subject._views import Imputed, imputed, told_by, who_has
 
 __all__ = [
     "MISSING",
@@ -20,6 +21,7 @@ __all__ = [
     "SPLITS",
     "CellPriors",
     "Comparison",
+    "Imputed",
     "Predictions",
     "Refinement",
     "Sample",
@@ -30,9 +32,12 @@ __all__ = [
     "comparison",
     "draw_sample",
     "entropy",
+    "imputed",
     "inapplicable",
     "least_worth",
     "marginal_scale",
     "predictions",
     "spread_by",
+    "told_by",
+    "who_has",
 ]

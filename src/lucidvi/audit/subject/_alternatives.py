@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lucidvi import kernels
 from lucidvi._brief import brief
 from lucidvi.audit.subject._subject import Subject, to_numpy
 from lucidvi.distributions import candidates, likelihood_of
 from lucidvi.inference import elbo
+from lucidvi.module import Exposure, Modality
 
 #: Most cells of each kind, and most values, of cells x genes.
 N_CELLS, N_VALUES = 1000, 2**23
@@ -19,6 +22,8 @@ N_CELLS, N_VALUES = 1000, 2**23
 N_STEPS, RATE = 40, 0.3
 #: Draws of each posterior for the ELBO.
 N_DRAWS = 4
+#: Mean of what was not measured, and the highest probability that anything is counted.
+NOTHING, MOST = 1e-30, math.log(1 - 1e-6)
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,10 @@ class DecodedCells:
     Parameters
     ----------
     x
-        Counts, CSR or dense, shape ``(n_cells, n_genes)``.
+        Counts, CSR, shape ``(n_cells, n_genes)``.
     log_mean
-        Log mean of each count, zero inflation included, at a draw of each posterior.
+        Log mean of each count, zero inflation included, at a draw of each posterior; as of a
+        certain zero where a gene was not measured.
     batch
         Number of each cell's batch, shape ``(n_cells,)``.
     log_px
@@ -52,11 +58,17 @@ def cells_of(subject: Subject, positions: np.ndarray) -> DecodedCells:
     parts = []
     with torch.no_grad():
         for _, target in subject.targets(positions):
-            px = target.likelihood(target.q0.sample())
-            dense = target.x.to_dense() if target.x.layout == torch.sparse_csr else target.x
-            log_mean = px.mean.clamp(min=1e-30).log()
+            px = target.measured_likelihood(target.q0.sample())
+            dense, measured = (
+                kernels.to_dense(target.x),
+                target.observed[subject.modality.key].measured,
+            )
+            log_mean, log_px = px.mean.clamp(min=NOTHING).log(), px.log_likelihood(target.x)
+            if measured is not None:
+                log_mean = log_mean.masked_fill(~measured, math.log(NOTHING))
+                log_px = (px.log_prob(dense) * measured).sum(dim=-1)
             bound = elbo(target, N_DRAWS)[0]
-            parts.append((dense, log_mean, px.log_likelihood(target.x), bound))
+            parts.append((dense, log_mean, log_px, bound))
     x, log_mean, log_px, bound = (torch.cat(part) for part in zip(*parts, strict=True))
     # Sparse once, so that no step of a fit looks for the zeros again.
     return DecodedCells(
@@ -127,8 +139,9 @@ class Comparison:
     elbo_fit, elbo_evaluated
         Evidence lower bounds of the cells fitted to and of those tried on.
     null_fit, null_evaluated
-        Log likelihoods of a model without latent state: each gene's share of the total counts,
-        and a dispersion unless the model's likelihood is a Poisson.
+        Log likelihoods of a model without latent state: each feature's share of the total counts
+        of a modality, or its mean where counts have no exposure, and a dispersion unless the
+        model's likelihood is a Poisson; of all modalities together.
     log_total_fit, log_total_evaluated
         Log total counts.
     """
@@ -149,14 +162,15 @@ def comparison(subject: Subject) -> Comparison | None:
     family = likelihood_of(subject.module)
     if not family.is_counts:
         return None
-    fit, evaluate = (cells_of(subject, positions) for positions in two_sets(subject))
+    sets = two_sets(subject)
+    fit, evaluate = (cells_of(subject, positions) for positions in sets)
     many = len(torch.unique(fit.batch)) > 1
-    names = [name for name, kind in candidates().items() if many or not kind.by_batch]
+    # Whether anything was counted is no count that others could have drawn.
+    tried_here = {} if family.is_binary else candidates()
+    names = [name for name, kind in tried_here.items() if many or not kind.by_batch]
     values = {name: to_numpy(tried(name, fit, evaluate)[1]) for name in names}
-    null = tried(
-        family.without_state,
-        *(without_state(cells, fit) for cells in (fit, evaluate)),
-    )
+    nulls = [without_state(subject, modality, *sets) for modality in subject.modalities.values()]
+    null = [sum(parts[1:], parts[0]) for parts in zip(*nulls, strict=True)]
     return Comparison(
         evaluated={"own": to_numpy(evaluate.log_px)} | values,
         elbo_fit=to_numpy(fit.elbo),
@@ -168,11 +182,61 @@ def comparison(subject: Subject) -> Comparison | None:
     )
 
 
-def without_state(cells: DecodedCells, fit: DecodedCells) -> DecodedCells:
-    """Give each cell the same shares of its total counts, those of the cells fitted to."""
-    sums = torch.ones(len(fit.x)) @ fit.x + 0.5
-    log_mean = _log_total(cells)[:, None] + (sums / sums.sum()).log()
-    return DecodedCells(cells.x, log_mean, cells.batch, cells.log_px, cells.elbo)
+def without_state(
+    subject: Subject, modality: Modality, fit: np.ndarray, evaluate: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Log likelihoods of a modality of cells that differ in nothing but their exposure.
+
+    Parameters
+    ----------
+    subject
+        Model and cells.
+    modality
+        The modality; of cells that lack it the log likelihood is zero.
+    fit, evaluate
+        Positions in the sample of the cells to fit to, and of others.
+
+    Returns
+    -------
+    Nats, shape ``(n_fit,)`` and ``(n_evaluated,)``.
+    """
+    fitted, others = (_counts_of(subject, modality, cells) for cells in (fit, evaluate))
+    (x, measured), sums = fitted, torch.ones(len(fit)) @ fitted[0] + 0.5
+    if modality.exposure is Exposure.NONE:
+        log_rate = (sums / measured.sum(dim=0).clamp(min=1)).log()
+    else:
+        log_rate = (sums / (x.sum(dim=1) @ measured.float()).clamp(min=1)).log()
+    cells = [_alike(modality, log_rate, *counts) for counts in (fitted, others)]
+    if modality.likelihood.is_binary:
+        found = (modality.likelihood.with_mean(c.log_mean.clamp(max=MOST)) for c in cells)
+        first, second = (px.log_likelihood(c.x) for px, c in zip(found, cells, strict=True))
+        return first.double(), second.double()
+    return tried(modality.likelihood.without_state, *cells)
+
+
+def _counts_of(
+    subject: Subject, modality: Modality, positions: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Return counts of a modality of some cells, dense, and what was measured of them."""
+    counts, masks = [], []
+    for _, target in subject.targets(positions):
+        x = kernels.to_dense(target.observed[modality.key].x)
+        measured = target.observed[modality.key].measured
+        counts.append(x)
+        masks.append(torch.ones_like(x, dtype=torch.bool) if measured is None else measured)
+    return torch.cat(counts), torch.cat(masks)
+
+
+def _alike(modality: Modality, log_rate: Tensor, x: Tensor, measured: Tensor) -> DecodedCells:
+    """Cells that show features at one rate each, by their exposure."""
+    log_mean = log_rate.expand_as(x)
+    if modality.exposure is not Exposure.NONE:
+        rate = log_rate.exp() * measured
+        log_mean = (x.sum(dim=1).clamp(min=0.5) / rate.sum(dim=1).clamp(min=NOTHING)).log()
+        log_mean = log_mean[:, None] + log_rate
+    log_mean = log_mean.masked_fill(~measured, math.log(NOTHING))
+    zeros = torch.zeros(len(x))
+    return DecodedCells(x.to_sparse_csr(), log_mean, zeros.long(), zeros, zeros)
 
 
 def _log_total(cells: DecodedCells) -> Tensor:

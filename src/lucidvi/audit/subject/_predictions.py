@@ -68,16 +68,18 @@ class Predictions:
 
 
 def predictions(subject: Subject) -> Predictions:
-    """Predict the evaluated cells, as many as memory allows."""
+    """Predict the evaluated cells, as many as memory allows, of genes that all of them have."""
     rng = subject.rng(4)
     n = min(N_CELLS, max(100, N_VALUES // subject.n_genes))
     evaluated = subject.sample.evaluated
     positions = np.sort(rng.permutation(evaluated[subject.counted[evaluated]])[:n])
+    common = subject.common
     counts, replicates, residuals, moments = [], [], [], []
     for _, target in subject.targets(positions):
         with torch.no_grad():
-            px = target.likelihood(target.q0.sample())
-            x = kernels.to_dense(target.x)
+            px, x = target.measured_likelihood(target.q0.sample()), kernels.to_dense(target.x)
+            if common is not None:
+                px, x = px.of_features(common.to(x.device)), x[:, common.to(x.device)]
             moments.append(_moments(px))
             replicates.append(sparse.csr_matrix(px.sample().cpu().numpy()))
         counts.append(sparse.csr_matrix(x.cpu().numpy()))
@@ -92,7 +94,7 @@ def predictions(subject: Subject) -> Predictions:
     mean_observed = np.ravel(observed.mean(axis=0))
     correlated = np.argsort(-mean_observed)[:N_CORRELATED]
     return Predictions(
-        gene=subject.gene_names,
+        gene=subject.gene_names if common is None else subject.gene_names[common.numpy()],
         cell=np.asarray(subject.cells.select(positions).names),
         residuals=np.concatenate(residuals),
         mean_observed=mean_observed,

@@ -118,15 +118,28 @@ class Subject:
 
     def targets(self, positions: np.ndarray) -> Iterator[tuple[np.ndarray, PosteriorTarget]]:
         """Yield minibatches of the cells at some positions in the sample, and their targets."""
-        n_features = sum(modality.n_features for modality in self.modalities.values())
-        size = max(1, min(512, MINIBATCH // n_features))
-        for rows, target in self.cells.select(positions).targets(batch_size=size):
+        for rows, target in self.cells.select(positions).targets(batch_size=self.minibatch):
             yield positions[rows], target
+
+    @property
+    def minibatch(self) -> int:
+        """Cells of a minibatch."""
+        n_features = sum(modality.n_features for modality in self.modalities.values())
+        return max(1, min(512, MINIBATCH // n_features))
 
     @cached_property
     def counted(self) -> np.ndarray:
         """Which cells of the sample have the main modality, bool, shape ``(n_cells,)``."""
         return self.cells.have()
+
+    @cached_property
+    def common(self) -> Tensor | None:
+        """Mask of the main modality's features that all counted cells have, ``(n_features,)``.
+
+        None for all of them; also where two panels have nothing in common.
+        """
+        mask = self.cells.select(self.counted).measured_in_all()
+        return None if mask is None or not mask.any() else torch.as_tensor(mask)
 
     @property
     def everyone(self) -> np.ndarray:

@@ -69,10 +69,10 @@ def _check_features(source: Source) -> None:
 
 
 def _check_values(source: Source) -> None:
-    told = source.specification
+    specification = source.specification
     n_cells = len(source.panels.codes)
-    may_be_empty = None if told.needs_counts else np.ones(n_cells, dtype=bool)
-    cells, layer, names = source.cells, told.layer, (OWNER, source.owner)
+    may_be_empty = None if specification.needs_counts else np.ones(n_cells, dtype=bool)
+    cells, layer, names = source.cells, specification.layer, (OWNER, source.owner)
     if cells is None:
         cells = counts_of_modality(source.matrix, source.obs_names, source.features)
         layer, names = None, (X, source.place)

@@ -82,11 +82,11 @@ def join(
             f"The cells are a {type(data).__name__}, neither a MuData nor an AnnData.",
             remedy='mudata.MuData({"rna": rna, "prot": proteins}), of an AnnData each.',
         )
-    told = specifications(modalities, kinds, data)
-    made = sources(data, told, lacking=features is not None)
+    by_name = specifications(modalities, kinds, data)
+    made = sources(data, by_name, lacking=features is not None)
     if not made:
         raise DataError(
-            f"The cells have none of the modalities {', '.join(map(repr, told))}.",
+            f"The cells have none of the modalities {', '.join(map(repr, by_name))}.",
             remedy="give cells with one of them, under its name.",
         )
     for source in made.values():
@@ -101,16 +101,16 @@ def join(
     if batch_key is not None:
         check_column(obs, "batch_key", batch_key)
     batches = None if batch_key is None else obs[batch_key]
-    expected = {name: _expected(name, features) for name in told}
+    expected = {name: _expected(name, features) for name in by_name}
     parts = {
-        name: _joined(told[name], made.get(name), expected[name], batches, len(obs))
-        for name in told
+        name: _joined(by_name[name], made.get(name), expected[name], batches, len(obs))
+        for name in by_name
     }
     totals = np.sum([counts.sum(axis=1) for counts, _, _ in parts.values()], axis=0)
     check_something(
         obs.index, np.ravel(totals) > 0, "mdata" if isinstance(data, MuData) else "adata"
     )
-    return _anndata(told, parts, obs, _var(made, told, expected))
+    return _anndata(by_name, parts, obs, _var(made, by_name, expected))
 
 
 def _obs(
@@ -127,7 +127,7 @@ def _expected(name: str, features: Mapping[str, Sequence[str]] | None) -> pd.Ind
 
 
 def _joined(
-    told: Specification,
+    specification: Specification,
     source: Source | None,
     expected: pd.Index | None,
     batches: pd.Series | None,
@@ -147,8 +147,8 @@ def _joined(
         features = expected
     own = None if batches is None else batches.iloc[source.rows]
     of_model = expected is not None
-    panels = measured_panels(told, counts, features, panels, own, of_model=of_model)
-    counts = without_unmeasured(counts, panels, told.name)
+    panels = measured_panels(specification, counts, features, panels, own, of_model=of_model)
+    counts = without_unmeasured(counts, panels, specification.name)
     check_libraries(source, counts, panels)
     return placed(counts, source.rows, n_cells), panels.placed(source.rows, n_cells), features
 
@@ -179,11 +179,11 @@ def placed(
 
 def _var(
     made: Mapping[str, Source],
-    told: Mapping[str, Specification],
+    by_name: Mapping[str, Specification],
     expected: Mapping[str, pd.Index | None],
 ) -> pd.DataFrame:
     """Return the table of the main modality's features."""
-    main = next(iter(told))
+    main = next(iter(by_name))
     names, source = expected[main], made.get(main)
     if names is not None and (source is None or not source.features.equals(names)):
         return pd.DataFrame(index=names)
@@ -193,12 +193,12 @@ def _var(
 
 
 def _anndata(
-    told: Mapping[str, Specification],
+    by_name: Mapping[str, Specification],
     parts: Mapping[str, tuple[sparse.csr_matrix, Panels, pd.Index]],
     obs: pd.DataFrame,
     var: pd.DataFrame,
 ) -> AnnData:
-    main, *others = told
+    main, *others = by_name
     joined = anndata_of(parts[main][0], obs, var)
     for name in others:
         joined.obsm[name] = parts[name][0]
@@ -212,7 +212,7 @@ def _anndata(
             needs_counts=one.needs_counts,
             specification=one.plain(),
         )
-        for name, one in told.items()
+        for name, one in by_name.items()
     }
     write_modalities(joined, modalities)
     return joined

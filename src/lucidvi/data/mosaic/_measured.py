@@ -25,7 +25,7 @@ MOST_BATCHES = 5
 
 
 def measured_panels(
-    told: Specification,
+    specification: Specification,
     counts: sparse.csr_matrix,
     features: pd.Index,
     panels: Panels,
@@ -37,7 +37,7 @@ def measured_panels(
 
     Parameters
     ----------
-    told
+    specification
         What was said of the modality.
     counts
         Its counts, shape ``(n_cells, n_features)``.
@@ -56,15 +56,15 @@ def measured_panels(
         If it is an open question whether zeros of a whole batch were measured, or what was said
         does not fit the data.
     """
-    measured = told.measured
+    measured = specification.measured
     is_all = isinstance(measured, str) and measured == "all"
-    if is_all or (measured is None and not told.has_panels):
+    if is_all or (measured is None and not specification.has_panels):
         return panels
     if batches is None:
         if isinstance(measured, Mapping | pd.DataFrame):
             raise DataError(
-                f'`{told.argument}["measured"]` says what each batch measured, but there is no '
-                "`batch_key`.",
+                f'`{specification.argument}["measured"]` says what each batch measured, but '
+                "there is no `batch_key`.",
                 remedy='batch_key="batch", the column that names the batches.',
             )
         return panels
@@ -72,11 +72,11 @@ def measured_panels(
     if measured is None or isinstance(measured, str):
         table = ~_without_count(counts, panels, codes, len(names))
         if measured is None and not table.all():
-            raise _open_question(told, features, names, table)
+            raise _open_question(specification, features, names, table)
         if not table.all():
-            logger.info("%s", _said(told, features, names, table))
+            logger.info("%s", _said(specification, features, names, table))
     else:
-        table = _given(told, features, names, of_model)
+        table = _given(specification, features, names, of_model)
     return panels & Panels(codes, table)
 
 
@@ -157,12 +157,13 @@ def _by_batch(features: pd.Index, names: pd.Index, table: NDArray[np.bool_]) -> 
 
 
 def _open_question(
-    told: Specification, features: pd.Index, names: pd.Index, table: NDArray[np.bool_]
+    specification: Specification, features: pd.Index, names: pd.Index, table: NDArray[np.bool_]
 ) -> DataError:
-    as_zeros, as_missing = (told.changed(measured=word) for word in ("all", "found"))
+    as_zeros, as_missing = (specification.changed(measured=word) for word in ("all", "found"))
     return DataError(
-        f"The modality {told.name!r} has features without a single count in a whole batch, which "
-        f"other batches have: {_by_batch(features, names, table)}. Were they measured there?",
+        f"The modality {specification.name!r} has features without a single count in a whole "
+        f"batch, which other batches have: {_by_batch(features, names, table)}. Were they "
+        "measured there?",
         remedy=f"if they were, and are true zeros: {as_zeros}. If they were not in the panel of "
         f"that batch: {as_missing}. Or name what each batch measured: "
         f'"measured": {{batch: [features]}}.',
@@ -171,25 +172,25 @@ def _open_question(
 
 
 def _said(
-    told: Specification, features: pd.Index, names: pd.Index, table: NDArray[np.bool_]
+    specification: Specification, features: pd.Index, names: pd.Index, table: NDArray[np.bool_]
 ) -> str:
     return (
-        f"The modality {told.name!r}: features without a count in a whole batch are taken as not "
-        f"measured there: {_by_batch(features, names, table)}."
+        f"The modality {specification.name!r}: features without a count in a whole batch "
+        f"are taken as not measured there: {_by_batch(features, names, table)}."
     )
 
 
 def _given(
-    told: Specification, features: pd.Index, names: pd.Index, of_model: bool
+    specification: Specification, features: pd.Index, names: pd.Index, of_model: bool
 ) -> NDArray[np.bool_]:
     """Return what was said of each batch, shape ``(n_batches, n_features)``.
 
     All is measured in a batch of which nothing is said.
     """
-    argument = f'`{told.argument}["measured"]`'
+    argument = f'`{specification.argument}["measured"]`'
     table = np.ones((len(names), len(features)), dtype=bool)
     known = list(map(str, names))
-    for batch, listed_features in told.measured_by_batch().items():
+    for batch, listed_features in specification.measured_by_batch().items():
         if str(batch) not in known:
             if of_model:
                 continue

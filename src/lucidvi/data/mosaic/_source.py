@@ -65,14 +65,16 @@ class Source:
         return self.specification.name
 
 
-def sources(data: Any, told: Mapping[str, Specification], lacking: bool) -> dict[str, Source]:
+def sources(
+    data: Any, specifications: Mapping[str, Specification], lacking: bool
+) -> dict[str, Source]:
     """Return where the counts of the modalities are, by name.
 
     Parameters
     ----------
     data
         A MuData, or an AnnData with counts in ``obsm``.
-    told
+    specifications
         What was said of the modalities.
     lacking
         Whether the data may lack modalities.
@@ -87,9 +89,11 @@ def sources(data: Any, told: Mapping[str, Specification], lacking: bool) -> dict
     if isinstance(data, MuData):
         check_axis(data)
         check_names_of_cells(data.obs_names, "mdata.obs_names")
-        present = {name: s for name, s in told.items() if name in data.mod or not lacking}
+        present = {
+            name: s for name, s in specifications.items() if name in data.mod or not lacking
+        }
         return {name: _of_mudata(data, s) for name, s in present.items()}
-    return _of_anndata(data, told, lacking)
+    return _of_anndata(data, specifications, lacking)
 
 
 def check_axis(mdata: MuData) -> None:
@@ -125,44 +129,50 @@ def check_names_of_cells(names: pd.Index, place: str) -> None:
     )
 
 
-def _of_mudata(mdata: MuData, told: Specification) -> Source:
-    if told.name not in mdata.mod:
+def _of_mudata(mdata: MuData, specification: Specification) -> Source:
+    if specification.name not in mdata.mod:
         names = list(mdata.mod)
         raise MissingKeyError(
-            f"`modalities` names {told.name!r}, which is no modality of mdata.",
-            remedy=did_you_mean(told.name, names, f"there are {listed(names)}."),
+            f"`modalities` names {specification.name!r}, which is no modality of mdata.",
+            remedy=did_you_mean(specification.name, names, f"there are {listed(names)}."),
         )
-    if told.obsm is not None:
+    if specification.obsm is not None:
         raise DataError(
-            f'`{told.argument}["obsm"]` is {told.obsm!r}, but the counts of a MuData are in its '
-            "modalities.",
-            remedy=f'leave "obsm" out, or give the AnnData, mdata.mod[{quoted(told.name)}].',
+            f'`{specification.argument}["obsm"]` is {specification.obsm!r}, but the '
+            "counts of a MuData are in its modalities.",
+            remedy='leave "obsm" out, or give the AnnData, '
+            f"mdata.mod[{quoted(specification.name)}].",
         )
-    owner, cells = f"mdata.mod[{quoted(told.name)}]", mdata.mod[told.name]
+    owner, cells = f"mdata.mod[{quoted(specification.name)}]", mdata.mod[specification.name]
     if not isinstance(cells, AnnData):
         raise DataError(
             f"{owner} is a {type(cells).__name__}, not an AnnData.",
             remedy="name modalities that are an AnnData each.",
         )
-    return _of_cells(cells, told, owner, mdata.obs_names.get_indexer(cells.obs_names))
+    return _of_cells(cells, specification, owner, mdata.obs_names.get_indexer(cells.obs_names))
 
 
 def _of_cells(
-    cells: AnnData, told: Specification, owner: str, rows: NDArray[np.integer]
+    cells: AnnData, specification: Specification, owner: str, rows: NDArray[np.integer]
 ) -> Source:
     """Return the source of counts in ``X`` or a layer."""
     layers = layer_names(cells)
-    if told.layer is not None and told.layer not in layers:
+    if specification.layer is not None and specification.layer not in layers:
         raise MissingKeyError(
-            f'`{told.argument}["layer"]` is {told.layer!r}, which is no layer of {owner}.',
-            remedy=did_you_mean(told.layer, layers, f"there are {listed(layers)}."),
+            f'`{specification.argument}["layer"]` is {specification.layer!r}, which is '
+            f"no layer of {owner}.",
+            remedy=did_you_mean(specification.layer, layers, f"there are {listed(layers)}."),
         )
-    place = f"{owner}.X" if told.layer is None else f"{owner}.layers[{quoted(told.layer)}]"
+    place = (
+        f"{owner}.X"
+        if specification.layer is None
+        else f"{owner}.layers[{quoted(specification.layer)}]"
+    )
     return Source(
-        specification=told,
+        specification=specification,
         cells=cells,
         obs_names=cells.obs_names,
-        matrix=matrix_of(cells, told.layer),
+        matrix=matrix_of(cells, specification.layer),
         features=cells.var_names,
         panels=Panels.complete(*cells.shape),
         place=place,
@@ -172,22 +182,22 @@ def _of_cells(
 
 
 def _of_anndata(
-    adata: AnnData, told: Mapping[str, Specification], lacking: bool
+    adata: AnnData, specifications: Mapping[str, Specification], lacking: bool
 ) -> dict[str, Source]:
     if is_joined(adata):
         stored = read_modalities(adata)
-        known = [name for name in told if name in stored]
-        if len(known) < len(told) and not lacking:
-            name = next(name for name in told if name not in stored)
+        known = [name for name in specifications if name in stored]
+        if len(known) < len(specifications) and not lacking:
+            name = next(name for name in specifications if name not in stored)
             raise MissingKeyError(
                 f"`modalities` names {name!r}, which is no modality of these joined cells.",
                 remedy=did_you_mean(name, list(stored), f"there are {listed(stored)}."),
             )
         if lacking:
             known = [name for name in known if stored[name].panels.present.any()]
-        return {name: _of_joined(adata, told[name], stored[name]) for name in known}
+        return {name: _of_joined(adata, specifications[name], stored[name]) for name in known}
     made: dict[str, Source] = {}
-    for name, one in told.items():
+    for name, one in specifications.items():
         key = one.obsm or (name if name in adata.obsm else None)
         if key is None:
             if "adata" not in {source.owner for source in made.values()}:
@@ -211,26 +221,26 @@ def _of_anndata(
     return made
 
 
-def _no_such_counts(adata: AnnData, told: Specification) -> MissingKeyError:
+def _no_such_counts(adata: AnnData, specification: Specification) -> MissingKeyError:
     keys = [key for key in adata.obsm if not key.startswith("_scvi")]
-    named = told.obsm or told.name
-    what = f'`{told.argument}["obsm"]`' if told.obsm else "`modalities`"
+    named = specification.obsm or specification.name
+    what = f'`{specification.argument}["obsm"]`' if specification.obsm else "`modalities`"
     remedy = did_you_mean(named, keys, f"there are {listed(keys)} in adata.obsm.")
-    if told.obsm is None and keys:
-        remedy += f" Say where it is: {told.changed(obsm=keys[0])}"
+    if specification.obsm is None and keys:
+        remedy += f" Say where it is: {specification.changed(obsm=keys[0])}"
     return MissingKeyError(f"{what} names {named!r}, which is not in adata.obsm.", remedy=remedy)
 
 
-def _of_obsm(adata: AnnData, told: Specification, key: str) -> Source:
+def _of_obsm(adata: AnnData, specification: Specification, key: str) -> Source:
     place = f"adata.obsm[{quoted(key)}]"
     values = adata.obsm[key]
-    features = _features(adata, told, values, place)
+    features = _features(adata, specification, values, place)
     matrix = values.to_numpy(dtype=float, na_value=np.nan) if _is_frame(values) else values
     counts, measured = without_missing(in_memory(matrix))
     panels = Panels.complete(*counts.shape) if measured is None else Panels.of_mask(measured)
     rows = np.flatnonzero(panels.present)
     return Source(
-        specification=told,
+        specification=specification,
         cells=None,
         obs_names=adata.obs_names[rows],
         matrix=counts[rows],
@@ -242,11 +252,11 @@ def _of_obsm(adata: AnnData, told: Specification, key: str) -> Source:
     )
 
 
-def _of_joined(adata: AnnData, told: Specification, stored: JoinedModality) -> Source:
+def _of_joined(adata: AnnData, specification: Specification, stored: JoinedModality) -> Source:
     """Return the source of a modality of cells that were joined before."""
     rows = np.flatnonzero(stored.panels.present)
     return Source(
-        specification=told,
+        specification=specification,
         cells=None,
         obs_names=adata.obs_names[rows],
         matrix=stored.counts(adata)[rows],
@@ -262,26 +272,26 @@ def _is_frame(values: Any) -> bool:
     return isinstance(values, pd.DataFrame)
 
 
-def _features(adata: AnnData, told: Specification, values: Any, place: str) -> pd.Index:
+def _features(adata: AnnData, specification: Specification, values: Any, place: str) -> pd.Index:
     """Return the names of the features of what is in ``obsm``."""
     n_features = values.shape[1]
-    names = told.names
+    names = specification.names
     if isinstance(names, str):
         if names not in adata.uns:
             raise MissingKeyError(
-                f'`{told.argument}["names"]` is {names!r}, which is not in adata.uns.',
+                f'`{specification.argument}["names"]` is {names!r}, which is not in adata.uns.',
                 remedy=did_you_mean(names, list(adata.uns), f"there are {listed(adata.uns)}."),
             )
         names = adata.uns[names]
     if names is None:
         if _is_frame(values):
             return pd.Index(values.columns.astype(str))
-        names = [f"{told.name}_{position}" for position in range(n_features)]
+        names = [f"{specification.name}_{position}" for position in range(n_features)]
     names = pd.Index([str(name) for name in names])
     if len(names) != n_features:
         raise DataError(
-            f'`{told.argument}["names"]` has {len(names):,} names ({first_few(names, 3)}), but '
-            f"{place} has {n_features:,} columns.",
+            f'`{specification.argument}["names"]` has {len(names):,} names '
+            f"({first_few(names, 3)}), but {place} has {n_features:,} columns.",
             remedy="give one name for each column.",
         )
     return names

@@ -97,13 +97,15 @@ class Specification:
 
     def plain(self) -> dict[str, Any]:
         """Return it in plain types, without its name, as it can be said again."""
-        told = {name: getattr(self, name) for name in parameters()}
+        arguments = {name: getattr(self, name) for name in parameters()}
         if not isinstance(self.names, str | None):
-            told["names"] = list(map(str, self.names))
+            arguments["names"] = list(map(str, self.names))
         if not isinstance(self.measured, str | None):
             by_batch = self.measured_by_batch().items()
-            told["measured"] = {str(batch): list(map(str, names)) for batch, names in by_batch}
-        return told
+            arguments["measured"] = {
+                str(batch): list(map(str, names)) for batch, names in by_batch
+            }
+        return arguments
 
     def measured_by_batch(self) -> dict[Any, Any]:
         """Return the names of the features that were said to be measured in each batch."""
@@ -114,11 +116,11 @@ class Specification:
 
     def changed(self, **changes: Any) -> str:
         """Return the argument ``modalities`` of this modality with some changes, as code."""
-        told = {name: value for name, value in self.plain().items() if value is not None}
-        told |= changes
-        if told.get("weight") == 1:
-            del told["weight"]
-        entries = ", ".join(f"{quoted(key)}: {quoted(value)}" for key, value in told.items())
+        arguments = {name: value for name, value in self.plain().items() if value is not None}
+        arguments |= changes
+        if arguments.get("weight") == 1:
+            del arguments["weight"]
+        entries = ", ".join(f"{quoted(key)}: {quoted(value)}" for key, value in arguments.items())
         return f"{self.argument} = {{{entries}}}"
 
 
@@ -156,11 +158,11 @@ def _usual(data: Any) -> str:
     names = list(data.mod) if isinstance(data, MuData) else ["rna"]
     if isinstance(data, AnnData):
         names += [name for name in data.obsm if not name.startswith(("X_", "_scvi"))]
-    told = {}
+    kinds = {}
     for name in names:
         usual = "rna" if name.lower() in GENES else OTHERS.get(name.lower(), "protein")
-        told[name] = USUAL_KINDS.get(usual, usual)
-    return "{" + ", ".join(f"{quoted(name)}: {quoted(kind)}" for name, kind in told.items()) + "}"
+        kinds[name] = USUAL_KINDS.get(usual, usual)
+    return "{" + ", ".join(f"{quoted(name)}: {quoted(kind)}" for name, kind in kinds.items()) + "}"
 
 
 def _specification(name: Any, value: Any, kinds: Mapping[str, MeasuredKind]) -> Specification:
@@ -181,9 +183,11 @@ def _specification(name: Any, value: Any, kinds: Mapping[str, MeasuredKind]) -> 
     return specification
 
 
-def _of_kind(name: str, kinds: Mapping[str, MeasuredKind], **told: Any) -> Specification:
-    kind = kinds[told["kind"]]
-    return Specification(name, needs_counts=kind.needs_counts, has_panels=kind.has_panels, **told)
+def _of_kind(name: str, kinds: Mapping[str, MeasuredKind], **arguments: Any) -> Specification:
+    kind = kinds[arguments["kind"]]
+    return Specification(
+        name, needs_counts=kind.needs_counts, has_panels=kind.has_panels, **arguments
+    )
 
 
 def parameters() -> list[str]:

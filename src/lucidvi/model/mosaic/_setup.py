@@ -15,6 +15,7 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi._compat import MANAGER_UUID_KEY
 from lucidvi.data import is_joined, join, read_modalities, register_joined
+from lucidvi.data.mosaic import change
 from lucidvi.errors import DataError
 from lucidvi.model._documentation import described
 from lucidvi.model.mosaic._selection import modality_states
@@ -100,7 +101,8 @@ class MosaicSetupMixin(BaseModelClass):
             an array or sparse, in which -1 and NaN mean that a feature was not measured.
         modalities
             See :meth:`setup_mudata`; a dictionary may also have ``obsm``, the key of ``obsm``
-            where it is not the modality's name, and ``names`` of the features of an array.
+            where it is not the modality's name, and ``names`` of the features of an array. Of
+            cells that are joined already, ``model.adata``, it changes likelihoods and weights.
         batch_key, labels_key, categorical_covariate_keys, continuous_covariate_keys
             Columns of ``adata.obs``.
         **kwargs
@@ -109,6 +111,8 @@ class MosaicSetupMixin(BaseModelClass):
         """
         keys = _keys(batch_key, labels_key, categorical_covariate_keys, continuous_covariate_keys)
         if is_joined(adata):
+            if modalities:
+                change(adata, modalities, KINDS)
             cls._register(adata, keys, **kwargs)
         else:
             cls._set_up(adata, modalities, keys)
@@ -120,14 +124,14 @@ class MosaicSetupMixin(BaseModelClass):
         modalities: Mapping[str, Any] | None,
         keys: dict[str, Any],
     ) -> None:
-        told = {} if modalities is None else modalities
+        modalities = {} if modalities is None else modalities
         if data.is_view:  # writing makes it actual, and mudata 0.3 then puts cells in other order
             data.uns[MANAGER_UUID_KEY] = ""
-        joined = join(data, told, KINDS, **keys)
+        joined = join(data, modalities, KINDS, **keys)
         cls._register(joined, keys)
         identifier = joined.uns[MANAGER_UUID_KEY]
         data.uns[MANAGER_UUID_KEY] = identifier
-        cls._settings[identifier] = Setting(joined, told, keys)
+        cls._settings[identifier] = Setting(joined, modalities, keys)
 
     @classmethod
     def _register(cls, joined: AnnData, keys: dict[str, Any], **kwargs: Any) -> None:
@@ -221,22 +225,24 @@ def joined_for(
 
 
 def _specification(state: Mapping[str, Any], data: Any) -> dict[str, Any]:
-    told = {key: value for key, value in state["specification"].items() if value is not None}
-    if told.get("measured") == "by batch":
-        del told["measured"]
+    specification = {
+        key: value for key, value in state["specification"].items() if value is not None
+    }
+    if specification.get("measured") == "by batch":
+        del specification["measured"]
     if isinstance(data, MuData):
         for key in ("obsm", "names"):
-            told.pop(key, None)
-    return told
+            specification.pop(key, None)
+    return specification
 
 
 def _part(state: Mapping[str, Any]) -> dict[str, Any]:
-    told = state["specification"]
+    specification = state["specification"]
     return {
         "kind": state["kind"],
         "n_features": len(state["features"]),
-        "likelihood": told.get("likelihood"),
-        "weight": float(told.get("weight", 1.0)),
+        "likelihood": specification.get("likelihood"),
+        "weight": float(specification.get("weight", 1.0)),
     }
 
 
