@@ -65,6 +65,7 @@ class MOSAICVI(  # type: ignore[misc]
         "n_cats_per_cov",
         "measured",
         "typical_exposures",
+        "n_cells",
     )
 
     def __init__(

@@ -12,9 +12,16 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 from lucidvi import audit
 from lucidvi.audit.checks import modalities
-from lucidvi.audit.checks._modalities import differ, explained, kl_between, within
+from lucidvi.audit.checks._modalities import (
+    differ,
+    explained,
+    kl_between,
+    wider_than,
+    within,
+)
 from lucidvi.audit.cures import Cures, Making
 from lucidvi.audit.subject import CellPriors, Imputed
+from lucidvi.distributions import FAMILIES
 from lucidvi.model import MOSAICVI
 from lucidvi.results import Posteriors
 
@@ -253,6 +260,11 @@ def test_no_cell_has_two():
     finding = audit.run(model, checks=["modalities"])["modalities"]
     assert finding.verdict == "skipped"
     assert "Fewer than 20 cells" in finding.summary
+
+
+def test_what_varies_more():
+    assert wider_than(FAMILIES["poisson"]) == "nb"
+    assert not any(wider_than(FAMILIES[name]) for name in ("nb", "zinb", "nb_mixture"))
 
 
 def test_one_modality(make_adata):

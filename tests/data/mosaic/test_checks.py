@@ -8,8 +8,10 @@ import mudata
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from scipy import sparse
 from tests.data.mosaic.cells import (
+    BATCHES,
     CELLS,
     GENES,
     PROTEINS,
@@ -186,3 +188,28 @@ def test_other_forms_of_counts():
         got = joined(mdata)
         np.testing.assert_array_equal(got.X.toarray(), want.X.toarray())
         np.testing.assert_array_equal(got.obsm["prot"].toarray(), want.obsm["prot"].toarray())
+
+
+def test_reads_are_told_from_fragments(recwarn):
+    """Each fragment gives two reads, so that counts of reads are even but for those at the rim."""
+    rng = np.random.default_rng(0)
+    for mean in (0.05, 0.5, 3.0, 20.0):
+        fragments = sparse.csr_matrix(rng.poisson(mean, (60, 200)).astype(np.float32))
+        fragments[:, 0] = 1
+        mdata = mosaic()
+        mdata.mod["atac"] = AnnData(fragments, obs=pd.DataFrame(index=CELLS))
+        mdata.mod["atac"].obs["batch"] = list(BATCHES.values())
+        mdata.update()
+        kinds = {"rna": "rna", "prot": "protein", "atac": "accessibility"}
+        joined(mdata, kinds)
+        assert not [w for w in recwarn if "counts of reads" in str(w.message)], mean
+        reads = 2 * fragments
+        reads.data -= rng.random(reads.nnz) < 0.1
+        mdata.mod["atac"].X = reads
+        with pytest.warns(UserWarning, match="counts of reads") as caught:
+            joined(mdata, kinds)
+        joined(mdata, kinds | {"atac": {"kind": "accessibility", "likelihood": "bernoulli"}})
+        said = next(str(w.message) for w in caught if "counts of reads" in str(w.message))
+        exec(said.split("sparse: ")[1], {"mdata": mdata, "np": np})
+        np.testing.assert_array_equal(mdata.mod["atac"].X.toarray(), fragments.toarray())
+        recwarn.clear()

@@ -20,6 +20,7 @@ from lucidvi.audit.subject import (
     told_by,
     who_has,
 )
+from lucidvi.distributions import BY_BATCH, Likelihood
 from lucidvi.results import Criterion, Finding, Modalities, Posteriors, Skipped, judge
 
 #: Share of the latent space's variance that a modality tells by itself.
@@ -30,6 +31,8 @@ DIFFER_WARN = 2.0
 LEAST_STATED = 1e-6
 #: How far the share of counts within intervals of 90 % is from that.
 COVERAGE, COVERAGE_WARN, COVERAGE_FAIL = 0.9, 0.05, 0.2
+#: The question of a likelihood whether counts vary more than it says.
+DISPERSION = "dispersion"
 #: Most cells whose distances are compared.
 N_COMPARED = 2000
 
@@ -41,7 +44,7 @@ def modalities(
     left_out: Mapping[str, Posteriors],
     imputations: Mapping[str, Imputed],
     *,
-    likelihoods: Mapping[str, str] | None = None,
+    wider: Mapping[str, str] | None = None,
     priors: CellPriors | None = None,
     cures: Cures | None = None,
 ) -> Modalities:
@@ -73,8 +76,8 @@ def modalities(
         Posteriors from a modality alone, and from all others, by its name.
     imputations
         What the others say of a modality, by its name; of those that can be imputed.
-    likelihoods
-        Names of the likelihoods of the modalities, which decide what to do.
+    wider
+        Likelihoods by which counts of a modality would vary more, by its name, where there are.
     priors
         Priors of the cells; by default not looked at, and standard normal.
     cures
@@ -94,7 +97,7 @@ def modalities(
         criteria=(
             _unread(told, cures.of("modalities_apart")),
             _apart(agreement, cures.of("modalities_apart")),
-            _off(imputation, likelihoods or {}, cures),
+            _off(imputation, wider or {}, cures),
         ),
         told=told,
         axes=_axes(rows, whole, alone, left_out),
@@ -309,7 +312,7 @@ def _apart(agreement: pd.DataFrame, cure: str) -> Criterion:
     )
 
 
-def _off(imputation: pd.DataFrame, likelihoods: Mapping[str, str], cures: Cures) -> Criterion:
+def _off(imputation: pd.DataFrame, wider: Mapping[str, str], cures: Cures) -> Criterion:
     worst = str((imputation["coverage_90"] - COVERAGE).abs().idxmax())
     covered = float(imputation.loc[worst, "coverage_90"])
     shares = ", ".join(f"{name} {share:.0%}" for name, share in imputation["coverage_90"].items())
@@ -323,10 +326,16 @@ def _off(imputation: pd.DataFrame, likelihoods: Mapping[str, str], cures: Cures)
         cure=cures.of(
             "imputation_off",
             modality=worst,
-            likelihood=likelihoods.get(worst, ""),
+            wider=wider.get(worst, ""),
             coverage=covered,
         ),
     )
+
+
+def wider_than(likelihood: type[Likelihood]) -> str:
+    """Name of a likelihood with a dispersion, for one without; empty for others."""
+    asked = [q for q in likelihood.questions if q.name == DISPERSION]
+    return next((q.better for q in asked if not q.better.endswith(BY_BATCH)), "")
 
 
 # -- of a model ---------------------------------------------------------------------------------
@@ -363,7 +372,7 @@ def check(subject: Subject) -> Finding:
         {name: seen([name]) for name in names},
         {name: seen([other for other in names if other != name]) for name in names},
         {name: imputed(subject, name, np.flatnonzero(has[name])) for name in imputable},
-        likelihoods={name: m.likelihood.family for name, m in subject.modalities.items()},
+        wider={name: wider_than(m.likelihood) for name, m in subject.modalities.items()},
         priors=subject.priors,
         cures=subject.cures,
     )

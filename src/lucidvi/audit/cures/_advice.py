@@ -243,14 +243,14 @@ def modalities_apart(terms: Terms) -> str:
 DROPPED_MAX, COVERED = 0.9, 0.9
 
 
-def imputation_off(terms: Terms, *, modality: str, likelihood: str, coverage: float) -> str:
+def imputation_off(terms: Terms, *, modality: str, wider: str, coverage: float) -> str:
     """Let counts vary as much as they do, or train as long as held-out cells gain."""
     if coverage > COVERED:
         return longer(terms, why="Intervals are too wide: train for longer.")
-    if likelihood == "poisson" and terms.making.is_joined:
+    if wider and terms.making.is_joined:
         return terms.remake(
-            f"Counts of {modality} vary more than those of a Poisson.",
-            setup={"modalities": {modality: {"likelihood": "nb"}}},
+            f"Counts of {modality} vary more than predicted.",
+            setup={"modalities": {modality: {"likelihood": wider}}},
         )
     return terms.remake(
         "Stop where held-out cells no longer gain: what fits the training cells alone is imputed",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import scvi
 from mudata import MuData
 from scipy import sparse
 
@@ -17,6 +19,9 @@ from lucidvi.data.modalities._panels import Panels
 from lucidvi.data.mosaic._source import Source, check_names_of_cells
 from lucidvi.errors import DataError, first_few
 
+#: Cells by which counts of reads are told from those of fragments, fewest counts, and how many
+#: even ones come on an odd one: of fragments about one or less, whatever their mean.
+N_CELLS_OF_READS, N_COUNTS_OF_READS, MOSTLY_EVEN = 2000, 100, 2
 #: How errors call the AnnData of a modality.
 OWNER = r"\badata\b"
 
@@ -39,6 +44,25 @@ def check_source(source: Source) -> None:
     if source.owner.startswith("mdata"):
         check_names_of_cells(source.obs_names, f"{source.owner}.obs_names")
     _check_values(source)
+    if source.specification.counts_fragments and source.specification.likelihood != "bernoulli":
+        _warn_of_reads(source)
+
+
+def _warn_of_reads(source: Source) -> None:
+    """Warn where counts come in pairs, as those of reads do, of which a fragment gives two."""
+    values = sparse.csr_matrix(source.matrix[:N_CELLS_OF_READS]).data
+    odd = int((values % 2 == 1).sum())
+    even = int((values > 0).sum()) - odd
+    if odd + even < N_COUNTS_OF_READS or even < MOSTLY_EVEN * odd:
+        return
+    code = f"{source.place}.data = np.ceil({source.place}.data / 2)"
+    warnings.warn(
+        f"The modality {source.name!r}: {even:,} counts are even and {odd:,} odd, so these are "
+        "counts of reads, of which each fragment gives two, and the likelihood is one of "
+        f"fragments. If they are sparse: {code}",
+        UserWarning,
+        stacklevel=scvi.settings.warnings_stacklevel,
+    )
 
 
 def _check_size(source: Source) -> None:

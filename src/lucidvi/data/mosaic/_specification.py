@@ -32,7 +32,7 @@ RESERVED = {
     REGISTRY_KEYS.MINIFY_TYPE_KEY,
 }
 #: What follows from the kind.
-OF_KIND = ("needs_counts", "has_panels")
+OF_KIND = ("needs_counts", "counts_fragments", "has_panels")
 #: Words for what was measured.
 MEASURED = ("all", "found")
 #: Kinds by the names that modalities usually have.
@@ -45,6 +45,10 @@ class MeasuredKind(Protocol):
     @property
     def needs_counts(self) -> bool:
         """Whether a cell that has it has to have a count of it, as its exposure is its total."""
+
+    @property
+    def counts_fragments(self) -> bool:
+        """Whether its counts should be those of fragments, of which each gives two reads."""
 
     @property
     def has_panels(self) -> bool:
@@ -61,7 +65,7 @@ class Specification:
         Its name.
     kind
         What it is, such as ``"protein"``.
-    needs_counts, has_panels
+    needs_counts, counts_fragments, has_panels
         See :class:`MeasuredKind`.
     layer
         Layer that holds its counts; None for ``X``.
@@ -82,6 +86,7 @@ class Specification:
     name: str
     kind: str
     needs_counts: bool = False
+    counts_fragments: bool = False
     has_panels: bool = False
     layer: str | None = None
     likelihood: str | None = None
@@ -185,9 +190,8 @@ def _specification(name: Any, value: Any, kinds: Mapping[str, MeasuredKind]) -> 
 
 def _of_kind(name: str, kinds: Mapping[str, MeasuredKind], **arguments: Any) -> Specification:
     kind = kinds[arguments["kind"]]
-    return Specification(
-        name, needs_counts=kind.needs_counts, has_panels=kind.has_panels, **arguments
-    )
+    of_kind = {key: getattr(kind, key) for key in OF_KIND}
+    return Specification(name, **of_kind, **arguments)
 
 
 def parameters() -> list[str]:

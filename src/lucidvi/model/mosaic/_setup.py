@@ -170,9 +170,9 @@ class MosaicSetupMixin(BaseModelClass):
         covariates = self.registry["field_registries"].get(REGISTRY_KEYS.CAT_COVS_KEY, {})
         n_cats = covariates.get("state_registry", {}).get("n_cats_per_key")
         n_batch = self.summary_stats.n_batch
-        measured, typical = None, None
+        measured, typical, n_cells = None, None, None
         if self.adata is not None:
-            measured, typical = _statistics(self.adata, self.adata_manager, n_batch)
+            measured, typical, n_cells = _statistics(self.adata, self.adata_manager, n_batch)
         return {
             "parts": {name: _part(state) for name, state in states.items()},
             "n_batch": n_batch,
@@ -180,6 +180,7 @@ class MosaicSetupMixin(BaseModelClass):
             "n_cats_per_cov": None if n_cats is None else tuple(n_cats),
             "measured": measured,
             "typical_exposures": typical,
+            "n_cells": n_cells,
         }
 
 
@@ -246,8 +247,10 @@ def _part(state: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _statistics(adata: AnnData, manager: Any, n_batch: int) -> tuple[np.ndarray, list[float]]:
-    """In which batches each modality was measured, and the exposure of a typical cell."""
+def _statistics(
+    adata: AnnData, manager: Any, n_batch: int
+) -> tuple[np.ndarray, list[float], list[int]]:
+    """In which batches each modality was measured, a typical cell's exposure, and how many."""
     batches = np.ravel(manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY))
     modalities = read_modalities(adata)
     measured = np.zeros((len(modalities), n_batch), dtype=bool)
@@ -258,7 +261,8 @@ def _statistics(adata: AnnData, manager: Any, n_batch: int) -> tuple[np.ndarray,
         totals = np.asarray(modality.counts(adata)[present].sum(axis=1)).ravel()
         totals = totals[totals > 0]
         typical.append(float(np.median(totals)) if len(totals) else NO_EXPOSURE)
-    return measured, typical
+    n_cells = [int(modality.panels.present.sum()) for modality in modalities.values()]
+    return measured, typical, n_cells
 
 
 def _is_same(one: AnnData, other: AnnData) -> bool:

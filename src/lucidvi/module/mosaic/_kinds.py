@@ -24,6 +24,12 @@ class Kind:
         Class of its networks.
     needs_counts
         Whether a cell that has it has to have a count of it.
+    weight_scale
+        Standard deviation of the normal prior of the weights by which its features are decoded;
+        None for a flat one. Of thousands of features with a few counts each, most of what a
+        decoder fits is noise.
+    counts_fragments
+        Whether its counts should be those of fragments, of which each gives two reads.
     has_panels
         Whether features without a count in a batch were perhaps not measured in it, as where
         panels of antibodies differ.
@@ -32,7 +38,9 @@ class Kind:
     likelihoods: tuple[str, ...]
     exposure: Exposure = Exposure.OBSERVED
     part: type[Part] = Part
+    weight_scale: float | None = None
     needs_counts: bool = False
+    counts_fragments: bool = False
     has_panels: bool = False
 
 
@@ -40,6 +48,11 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "rna": Kind(("nb", "zinb", "poisson"), needs_counts=True),
     "protein": Kind(("nb_mixture", "nb"), Exposure.NONE, part=Protein, has_panels=True),
-    "accessibility": Kind(("poisson", "bernoulli", "nb"), needs_counts=True),
+    "accessibility": Kind(
+        ("poisson", "bernoulli", "nb"),
+        weight_scale=0.1,
+        needs_counts=True,
+        counts_fragments=True,
+    ),
     "counts": Kind(("nb", "poisson", "zinb")),
 }

@@ -90,6 +90,9 @@ class MosaicVAE(GenerativeModule):
         default in all.
     typical_exposures
         Exposure of a typical cell, one a modality; by default 1.
+    n_cells
+        Number of cells that have each modality, against which the priors of weights are held in a
+        training; by default these are left out.
 
     Raises
     ------
@@ -120,6 +123,7 @@ class MosaicVAE(GenerativeModule):
         prior_kwargs: dict[str, Any] | None = None,
         measured: NDArray[np.bool_] | None = None,
         typical_exposures: Sequence[float] | None = None,
+        n_cells: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         check_choice("prior", prior, PRIORS)
@@ -127,6 +131,7 @@ class MosaicVAE(GenerativeModule):
         self.encode_covariates = encode_covariates
         self.alignment = alignment
         self.modality_dropout = modality_dropout
+        self.n_cells = None if n_cells is None else tuple(n_cells)
         self.specifications = {key: dict(part) for key, part in parts.items()}
         n_cat_list = [n_batch, *(n_cats_per_cov or ())]
         self.parts = nn.ModuleDict()
@@ -271,7 +276,18 @@ class MosaicVAE(GenerativeModule):
         if self.training and self.alignment > 0 and len(self.modalities) > 1:
             term = aligned(inference_outputs[WHOLE], inference_outputs["observed"])
             losses.loss = losses.loss + self.alignment * term.mean()
+        if self.training:
+            losses.loss = losses.loss + self._shrinkage()
         return losses
+
+    def _shrinkage(self) -> Tensor | float:
+        """Minus the log prior of the weights, nats a cell, of modalities that have one."""
+        terms = [
+            self.part(key).shrinkage(scale) / n
+            for key, n in zip(self.modalities, self.n_cells or (), strict=False)
+            if n > 0 and (scale := KINDS[self.specifications[key]["kind"]].weight_scale)
+        ]
+        return sum(terms, 0.0)
 
     # -- what a training starts at, see :class:`lucidvi.module.Startable` ----------------------
 

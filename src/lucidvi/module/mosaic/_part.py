@@ -115,6 +115,19 @@ class Part(nn.Module):
         parameters = {**self.parameters_of_features, **heads}
         return self.likelihood(**mean, **made_now(parameters), log_library=log_exposure)
 
+    def shrinkage(self, scale: float) -> Tensor:
+        r"""Minus the log density of the weights of the features, but for a constant, in nats.
+
+        .. math:: \frac{1}{2 s^2} \sum_{fk} W_{fk}^2
+
+        Parameters
+        ----------
+        scale
+            Standard deviation :math:`s` of their normal prior.
+        """
+        weights: Any = self.decoder.px_scale_decoder[0].weight
+        return weights.square().sum() / (2 * scale**2)
+
     @torch.no_grad()
     def start_from(self, moments: Moments) -> None:
         """Set biases and parameters of features to what the training cells say.
