@@ -161,6 +161,25 @@ def test_alignment_is_of_the_moments():
     torch.testing.assert_close(1 / precision.detach(), moments[1].squeeze(), atol=0.03, rtol=0.05)
 
 
+def test_weights_of_features_have_a_prior_in_a_training(seed):
+    """Its log density, a normal's, is spread over the cells that have the modality."""
+    module = MosaicVAE(PARTS, n_batch=2, n_latent=3, n_hidden=8, n_cells=(50, 40, 20))
+    weights = module.part("atac").decoder.px_scale_decoder[0].weight
+    prior = Normal(0, KINDS["accessibility"].weight_scale)
+    want = (prior.log_prob(torch.zeros(())) - prior.log_prob(weights)).sum() / 20
+    torch.testing.assert_close(module._shrinkage(), want)
+    assert MosaicVAE(PARTS, n_batch=2, n_latent=3, n_hidden=8)._shrinkage() == 0
+
+    def loss_of(of):
+        torch.manual_seed(0)
+        return of(minibatch())[2].loss
+
+    bare = MosaicVAE(PARTS, n_batch=2, n_latent=3, n_hidden=8)
+    bare.load_state_dict(module.state_dict())
+    torch.testing.assert_close(loss_of(module.train()), loss_of(bare.train()) + want)
+    torch.testing.assert_close(loss_of(module.eval()), loss_of(bare.eval()))
+
+
 def test_what_no_module_has():
     with pytest.raises(DataError, match="'poisson'"):
         MosaicVAE({"prot": {"kind": "protein", "n_features": 3, "likelihood": "poisson"}})

@@ -50,7 +50,7 @@ KINDS: dict[str, Kind] = {
     "protein": Kind(("nb_mixture", "nb"), Exposure.NONE, part=Protein, has_panels=True),
     "accessibility": Kind(
         ("poisson", "bernoulli", "nb"),
-        weight_scale=0.1,
+        weight_scale=0.05,
         needs_counts=True,
         counts_fragments=True,
     ),
