@@ -136,3 +136,31 @@ def test_found_of_obsm_and_said():
     assert (~read_modalities(got)["prot"].panels.present).sum() == (
         (adata.obs["batch"] == "b") & (np.arange(40) % 2 == 0)
     ).sum()
+
+
+@pytest.mark.parametrize("batch_key", [None, "batch"])
+def test_cells_without_any_protein_are_a_question(batch_key, caplog):
+    """Of cells that all have proteins, three have none, as where zeros stand for missing."""
+    mdata = mosaic()
+    names = CELLS[22:25]
+    mdata.mod["prot"].X[mdata.mod["prot"].obs_names.get_indexer(names)] = 0
+    with pytest.raises(DataError, match="not a single count in 3 of 40 cells") as info:
+        joined(mdata, batch_key=batch_key)
+    for line, n_cells in enumerate((40, 37)):
+        with caplog.at_level(logging.INFO, "lucidvi"):
+            modalities = repair(info.value, line, modalities=told(None))["modalities"]
+            cells = joined(mdata, modalities, batch_key=batch_key)
+        present = read_modalities(cells)["prot"].panels.present
+        assert present.sum() == n_cells
+        assert present[cells.obs_names.isin(names)].any() == (n_cells == 40)
+    assert "3 of 40 cells without a single count are taken not to have it" in caplog.text
+
+
+def test_cells_without_a_count_by_chance_are_no_question():
+    mdata = mosaic()
+    proteins = mdata.mod["prot"]
+    proteins.X = (np.random.default_rng(0).random(proteins.shape) < 0.3).astype(np.float32)
+    have_genes = proteins.obs_names.isin(mdata.mod["rna"].obs_names)
+    proteins.X[~have_genes, 0] = 1
+    assert (proteins.X.sum(axis=1) == 0).sum() > 2
+    assert measured_all(joined(mdata))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lucidvi.checks import did_you_mean, listed
-from lucidvi.data.modalities._panels import Panels
+from lucidvi.data.modalities._panels import ABSENT, Panels
 from lucidvi.data.mosaic._specification import Specification
 from lucidvi.errors import DataError, first_few
 
@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 #: Zeros of a whole batch are a question where they were less likely than this, if the cells of the
 #: batch had a feature as often as those of other batches that have it at all.
 CHANCE = 0.01
+#: Share of the cells without any count from which on these are a question, too: a few cells are
+#: of poor quality, and have none.
+SEVERAL = 0.05
 #: Batches of which an error lists features.
 MOST_BATCHES = 5
 
@@ -60,6 +63,21 @@ def measured_panels(
     is_all = isinstance(measured, str) and measured == "all"
     if is_all or (measured is None and not specification.has_panels):
         return panels
+    by_batch = _panels_of_batches(specification, counts, features, panels, batches, of_model)
+    if isinstance(measured, Mapping | pd.DataFrame):
+        return by_batch
+    return _of_cells_with_counts(specification, counts, by_batch, of_model)
+
+
+def _panels_of_batches(
+    specification: Specification,
+    counts: sparse.csr_matrix,
+    features: pd.Index,
+    panels: Panels,
+    batches: pd.Series | None,
+    of_model: bool,
+) -> Panels:
+    measured = specification.measured
     if batches is None:
         if isinstance(measured, Mapping | pd.DataFrame):
             raise DataError(
@@ -78,6 +96,47 @@ def measured_panels(
     else:
         table = _given(specification, features, names, of_model)
     return panels & Panels(codes, table)
+
+
+def _of_cells_with_counts(
+    specification: Specification, counts: sparse.csr_matrix, panels: Panels, of_model: bool
+) -> Panels:
+    """Ask about cells without a single count that should have some, or take them as said."""
+    rows = _without_any(counts, panels)
+    if not rows.any():
+        return panels
+    name, n = specification.name, f"{int(rows.sum()):,}"
+    of = f"{n} of {int(panels.present.sum()):,} cells"
+    if specification.measured is None and not of_model:
+        as_zeros, as_missing = (specification.changed(measured=word) for word in ("all", "found"))
+        raise DataError(
+            f"The modality {name!r} has not a single count in {of}, which others let expect. Was "
+            "it measured there?",
+            remedy=f"if it was, and all are true zeros: {as_zeros}. If not: {as_missing}.",
+            code=[as_zeros, as_missing],
+        )
+    logger.info("The modality %r: %s without a single count are taken not to have it.", name, of)
+    return Panels(np.where(rows, ABSENT, panels.codes).astype(np.int32), panels.table).tidy()
+
+
+def _without_any(counts: sparse.csr_matrix, panels: Panels) -> NDArray[np.bool_]:
+    """Return which cells of a modality have no count of it though some are all but certain.
+
+    Some are where it is less likely than :data:`CHANCE` that of all the cells a single one has
+    none, were each feature there in it as often as in other cells. None are returned where they
+    are fewer than :data:`SEVERAL` of the cells.
+    """
+    present = panels.present
+    rows = present & (np.diff(counts.indptr) == 0) if counts.nnz else present & False
+    if not rows.any():
+        return rows
+    others = present & ~rows
+    measured = np.bincount(panels.codes[others], minlength=len(panels.table)) @ panels.table
+    share = np.ravel((counts[others] > 0).sum(axis=0)) / np.clip(measured, 1, None)
+    log_none = panels.with_absent @ np.log1p(-np.clip(share, 0, 1 - 1e-12))
+    certain = log_none[panels.codes] + np.log(max(present.sum(), 1)) < np.log(CHANCE)
+    rows = rows & certain
+    return rows if rows.sum() >= SEVERAL * present.sum() else rows & False
 
 
 def without_unmeasured(counts: sparse.csr_matrix, panels: Panels, name: str) -> sparse.csr_matrix:
