@@ -46,7 +46,7 @@ class Kind:
 
 #: Kinds of modalities by name. A new one is a row.
 KINDS: dict[str, Kind] = {
-    "rna": Kind(("nb", "zinb", "poisson"), needs_counts=True),
+    "rna": Kind(("nb", "zinb", "poisson"), weight_scale=0.1, needs_counts=True),
     "protein": Kind(("nb_mixture", "nb"), Exposure.NONE, part=Protein, has_panels=True),
     "accessibility": Kind(
         ("poisson", "bernoulli", "nb"),
