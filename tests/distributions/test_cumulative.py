@@ -7,6 +7,7 @@ from scipy import stats
 from lucidvi.distributions import (
     CountLikelihood,
     NegativeBinomial,
+    NegativeBinomialMixture,
     Normal,
     Poisson,
     ZeroInflatedNegativeBinomial,
@@ -68,3 +69,24 @@ def test_sums_of_probabilities_are_the_distribution_function():
         )
         summed = CountLikelihood.cumulative(px, torch.tensor(X))
         np.testing.assert_allclose(summed, px.cumulative(torch.tensor(X)), rtol=1e-8, atol=1e-12)
+
+
+def test_mixture_is_that_of_its_parts():
+    """The closed form against probabilities that are added up, count by count."""
+    rng = np.random.default_rng(0)
+    shape = (40, 5)
+    logits = {
+        key: torch.tensor(rng.normal(size=shape)) for key in ("ratio_logits", "background_logits")
+    }
+    log_mean = torch.tensor(rng.normal(2, 1.5, size=shape))
+    px = NegativeBinomialMixture(
+        log_scale=log_mean,
+        log_library=torch.zeros(40, 1).double(),
+        log_theta=torch.tensor(rng.normal(size=5)),
+        **logits,
+    )
+    x = torch.tensor(px.sample().numpy())
+    x[0] = 0
+    np.testing.assert_allclose(
+        px.cumulative(x), CountLikelihood.cumulative(px, x), rtol=1e-6, atol=1e-9
+    )

@@ -40,8 +40,9 @@ def candidate_of(module: Any) -> str:
 
 def questions_about(name: str) -> tuple[Question, ...]:
     """Return what is asked of a model, by the name of :func:`candidate_of`."""
-    family = FAMILIES[name.removesuffix(BY_BATCH)]
-    return family.questions_by_batch if name.endswith(BY_BATCH) else family.questions
+    name, is_by_batch = name.removesuffix(BY_BATCH), name.endswith(BY_BATCH)
+    family = LIKELIHOODS.get(name) or FAMILIES[name]
+    return family.questions_by_batch if is_by_batch else family.questions
 
 
 def dispersed(family: str) -> str:

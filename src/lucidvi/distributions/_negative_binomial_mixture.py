@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from lucidvi import kernels
-from lucidvi.distributions._counts import CountLikelihood, draw_poisson
-from lucidvi.distributions._negative_binomial import DISPERSION, log_theta_by_moments
+from lucidvi.distributions._counts import CountLikelihood, draw_poisson, to_numpy
+from lucidvi.distributions._negative_binomial import (
+    DISPERSION,
+    log_theta_by_moments,
+    nb_cumulative,
+)
 from lucidvi.distributions._parameter import Moments, Parameter
 
 #: Log odds beyond which a share is zero or one to float32, and gradients by it vanish.
@@ -147,6 +152,19 @@ class NegativeBinomialMixture(CountLikelihood):
         is_background = torch.rand_like(theta) < self.background
         ratio = torch.where(is_background, logsigmoid(self.ratio_logits), 0.0)
         return draw_poisson((gamma.log() + self.log_mean + ratio - log_theta).exp())
+
+    def cumulative(self, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """See :meth:`Likelihood.cumulative`."""
+        counts, theta = to_numpy(x), to_numpy(self.linear("log_theta"), x.shape)
+        share = to_numpy(self.background, x.shape)
+        low, high = (
+            nb_cumulative(counts, to_numpy(mean, x.shape), theta)
+            for mean in (self.background_mean, self.mu)
+        )
+        below, at_most = (
+            share * one + (1 - share) * other for one, other in zip(low, high, strict=True)
+        )
+        return below, at_most
 
     def foreground_given(self, x: Any) -> Tensor:
         """Probability that a count is foreground, given the count and the state.

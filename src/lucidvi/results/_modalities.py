@@ -16,6 +16,10 @@ class Modalities(Finding):
 
     Parameters
     ----------
+    least_told, most_differ, coverage_90
+        Share of the states that the modality tells that tells least, ``differ`` of the pair that
+        differs most (NaN without one), and the share of counts within intervals of 90 % of the
+        modality whose share is farthest from it.
     told
         A row a modality. ``n_cells`` that have it and another. ``alone`` and ``left_out`` are
         shares of the variance of the states: what the modality tells by itself, and what goes
@@ -57,6 +61,9 @@ class Modalities(Finding):
         "Liu et al., WABI (2019), Jointly embedding multiple single-cell omics measurements."
     )
 
+    least_told: float
+    most_differ: float
+    coverage_90: float
     told: pd.DataFrame
     axes: pd.DataFrame
     agreement: pd.DataFrame

@@ -215,7 +215,7 @@ def trained(parts, epochs=80, accessibility="nb", **kwargs):
 def healthy():
     parts, _ = simulated(n_cells=500)
     parts["prot"] = parts["prot"][50:].copy()
-    return trained(parts)
+    return trained(parts, epochs=60)
 
 
 def test_a_healthy_model(healthy):
@@ -260,6 +260,16 @@ def test_no_cell_has_two():
     finding = audit.run(model, checks=["modalities"])["modalities"]
     assert finding.verdict == "skipped"
     assert "Fewer than 20 cells" in finding.summary
+
+
+def test_a_modality_that_no_cell_has_besides_another():
+    whole, alone, left_out = exact()
+    has = pd.DataFrame(True, whole.names, [*PRECISION, "atac"])
+    has["atac"] = False
+    nothing = {"atac": alone["rna"]}
+    finding = modalities(has, whole, alone | nothing, left_out | nothing, {"prot": residuals()})
+    assert list(finding.told.index) == list(PRECISION)
+    assert list(finding.agreement.index) == [("rna", "prot")]
 
 
 def test_what_varies_more():

@@ -86,6 +86,7 @@ def modalities(
     cures = cures or Cures()
     both = has.to_numpy() & (has.sum(axis=1) > 1).to_numpy()[:, None]
     rows = {name: np.flatnonzero(both[:, place]) for place, name in enumerate(has.columns)}
+    rows = {name: of_cells for name, of_cells in rows.items() if len(of_cells) > 1}
     told = pd.DataFrame(
         {name: _told(rows[name], whole, alone[name], left_out[name], priors) for name in rows}
     ).T.rename_axis("modality")
@@ -99,6 +100,9 @@ def modalities(
             _apart(agreement, cures.of("modalities_apart")),
             _off(imputation, wider or {}, cures),
         ),
+        least_told=float(told["alone"].min()),
+        most_differ=float(agreement["differ"].max()),
+        coverage_90=float(imputation["coverage_90"][_farthest(imputation)]),
         told=told,
         axes=_axes(rows, whole, alone, left_out),
         agreement=agreement,
@@ -280,6 +284,11 @@ def _imputation(imputations: Mapping[str, Imputed], features: pd.DataFrame) -> p
     return table.astype({"n_cells": int, "n_features": int})
 
 
+def _farthest(imputation: pd.DataFrame) -> str:
+    """Name of the modality whose share of counts within intervals is farthest from 90 %."""
+    return str((imputation["coverage_90"] - COVERAGE).abs().idxmax())
+
+
 # -- the verdicts -------------------------------------------------------------------------------
 
 
@@ -313,7 +322,7 @@ def _apart(agreement: pd.DataFrame, cure: str) -> Criterion:
 
 
 def _off(imputation: pd.DataFrame, wider: Mapping[str, str], cures: Cures) -> Criterion:
-    worst = str((imputation["coverage_90"] - COVERAGE).abs().idxmax())
+    worst = _farthest(imputation)
     covered = float(imputation.loc[worst, "coverage_90"])
     shares = ", ".join(f"{name} {share:.0%}" for name, share in imputation["coverage_90"].items())
     return judge(
@@ -366,6 +375,8 @@ def check(subject: Subject) -> Finding:
         return views[key]
 
     imputable = [name for name in names if has[name].sum() >= N_CELLS_MIN]
+    if not imputable:
+        return Skipped.of(Modalities, f"Fewer than {N_CELLS_MIN} cells have any two.")
     return modalities(
         has,
         subject.latent,

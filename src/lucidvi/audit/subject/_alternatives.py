@@ -16,7 +16,7 @@ from lucidvi.distributions import candidates, likelihood_of
 from lucidvi.inference import elbo
 from lucidvi.module import Exposure, Modality
 
-#: Most cells of each kind, and most values, of cells x genes.
+#: Most cells of each kind, and most values, of cells x features of all modalities.
 N_CELLS, N_VALUES = 1000, 2**23
 #: Steps of the fit, and its first rate: parameters are logarithms, so that they can go far enough.
 N_STEPS, RATE = 40, 0.3
@@ -79,7 +79,7 @@ def cells_of(subject: Subject, positions: np.ndarray) -> DecodedCells:
 def two_sets(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     """Positions of cells to fit to and of others to try on, held-out ones where known."""
     sample, rng = subject.sample, subject.rng(5)
-    n = min(N_CELLS, max(100, N_VALUES // subject.n_genes))
+    n = min(N_CELLS, max(100, N_VALUES // subject.n_features))
     fit, evaluate = rng.permutation(sample.trained), rng.permutation(sample.evaluated)
     if sample.split != "known":
         every = rng.permutation(len(sample.indices))

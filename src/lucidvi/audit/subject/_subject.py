@@ -122,10 +122,14 @@ class Subject:
             yield positions[rows], target
 
     @property
+    def n_features(self) -> int:
+        """Number of features of all modalities."""
+        return sum(modality.n_features for modality in self.modalities.values())
+
+    @property
     def minibatch(self) -> int:
         """Cells of a minibatch."""
-        n_features = sum(modality.n_features for modality in self.modalities.values())
-        return max(1, min(512, MINIBATCH // n_features))
+        return max(1, min(512, MINIBATCH // self.n_features))
 
     @cached_property
     def counted(self) -> np.ndarray:
