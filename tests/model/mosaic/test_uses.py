@@ -2,6 +2,7 @@
 
 import mudata
 import numpy as np
+import pandas as pd
 import pytest
 from tests.model.mosaic.cells import as_mudata, simulated
 
@@ -255,3 +256,18 @@ def test_a_reference_with_a_batch_that_lacks_the_main_modality():
     model.train(max_epochs=2, train_size=1.0, enable_progress_bar=False)
     reference = Reference.from_model(model, labels_key="side")
     assert {setting.new_batch for setting in reference.calibration.settings} == {False, True}
+
+
+def test_missing_values_of_a_column_have_not_changed(make_adata):
+    """A column that no model asked for, with gaps, is the same when a model is made."""
+    adata = make_adata(n_cells=60)
+    adata.obs["plate"] = pd.Categorical(
+        np.array(["x", "y", None], dtype=object)[np.arange(60) % 3]
+    )
+    adata.obs["note"] = np.array(["a", None], dtype=object)[np.arange(60) % 2]
+    adata.obsm["prot"] = pd.DataFrame(np.ones((60, 2)), adata.obs_names, ["p", "q"])
+    MOSAICVI.setup_anndata(adata, {"rna": "rna", "prot": "protein"}, batch_key="batch")
+    assert MOSAICVI(adata, n_latent=2).adata.n_obs == 60
+    adata.obs.loc[adata.obs_names[0], "note"] = None
+    with pytest.raises(DataError, match="columns have changed"):
+        MOSAICVI(adata, n_latent=2)

@@ -286,4 +286,6 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _same_values(one: pd.Series, other: pd.Series) -> bool:
-    return bool((one.astype(str) == other.astype(str)).all())
+    # In pandas 3 what is missing stays so as text, and is unlike itself.
+    alike = one.astype(str).to_numpy(dtype=object) == other.astype(str).to_numpy(dtype=object)
+    return bool((alike | (one.isna() & other.isna()).to_numpy()).all())
