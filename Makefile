@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 # Processes that tests and demos start read what the first one compiled, whatever the shell says:
-# importing from source takes each of them 18 seconds.
+# importing from source takes each of them many seconds.
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -117,6 +117,21 @@ class Cells:
             See :class:`Cells`.
         """
         return replace(self, features={**self.features, **features})
+
+    def with_modalities(self, names: Collection[str]) -> Cells:
+        """Return the same cells as if only some modalities had been measured in them.
+
+        Parameters
+        ----------
+        names
+            Names of these modalities.
+        """
+        hidden = {
+            name: np.zeros(modality.n_features, dtype=bool)
+            for name, modality in self.model.module.modalities.items()
+            if name not in names
+        }
+        return self.with_features(hidden) if hidden else self
 
     def have(self, modality: str | None = None) -> NDArray[np.bool_]:
         """Return which of the cells have a modality, by default the main one, ``(n_cells,)``."""

@@ -15,7 +15,6 @@ from lucidvi.audit.subject._predictive import quantile_residuals
 from lucidvi.audit.subject._subject import Subject
 from lucidvi.data import stratified
 from lucidvi.inference import NormalPosterior, PosteriorTarget
-from lucidvi.model import Cells
 from lucidvi.module import Modality, measured_means
 from lucidvi.results import Posteriors
 
@@ -47,23 +46,12 @@ class Imputed:
     __repr__ = brief
 
 
-def hidden(cells: Cells, seen: Collection[str]) -> Cells:
-    """Return cells as if only some of their modalities had been measured."""
-    modalities = cells.model.module.modalities
-    masks = {
-        name: np.zeros(modality.n_features, dtype=bool)
-        for name, modality in modalities.items()
-        if name not in seen
-    }
-    return cells.with_features(masks) if masks else cells
-
-
 def told_by(subject: Subject, seen: Collection[str]) -> Posteriors:
     """Return the encoder's posteriors of all cells of the sample, from some modalities alone.
 
     Those of cells that have none of them are the encoder's of nothing.
     """
-    cells, parts = hidden(subject.cells, seen), []
+    cells, parts = subject.cells.with_modalities(seen), []
     for rows, target in cells.targets(batch_size=subject.minibatch):
         q = target.latent_posterior(NormalPosterior.from_distribution(target.q0))
         parts.append(subject.posteriors(q, subject.everyone[rows]))
@@ -92,7 +80,7 @@ def imputed(subject: Subject, modality: str, positions: np.ndarray) -> Imputed:
     mask[chosen] = True
     features = torch.as_tensor(mask)
     cells = subject.cells.select(positions)
-    others = hidden(cells, [name for name in subject.modalities if name != modality])
+    others = cells.with_modalities([name for name in subject.modalities if name != modality])
     residuals: list[np.ndarray] = []
     observed: list[np.ndarray] = []
     predicted: list[np.ndarray] = []

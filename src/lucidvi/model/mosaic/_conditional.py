@@ -98,7 +98,7 @@ class ConditionalMixin(SelectionMixin, LatentMixin):
         parts: list[list[Estimate]] = [[], []]
         missing = []
         for which, names in enumerate([[name, *others], others][: 1 + n_passes]):
-            seen = self._seen(cells, names)
+            seen = cells.with_modalities(names)
             for _, target in seen.targets("Estimating the likelihood", batch_size):
                 parts[which].append(METHODS[method](target, n_mc_samples))
                 if which == 0:

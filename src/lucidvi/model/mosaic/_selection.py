@@ -60,20 +60,11 @@ class SelectionMixin(BaseModelClass):
             check_choice(argument, name, every)
         return [name for name in every if name in chosen]
 
-    def _seen(self, cells: Cells, names: Collection[str]) -> Cells:
-        """Return cells as if only some modalities had been measured in them."""
-        hidden = {
-            name: np.zeros(modality.n_features, dtype=bool)
-            for name, modality in self.modalities.items()
-            if name not in names
-        }
-        return cells.with_features(hidden) if hidden else cells
-
     def _targets_of(
         self, cells: Cells, names: Collection[str], description: str, batch_size: int | None
     ) -> Iterator[tuple[slice, PosteriorTarget]]:
         """Yield targets of cells of which some modalities are seen, of each at least one."""
-        for rows, target in self._seen(cells, names).targets(description, batch_size):
+        for rows, target in cells.with_modalities(names).targets(description, batch_size):
             _check_seen(cells, rows, target, names)
             yield rows, target
 
