@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from anndata import AnnData, read_h5ad
+from anndata import AnnData, concat, read_h5ad
 from scipy import sparse
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +45,28 @@ def load(name: str, n_genes: int | None = None) -> AnnData:
         adata = adata[:, most_variable(adata, n_genes)].copy()
     has_counts = np.asarray(adata.X.sum(axis=1)).ravel() > 0
     return adata if has_counts.all() else adata[has_counts].copy()
+
+
+def pooled(names: Sequence[str]) -> AnnData:
+    """Pool data sets of one tissue: the genes that all have, the data set before each batch.
+
+    Parameters
+    ----------
+    names
+        See :func:`load`. Genes are matched by symbol: ``var["gene_symbol"]`` where there is one.
+    """
+    parts = {}
+    for name in names:
+        part = load(name)
+        if "gene_symbol" in part.var:
+            part.var_names = part.var["gene_symbol"].astype(str)
+        part = part[:, ~part.var_names.duplicated()]
+        batch = part.obs["batch"].astype(str) if "batch" in part.obs else ""
+        obs = pd.DataFrame({"batch": name + " " + batch}, index=part.obs_names)
+        parts[name] = AnnData(part.X, obs, part.var[[]])
+    pool = concat(parts, join="inner", index_unique=" ")
+    has_counts = np.asarray(pool.X.sum(axis=1)).ravel() > 0
+    return pool if has_counts.all() else pool[has_counts].copy()
 
 
 def most_variable(adata: AnnData, n_genes: int) -> np.ndarray:
@@ -126,8 +150,11 @@ def read(spec: dict[str, Any]) -> AnnData:
     Parameters
     ----------
     spec
-        Arguments of :func:`load` or of :func:`simulated`, or ``{"file": ...}`` of :func:`store`.
+        Arguments of :func:`load` or of :func:`simulated`, ``{"file": ...}`` of :func:`store`, or
+        ``{"pool": ...}``, the names for :func:`pooled`.
     """
+    if "pool" in spec:
+        return pooled(spec["pool"])
     if "name" in spec:
         return load(**spec)
     counts = sparse.load_npz(spec["file"]) if "file" in spec else simulated(**spec)
