@@ -118,21 +118,21 @@ class GenerativeModule(BaseModuleClass, ABC):
         """Encode a minibatch and draw its states: the first part of :meth:`forward`."""
         observed, s = self.observe(tensors), self.covariates(tensors)
         posterior = checked_state(self, self.encode(observed, s), "encode")
-        posterior = self._stored(tensors, posterior)
+        if (stored := self.stored(tensors)) is not None:
+            posterior = StateDistribution(stored, posterior.log_exposures)
         z, log_exposures = draw(posterior.latent, n_samples), None
         if posterior.log_exposures is not None:
             log_exposures = draw(posterior.log_exposures, n_samples)
         outputs = {"observed": observed, "covariates": s}
         return self.with_draws(outputs, posterior, z, log_exposures)
 
-    def _stored(self, tensors: Record, posterior: StateDistribution) -> StateDistribution:
-        """Return the posterior that is stored with cells in place of the encoder's, if one is."""
+    def stored(self, tensors: Record) -> Normal | None:
+        """Return the posterior of :math:`z` that is stored with cells, if one is to be used."""
         mean = tensors.get(REGISTRY_KEYS.LATENT_QZM_KEY)
         variance = tensors.get(REGISTRY_KEYS.LATENT_QZV_KEY)
         if getattr(self, "minified_data_type", None) is None or mean is None or variance is None:
-            return posterior
-        latent = Normal(mean, variance.sqrt(), validate_args=False)
-        return StateDistribution(latent, posterior.log_exposures)
+            return None
+        return Normal(mean, variance.sqrt(), validate_args=False)
 
     def with_draws(
         self,

@@ -210,6 +210,14 @@ def test_stored_posteriors_are_answered_by(labelled, mosaic, tmp_path):
     bound = MOSAICVI.load(str(tmp_path / "model"), adata=mosaic[0])
     bound.adata = refined.to_adata(labelled.adata)
     np.testing.assert_allclose(bound.get_latent_representation(), refined.loc, atol=1e-5)
+    bound.adata.obsm[refined.slots[1]] = np.full_like(refined.scale, 1e-12)
+    first, again = (bound.get_normalized("prot", return_numpy=True) for _ in range(2))
+    np.testing.assert_allclose(first, again, rtol=1e-3)
+    others, again = (
+        bound.get_normalized("prot", from_modalities="rna", indices=having(bound, "rna"))
+        for _ in range(2)
+    )
+    assert not np.allclose(others, again, rtol=1e-2)
     # Counts beside them are still there, and none are made up where they are not.
     assert bound.posterior_predictive_sample(modality="prot", indices=[0]).shape == (1, 30)
 

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 from torch import Tensor
+from torch.distributions import Independent
 
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError, ModelTypeError
@@ -71,7 +72,8 @@ class NormalizingMixin(ImputingMixin):
         from_modalities
             What the states are inferred from; by default all that a cell has.
         posterior
-            ``"encoder"``, or ``"refined"`` for each cell's own.
+            ``"encoder"``, or ``"refined"`` for each cell's own. Posteriors of all that a cell has
+            that are stored with the cells take the place of the encoder's.
 
         Returns
         -------
@@ -159,6 +161,8 @@ class NormalizingMixin(ImputingMixin):
         """Return values of the likelihood at draws of the states."""
         given = self._modality_names("from_modalities", from_modalities)
         check_choice("posterior", posterior, POSTERIORS)
+        # What is stored with cells is inferred from all that they have.
+        is_stored = posterior == "encoder" and given == list(self.modalities)
         if n_samples < 1:
             raise DataError(f"`n_samples` is {n_samples!r}.", remedy="n_samples=1, or more.")
         cells, columns = Cells.of(self, adata, indices), self._columns(name, features)
@@ -169,7 +173,8 @@ class NormalizingMixin(ImputingMixin):
         n_kept = 1 if return_mean else n_samples
         out = np.zeros((n_kept, len(cells), len(names)), np.float32)
         for rows, target in self._targets_of(cells, given, f"Decoding {name!r}", batch_size):
-            q = posterior_of(target, posterior)
+            stored = self.module.stored(target.covariates) if is_stored else None
+            q = posterior_of(target, posterior) if stored is None else Independent(stored, 1)
             targets = in_batches(target, codes, kept)
             for draw in range(n_samples):
                 z = q.sample()
