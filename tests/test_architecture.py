@@ -19,7 +19,7 @@ LONGEST = 400
 TENSORS_ONLY = ("kernels", "distributions", "nn", "inference")
 ANNDATA = {"anndata", "mudata", "scanpy"}
 #: Folders whose files ask a model for what it can do.
-USES = ("atlas", "audit", "cli", "simulate")
+USES = ("atlas", "audit", "cli", "dynamics", "simulate")
 #: Classes of models, of LucidVI and of scvi-tools.
 MODEL_CLASSES = {*MODELS, *scvi.model.__all__} - {"utils"}
 #: Files that compare with scvi-tools' own training: a peer, and no kind of our models.

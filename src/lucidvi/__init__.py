@@ -15,6 +15,7 @@ _PARTS = (
     "checks",
     "data",
     "distributions",
+    "dynamics",
     "errors",
     "files",
     "inference",

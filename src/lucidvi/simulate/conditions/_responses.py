@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from lucidvi.errors import MissingPackageError
+from lucidvi._transport import exact_plan, pot, squared_distances
 
 #: Control cells of other labels that a cell's shift is the mean of.
 N_NEIGHBOURS = 50
@@ -102,22 +101,11 @@ def transport(control: States, target: States) -> States:
     control, target
         States, of shapes ``(n_control, n_latent)`` and ``(n_target, n_latent)``.
     """
-    ot = pot()
+    otherwise = ", or take another method"
+    ot = pot("`method='transport'`", "simulate", otherwise)
     first, second = np.asarray(control, np.float64), np.asarray(target, np.float64)
-    plan = ot.emd(ot.unif(len(first)), ot.unif(len(second)), ot.dist(first, second))
+    plan = exact_plan(ot, squared_distances(ot, first, second))
     return plan @ second / plan.sum(axis=1, keepdims=True) - first
-
-
-def pot() -> Any:
-    """Return POT, or raise what to install."""
-    try:
-        import ot
-    except ImportError as error:
-        raise MissingPackageError(
-            f"`method='transport'` needs the package POT ({error}).",
-            remedy='pip install "lucidvi[simulate]", or take another method.',
-        ) from error
-    return ot
 
 
 def _mean_of_neighbours(z: States, seen: Seen, values: States) -> States:

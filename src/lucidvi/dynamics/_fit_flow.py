@@ -1,0 +1,152 @@
+"""Fitting a vector field to cells of several times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lucidvi._progress import track
+from lucidvi._transport import pot
+from lucidvi.checks import check_share, check_whole, is_number
+from lucidvi.dynamics._reading import samples_of_arrays, samples_of_model
+from lucidvi.dynamics._samples import Samples
+from lucidvi.dynamics.field._matching import Units, match
+from lucidvi.dynamics.field._vector_field import VectorField
+from lucidvi.dynamics.paths._paths import paths_between
+from lucidvi.errors import DataError
+
+#: Most cells of a time that a member is coupled by.
+MOST_CELLS = 2_000
+
+
+def fit_flow(
+    z: Any,
+    time: Any | None = None,
+    *,
+    time_key: str | None = None,
+    growth: bool = True,
+    mass: str | Mapping[Any, float] = "equal",
+    relaxation: float = 2.0,
+    bending: float = 1.0,
+    n_members: int = 5,
+    n_steps: int = 3_000,
+    seed: int = 0,
+) -> VectorField:
+    """Find the vector field that takes the cells of each time to those of the next.
+
+    Cells of consecutive times are coupled by optimal transport that lets cells grow and die;
+    paths between them bend where the times before and after say so; networks are fitted to the
+    velocities and growths of the paths.
+
+    Parameters
+    ----------
+    z
+        States, shape ``(n_cells, n_latent)``: of any model, or principal components. Or a trained
+        model, whose cells and their posteriors are taken.
+    time
+        Time of each cell, shape ``(n_cells,)``, numbers; distances between them count.
+    time_key
+        Column of ``model.adata.obs`` with the times, where ``z`` is a model.
+    growth
+        Let cells become more and fewer; else the mass of each stays what it is.
+    mass
+        How much there is of the population at each time: ``"equal"``, since how many cells are
+        sequenced says nothing of it, so that growth is relative to the mean; ``"cells"`` where it
+        does; or a number for each time.
+    relaxation
+        What it costs to let a cell grow or die rather than to move it, in units of the mean
+        squared distance between cells of two times. Less lets more grow.
+    bending
+        How far paths bend to meet the times before and after, from 0, straight, to 1.
+    n_members
+        Fields that it is the mean of, each from cells drawn anew (and from draws of their
+        posteriors), whose differences are its uncertainty.
+    n_steps
+        Steps of the training.
+    seed
+        Of all draws.
+
+    Returns
+    -------
+    Field of velocity and growth.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If states or times are not finite numbers, or there are too few times or cells of one.
+    lucidvi.errors.MissingPackageError
+        If POT or torchdiffeq is not installed.
+
+    Examples
+    --------
+    >>> from lucidvi import dynamics
+    >>> field = dynamics.fit_flow(adata.obsm["X_pca"], adata.obs["day"])  # doctest: +SKIP
+    >>> later = field.integrate(adata.obsm["X_pca"], 2.0, 4.0)  # doctest: +SKIP
+    """
+    _check(growth, mass, relaxation, bending)
+    for name, value, least in (
+        ("n_members", n_members, 1),
+        ("n_steps", n_steps, 1),
+        ("seed", seed, 0),
+    ):
+        check_whole(name, value, least=least)
+    ot = pot("`fit_flow`", "dynamics")
+    of_model = hasattr(z, "get_latent_representation")
+    read = samples_of_model if of_model else samples_of_arrays
+    samples = read(z, time, time_key, mass)
+    rngs = [np.random.default_rng([seed, i]) for i in range(n_members)]
+    paths = [
+        paths_between(
+            ot,
+            samples.times,
+            samples.drawn(rng, MOST_CELLS),
+            samples.masses,
+            relaxation if growth else None,
+            bending,
+            rng,
+        )
+        for rng in track(rngs, "Coupling cells", n_members, slow_steps=True)
+    ]
+    units = Units.of(paths, rngs[0])
+    velocities, growths = match(paths, units, growth=growth, n_steps=n_steps, seed=seed)
+    field = VectorField(
+        velocities,
+        growths,
+        units.center,
+        units.axes,
+        units.spread,
+        samples.times,
+        units.speed,
+        units.rate,
+    )
+    return replace(field, samples=_told(field, samples))
+
+
+def _told(field: VectorField, samples: Samples) -> pd.DataFrame:
+    """Say what there was at each time, and what the first time's cells become of it."""
+    first = samples.states[0][:MOST_CELLS]
+    log_mass = field.integrate(first, samples.times[0], samples.times.tolist()).log_mass
+    columns = {
+        "n_cells": [len(states) for states in samples.states],
+        "mass": samples.masses,
+        "mass_of_field": np.exp(log_mass).mean(axis=1),
+    }
+    return pd.DataFrame(columns, index=pd.Index(samples.times, name="time"))
+
+
+def _check(growth: bool, mass: Any, relaxation: Any, bending: Any) -> None:
+    if not (is_number(relaxation) and relaxation > 0):
+        raise DataError(
+            f"`relaxation` is {relaxation!r}.",
+            remedy="give a positive number, such as 2, or `growth=False` for no growth.",
+        )
+    check_share("bending", bending)
+    if not growth and mass != "equal":
+        raise DataError(
+            f"`mass` is {mass!r}, and with `growth=False` it stays what it is.",
+            remedy="growth=True, or mass='equal'.",
+        )

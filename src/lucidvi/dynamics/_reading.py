@@ -1,0 +1,58 @@
+"""Samples of several times, from arrays or from the cells of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lucidvi.checks import check_column
+from lucidvi.dynamics._samples import Samples
+from lucidvi.errors import DataError
+from lucidvi.model import capable
+
+Mass = str | Mapping[Any, float]
+
+
+def samples_of_arrays(z: Any, time: Any, time_key: str | None, mass: Mass) -> Samples:
+    """Return states that were given as they are.
+
+    Parameters
+    ----------
+    z, time, time_key, mass
+        See :func:`lucidvi.dynamics.fit_flow`.
+    """
+    if time is None or time_key is not None:
+        raise DataError(
+            "`z` is an array, which has no columns, so that its times are an array, too.",
+            remedy='fit_flow(adata.obsm["X_scVI"], adata.obs["day"])',
+        )
+    return Samples.of(z, time, mass, names=getattr(time, "index", None))
+
+
+def samples_of_model(model: Any, time: Any, time_key: str | None, mass: Mass) -> Samples:
+    """Return the posteriors of a model's cells.
+
+    Parameters
+    ----------
+    model, time, time_key, mass
+        See :func:`lucidvi.dynamics.fit_flow`.
+    """
+    model = capable(model, "counts")
+    if model.adata is None:
+        raise DataError(
+            "`z` is a model without cells.",
+            remedy=f"model = {type(model).__name__}.load(folder, adata=adata)",
+        )
+    if (time is None) == (time_key is None):
+        raise DataError(
+            f"`time` {'and' if time is not None else 'or'} `time_key` "
+            f"{'are both' if time is not None else 'has to be'} given.",
+            remedy='fit_flow(model, time_key="day"), a column of model.adata.obs.',
+        )
+    if time_key is not None:
+        check_column(model.adata.obs, "time_key", time_key)
+        time = model.adata.obs[time_key]
+    mean, variance = model.get_latent_representation(return_dist=True)
+    return Samples.of(mean, time, mass, np.sqrt(variance), model.adata.obs_names)

@@ -1,0 +1,217 @@
+"""States of cells that were sampled at several times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lucidvi._brief import brief
+from lucidvi.checks import check_choice, is_number, listed
+from lucidvi.errors import DataError
+
+#: Fewest cells of a time: of fewer, no distribution can be told.
+FEWEST = 10
+#: Masses that can be asked for by name.
+MASSES = ("equal", "cells")
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """States of cells at each of several times, in their order.
+
+    Parameters
+    ----------
+    times
+        The times, rising, shape ``(n_times,)``.
+    states
+        States of the cells of each time, each of shape ``(n_cells, n_latent)``.
+    scales
+        Standard deviations of the cells' posteriors, of the same shapes; None where the states
+        are known.
+    masses
+        How much there is of the population at each time, in units of the first,
+        shape ``(n_times,)``.
+    """
+
+    times: NDArray[np.float64]
+    states: tuple[NDArray[np.float64], ...]
+    scales: tuple[NDArray[np.float64], ...] | None
+    masses: NDArray[np.float64]
+
+    __repr__ = brief
+
+    @classmethod
+    def of(
+        cls,
+        z: Any,
+        time: Any,
+        mass: str | Mapping[Any, float],
+        scale: Any | None = None,
+        names: Sequence[str] | pd.Index | None = None,
+    ) -> Samples:
+        """Check states and times, and sort them.
+
+        Parameters
+        ----------
+        z
+            States, shape ``(n_cells, n_latent)``.
+        time
+            Time of each cell, shape ``(n_cells,)``.
+        mass
+            See :func:`lucidvi.dynamics.fit_flow`.
+        scale
+            Standard deviations of the states' posteriors, of the shape of ``z``.
+        names
+            Names of the cells, for errors.
+
+        Raises
+        ------
+        lucidvi.errors.DataError
+            If the states or times are not finite numbers, or there are fewer than two times, or
+            too few cells of one.
+        """
+        states = _states(z, names)
+        times = cell_times(time, len(states), names)
+        known, codes, counts = np.unique(times, return_inverse=True, return_counts=True)
+        if len(known) < 2:
+            raise DataError(
+                f"`time` is {known[0]:g} in all cells, and a field is found between times.",
+                remedy="give cells of two times or more.",
+            )
+        if counts.min() < FEWEST:
+            few = known[counts < FEWEST]
+            raise DataError(
+                f"{len(few):,} of {len(known):,} times, {_few(few)}, have fewer "
+                f"than {FEWEST} cells.",
+                remedy="join them with the times next to them, or leave their cells out.",
+            )
+        parts = tuple(states[codes == code] for code in range(len(known)))
+        scales = None
+        if scale is not None:
+            of_cells = np.asarray(scale, np.float64)
+            scales = tuple(of_cells[codes == code] for code in range(len(known)))
+        return cls(known, parts, scales, _masses(mass, known, counts))
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def n_latent(self) -> int:
+        """Dimensions of the states."""
+        return self.states[0].shape[1]
+
+    def drawn(self, rng: np.random.Generator, most: int) -> tuple[NDArray[np.float64], ...]:
+        """Draw cells of each time anew, with replacement, and their states from the posteriors.
+
+        Parameters
+        ----------
+        rng
+            Generator of the draws.
+        most
+            Most cells of a time.
+        """
+        drawn = []
+        for k, states in enumerate(self.states):
+            rows = rng.integers(len(states), size=min(len(states), most))
+            z = states[rows]
+            if self.scales is not None:
+                z = z + self.scales[k][rows] * rng.standard_normal(z.shape)
+            drawn.append(z)
+        return tuple(drawn)
+
+
+def cell_times(time: Any, n_cells: int, names: Any = None) -> NDArray[np.float64]:
+    """Return the time of each cell as a number.
+
+    Parameters
+    ----------
+    time
+        Numbers, or categories that are numbers.
+    n_cells
+        How many cells there are.
+    names
+        Their names, for errors.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If they are texts, of which the order and the distances are not known, or not finite.
+    """
+    series = pd.Series(np.asarray(time) if not isinstance(time, pd.Series) else time.to_numpy())
+    if series.shape != (n_cells,):
+        raise DataError(
+            f"`time` has {len(series):,} values, and there are {n_cells:,} cells.",
+            remedy="give one for each cell.",
+        )
+    try:
+        times = series.astype(np.float64).to_numpy()
+    except (TypeError, ValueError):
+        found = series.dropna().unique()
+        example = ", ".join(f"{name!r}: {i}" for i, name in enumerate(found[:2]))
+        raise DataError(
+            f"`time` is no number, but {listed(found)}, whose order and distances are not known.",
+            remedy=f"say them: time = pd.Series(time).map({{{example}, ...}}).",
+        ) from None
+    bad = ~np.isfinite(times)
+    if bad.any():
+        place = _place(bad, names)
+        raise DataError(
+            f"`time` is not known of {bad.sum():,} of {n_cells:,} cells, {place}.",
+            remedy="leave these cells out.",
+        )
+    return times
+
+
+def _states(z: Any, names: Any) -> NDArray[np.float64]:
+    states = np.asarray(z, np.float64)
+    if states.ndim != 2 or not states.size:
+        raise DataError(
+            f"`z` has the shape {states.shape}.", remedy="give an array of cells by dimensions."
+        )
+    bad = ~np.asarray(np.isfinite(states).all(axis=1))
+    if bad.any():
+        raise DataError(
+            f"`z` is not finite in {bad.sum():,} of {len(states):,} cells, {_place(bad, names)}.",
+            remedy="leave these cells out.",
+        )
+    return states
+
+
+def _place(bad: Any, names: Any) -> str:
+    first = int(bad.argmax())
+    return f"{first if names is None else repr(str(names[first]))} first"
+
+
+def _masses(
+    mass: str | Mapping[Any, float], times: NDArray[np.float64], counts: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Return the mass of each time, that of the first being one."""
+    if isinstance(mass, Mapping):
+        given = {float(key): value for key, value in mass.items()}
+        missing = [time for time in times if time not in given]
+        wrong = [time for time in times if time in given and not _is_positive(given[time])]
+        if missing or wrong:
+            what = "has no mass of" if missing else "has no positive number for"
+            raise DataError(
+                f"`mass` {what} {_few(missing or wrong)}.",
+                remedy="give a positive number for each time, or mass='equal'.",
+            )
+        masses = np.array([given[time] for time in times])
+    else:
+        check_choice("mass", mass, MASSES, "a mapping of times to numbers")
+        masses = counts.astype(np.float64) if mass == "cells" else np.ones(len(times))
+    return masses / masses[0]
+
+
+def _few(times: Sequence[float] | NDArray[np.float64]) -> str:
+    """Return a few times, for a message."""
+    return ", ".join(f"{time:g}" for time in times[:5]) + (", ..." if len(times) > 5 else "")
+
+
+def _is_positive(value: Any) -> bool:
+    return is_number(value) and value > 0

@@ -1,0 +1,1 @@
+"""Vector fields: networks that say velocity and growth, and how states move along them."""

@@ -1,0 +1,320 @@
+"""A vector field with growth, and how states move along it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from lucidvi._progress import Progress
+from lucidvi.checks import check_whole
+from lucidvi.dynamics.field._networks import Networks
+from lucidvi.errors import DataError, MissingPackageError
+
+Array = NDArray[np.float32]
+#: Steps of an integration over the whole time course.
+N_STEPS = 100
+#: States that are evaluated at once.
+AT_ONCE = 50_000
+
+
+class States(NamedTuple):
+    """States that moved along a field.
+
+    Parameters
+    ----------
+    z
+        Shape ``(n, n_latent)``, or ``(n_times, n, n_latent)`` at several times.
+    log_mass
+        Log of what became of a mass of one, of the shape of ``z`` without its last axis.
+    """
+
+    z: Array
+    log_mass: Array
+
+
+@dataclass(frozen=True, eq=False)
+class VectorField:
+    r"""Velocity and growth as functions of state and time, with what is not known of them.
+
+    .. math::
+        \frac{dz}{dt} = v(z, t), \qquad \frac{d \log m}{dt} = g(z, t)
+
+    Before the first time and after the last, it is that of the first and the last. Of several
+    members, each found from cells that were drawn anew, it gives the mean, and how far
+    they differ. :func:`lucidvi.dynamics.fit_flow` makes it.
+
+    Parameters
+    ----------
+    velocities, growths
+        Networks of the members, in units of ``speed`` and ``rate``; ``growths`` is None where
+        nothing grows.
+    center, axes, spread
+        States enter less ``center``, shape ``(n_latent,)``, along ``axes``, the principal ones,
+        shape ``(n_latent, n_latent)``, over ``spread``, one number: so that a rotation of the
+        states changes nothing.
+    times
+        Times of the samples, shape ``(n_times,)``; times enter as a share of their range.
+    speed, rate
+        Units of velocity and growth.
+    samples
+        What it was found from, and what it says of that: a row a time, with cells, mass, and the
+        mass that comes out of the first time's cells along the field.
+    """
+
+    velocities: Networks
+    growths: Networks | None
+    center: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    spread: float
+    times: NDArray[np.float64]
+    speed: float
+    rate: float
+    samples: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def n_members(self) -> int:
+        """How many fields it is the mean of."""
+        return len(self.velocities.weights[0])
+
+    @property
+    def n_latent(self) -> int:
+        """Dimensions of a state."""
+        return len(self.center)
+
+    def __repr__(self) -> str:
+        grows = "with" if self.growths is not None else "without"
+        return (
+            f"VectorField({self.n_latent} dimensions, {len(self.times)} times from "
+            f"{self.times[0]:g} to {self.times[-1]:g}, {grows} growth, {self.n_members} members)"
+        )
+
+    def __call__(self, z: ArrayLike, t: ArrayLike, member: int | None = None) -> Array:
+        """Return the velocity, see :meth:`velocity`."""
+        return self.velocity(z, t, member)
+
+    def velocity(self, z: ArrayLike, t: ArrayLike, member: int | None = None) -> Array:
+        """Return how fast states move.
+
+        Parameters
+        ----------
+        z
+            States, shape ``(n, n_latent)``.
+        t
+            Time, one or one for each state.
+        member
+            Which member to ask; by default the mean of all.
+
+        Returns
+        -------
+        :math:`dz/dt`, in latent units per unit of time, shape ``(n, n_latent)``.
+
+        Raises
+        ------
+        lucidvi.errors.DataError
+            If states or times are of another shape, or not finite.
+        """
+        return self._of_members(z, t, member, self._velocity).mean(axis=0)
+
+    def growth(self, z: ArrayLike, t: ArrayLike, member: int | None = None) -> Array:
+        r"""Return how fast cells become more.
+
+        Parameters
+        ----------
+        z, t, member
+            See :meth:`velocity`.
+
+        Returns
+        -------
+        :math:`d\\log m/dt`, per unit of time, shape ``(n,)``; zero where nothing grows.
+        """
+        return self._of_members(z, t, member, self._growth).mean(axis=0)
+
+    def uncertainty(self, z: ArrayLike, t: ArrayLike) -> Array:
+        """Return how far the members differ about the velocity.
+
+        Parameters
+        ----------
+        z, t
+            See :meth:`velocity`.
+
+        Returns
+        -------
+        Standard deviation of each component over the members, shape ``(n, n_latent)``.
+
+        Raises
+        ------
+        lucidvi.errors.DataError
+            If there is one member.
+        """
+        self._check_several("uncertainty")
+        return self._of_members(z, t, None, self._velocity).std(axis=0, ddof=1)
+
+    def integrate(
+        self, z: ArrayLike, t0: float, t1: float | Sequence[float], member: int | None = None
+    ) -> States:
+        """Follow states along the field, forwards or backwards in time.
+
+        Parameters
+        ----------
+        z
+            States, shape ``(n, n_latent)``.
+        t0
+            When they are there.
+        t1
+            When they are wanted: one time, or several that rise or fall.
+        member
+            Which member to follow; by default the mean of all.
+
+        Returns
+        -------
+        States and the logs of what became of a mass of one in each.
+
+        Raises
+        ------
+        lucidvi.errors.DataError
+            If ``z`` is of another shape, or a time is not finite or out of order.
+        """
+        wanted = np.atleast_1d(np.asarray(t1, np.float64))
+        grid = np.concatenate([[float(t0)], wanted])
+        steps = np.diff(grid)
+        if not np.isfinite(grid).all() or not ((steps >= 0).all() or (steps <= 0).all()):
+            raise DataError(
+                f"`t0` and `t1` are {t0} and {t1}.",
+                remedy="give finite times, of which each is as late as the one before it or "
+                "later, or each as early or earlier.",
+            )
+        states = self._states(z)
+        out = np.empty((len(wanted), len(states), self.n_latent + 1), np.float32)
+        size = max(1, AT_ONCE // (1 if member is not None else self.n_members))
+        n_blocks = -(-len(states) // size)
+        with Progress("Following cells", n_blocks, slow_steps=True) as progress:
+            for i in range(n_blocks):
+                rows = slice(i * size, (i + 1) * size)
+                out[:, rows] = self._followed(states[rows], grid, member)
+                progress.advance()
+        z1, log_mass = out[..., :-1], out[..., -1]
+        return States(z1, log_mass) if np.ndim(t1) else States(z1[0], log_mass[0])
+
+    # -- inside: in units of the networks -----------------------------------------------------
+
+    def _velocity(self, z: Tensor, t: Tensor, members: slice) -> Tensor:
+        return self.velocities(z, t, members) @ self._axes.T * self.speed
+
+    def _growth(self, z: Tensor, t: Tensor, members: slice) -> Tensor:
+        if self.growths is None:
+            return torch.zeros(len(range(self.n_members)[members]), len(t))
+        return self.growths(z, t, members)[..., 0] * self.rate
+
+    @torch.no_grad()
+    def _of_members(self, z: ArrayLike, t: ArrayLike, member: int | None, ask: Any) -> np.ndarray:
+        """Ask members, and return an axis of them first."""
+        states, times = self._states(z), self._times(t, len(np.asarray(z)))
+        chosen = self._chosen(member)
+        parts = []
+        for rows in range(0, len(states), AT_ONCE):
+            x = self._scaled(torch.as_tensor(states[rows : rows + AT_ONCE]))
+            s = self._shares(times[rows : rows + AT_ONCE])
+            parts.append(ask(x, s, chosen).numpy())
+        return np.concatenate(parts, axis=1)
+
+    @torch.no_grad()
+    def _followed(self, z: np.ndarray, grid: np.ndarray, member: int | None) -> np.ndarray:
+        """Integrate some states, of shape ``(n, n_latent)``, to ``(n_times, n, n_latent + 1)``."""
+        chosen = self._chosen(member)
+
+        def slope(t: Tensor, y: Tensor) -> Tensor:
+            x, s = self._scaled(y[:, :-1]), self._shares(t.expand(len(y)))
+            v, g = self._velocity(x, s, chosen), self._growth(x, s, chosen)
+            return torch.cat([v.mean(dim=0), g.mean(dim=0)[:, None]], dim=1)
+
+        start = torch.cat([torch.as_tensor(z, dtype=torch.float32), torch.zeros(len(z), 1)], dim=1)
+        step = float(self.times[-1] - self.times[0]) / N_STEPS
+        # Times that are asked for twice are one step of length zero, which the solver refuses.
+        distinct, place = np.unique(grid, return_inverse=True)
+        if grid[-1] < grid[0]:
+            distinct, place = distinct[::-1], len(distinct) - 1 - place
+        if len(distinct) == 1:
+            return start.expand(len(grid) - 1, -1, -1).numpy()
+        moved = _odeint()(
+            slope,
+            start,
+            torch.as_tensor(distinct.copy(), dtype=torch.float32),
+            method="rk4",
+            options={"step_size": step},
+        )
+        return moved.numpy()[place[1:]]
+
+    def _chosen(self, member: int | None) -> slice:
+        if member is None:
+            return slice(None)
+        check_whole("member", member)
+        if member >= self.n_members:
+            raise DataError(
+                f"`member` is {member}, and there are {self.n_members} members.",
+                remedy=f"member={self.n_members - 1}, or less.",
+            )
+        return slice(member, member + 1)
+
+    def _check_several(self, what: str) -> None:
+        if self.n_members < 2:
+            raise DataError(
+                f"The field has one member, so that `{what}` cannot be told.",
+                remedy="fit_flow(..., n_members=5)",
+            )
+
+    def _states(self, z: ArrayLike) -> np.ndarray:
+        states = np.asarray(z, np.float32)
+        if states.ndim != 2 or states.shape[1] != self.n_latent:
+            raise DataError(
+                f"`z` has the shape {states.shape}, and the field has {self.n_latent} dimensions.",
+                remedy=f"give an array of shape (n, {self.n_latent}).",
+            )
+        bad = ~np.isfinite(states).all(axis=1)
+        if bad.any():
+            raise DataError(
+                f"`z` is not finite in {bad.sum():,} of {len(states):,} states, {bad.argmax()} "
+                "first.",
+                remedy="leave these out.",
+            )
+        return states
+
+    def _times(self, t: ArrayLike, n: int) -> np.ndarray:
+        times = np.asarray(t, np.float64)
+        if times.shape not in ((), (n,)) or not np.isfinite(times).all():
+            raise DataError(
+                f"`t` has the shape {times.shape}, or is not finite.",
+                remedy=f"give one finite time, or {n:,} of them.",
+            )
+        return np.broadcast_to(times, (n,))
+
+    @property
+    def _axes(self) -> Tensor:
+        return torch.as_tensor(self.axes, dtype=torch.float32)
+
+    def _scaled(self, z: Tensor) -> Tensor:
+        center = torch.as_tensor(self.center, dtype=torch.float32)
+        return (z - center) @ self._axes / self.spread
+
+    def _shares(self, t: Any) -> Tensor:
+        times = torch.as_tensor(np.array(t) if isinstance(t, np.ndarray) else t)
+        share = (times.double() - self.times[0]) / (self.times[-1] - self.times[0])
+        return share.clamp(0, 1).float()
+
+
+def _odeint() -> Any:
+    """Return the solver, or raise what to install."""
+    try:
+        from torchdiffeq import odeint
+    except ImportError as error:
+        raise MissingPackageError(
+            f"Following a field needs the package torchdiffeq ({error}).",
+            remedy='pip install "lucidvi[dynamics]".',
+        ) from error
+    return odeint

@@ -1,0 +1,1 @@
+"""Paths between samples of consecutive times: who becomes whom, how, and how many."""
