@@ -36,7 +36,7 @@ def test_a_plan_that_was_stopped_is_refused(ot, monkeypatch):
 def test_unbalanced_plan_of_one_cell_each(ot, masses, cost):
     tau, epsilon = 0.4, 0.05
     a, b = masses
-    plan = unbalanced_plan(ot, np.array([[cost]]), masses, tau, epsilon)
+    plan, _ = unbalanced_plan(ot, np.array([[cost]]), masses, tau, epsilon)
     # The derivative of the objective by the one mass is zero there.
     log_mass = (tau * np.log(a * b) + epsilon * np.log(a * b) - cost) / (2 * tau + epsilon)
     np.testing.assert_allclose(np.log(plan[0, 0]), log_mass, rtol=1e-4, atol=1e-4)
@@ -47,7 +47,7 @@ def test_unbalanced_plan_with_a_cell_far_from_all(ot):
     first, second = rng.normal(size=(2, 40, 2))
     first[0] = 1e4
     cost = squared_distances(ot, first, second)
-    plan = unbalanced_plan(ot, cost / np.median(cost), (1.0, 1.0), 0.3, 0.01)
+    plan, _ = unbalanced_plan(ot, cost / np.median(cost), (1.0, 1.0), 0.3, 0.01)
     assert np.isfinite(plan).all()
     assert plan[0].sum() < 1e-3 * plan.sum()
 

@@ -33,7 +33,7 @@ def fit_flow(
     relaxation: float = 2.0,
     bending: float = 1.0,
     n_members: int = 5,
-    n_steps: int = 3_000,
+    n_steps: int = 2_000,
     seed: int = 0,
 ) -> VectorField:
     """Find the vector field that takes the cells of each time to those of the next.

@@ -18,7 +18,7 @@ from lucidvi.dynamics.paths._paths import Paths
 #: Width and number of the hidden layers, and of those of growth, which is one smooth number.
 SHAPE, SHAPE_OF_GROWTH = (128, 3), (64, 2)
 #: Points of a step, the rate that falls to zero as a cosine, and the share of it that rises.
-N_POINTS, RATE, RISE = 512, 3e-3, 0.05
+N_POINTS, RATE, RISE = 256, 3e-3, 0.05
 #: Points by which units are told.
 N_UNITS = 10_000
 

@@ -129,8 +129,9 @@ def couple(
         return Coupling(plan, np.zeros(len(first)), np.zeros(len(second)))
     n_near = max(2, round(NEIGHBOURS * len(first)))
     near = NearestNeighbors(n_neighbors=n_near).fit(first).kneighbors(return_distance=False)
+    found = None
     for _ in range(N_ROUNDS):
-        plan = unbalanced_plan(ot, cost / unit, masses, relaxation, ENTROPY)
+        plan, found = unbalanced_plan(ot, cost / unit, masses, relaxation, ENTROPY, found)
         coupling = _with_mass(plan, masses)
         mass = (plan * np.exp(coupling.log_end)).sum(axis=1)
         displaced = mass[:, None] * (coupling.forward(second) - first)
