@@ -32,8 +32,6 @@ from scipy.spatial.distance import cdist
 from lucidvi import dynamics
 
 Samples = dict[float, np.ndarray]
-#: Cells of a time that are predicted from: the time before the one left out, or the first.
-STARTS = ("before", "zero")
 N_COMPONENTS = 10
 
 
@@ -92,8 +90,8 @@ def of_counts(name: str, times: Callable[[pd.DataFrame], pd.Series]) -> Callable
 
 
 def of_stem_cells(obs: pd.DataFrame) -> pd.Series:
-    """Days of the labels 0 to 3."""
-    return obs["label"].astype(int).map({0: 0, 1: 2, 2: 4, 3: 7})
+    """Return the days, which are the labels."""
+    return obs["label"].astype(str).astype(float)
 
 
 COURSES = {
@@ -108,60 +106,70 @@ COURSES = {
 }
 
 
-# -- ways to predict: cells and their weights ---------------------------------------------------
+# -- ways to predict: cells and their weights, by where they start ------------------------------
+
+Predictions = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def nearest(known: Samples, t: float, start: str, seed: int, mass: str) -> Any:
+def nearest(known: Samples, t: float, seed: int, mass: str) -> Predictions:
     """Take the cells of the time that is nearest, the earlier of two."""
     z = known[min(known, key=lambda other: (abs(other - t), other))]
-    return z, np.ones(len(z))
+    return {"": (z, np.ones(len(z)))}
 
 
-def shifted(known: Samples, t: float, start: str, seed: int, mass: str) -> Any:
+def shifted(known: Samples, t: float, seed: int, mass: str) -> Predictions:
     """Shift the cells before by a share of the difference of the means."""
     before, after = neighbours(known, t)
     share = (t - before) / (after - before)
     z = known[before] + share * (known[after].mean(axis=0) - known[before].mean(axis=0))
-    return z, np.ones(len(z))
+    return {"": (z, np.ones(len(z)))}
 
 
-def interpolated(known: Samples, t: float, start: str, seed: int, mass: str) -> Any:
+def interpolated(known: Samples, t: float, seed: int, mass: str) -> Predictions:
     """Interpolate between the neighbouring times along the plan of least squared distance."""
     before, after = neighbours(known, t)
     x, y = known[before], known[after]
     plan = ot.emd(ot.unif(len(x)), ot.unif(len(y)), ot.dist(x, y), numItermax=10**7)
     i, j = np.nonzero(plan)
     share = (t - before) / (after - before)
-    return (1 - share) * x[i] + share * y[j], plan[i, j]
+    return {"": ((1 - share) * x[i] + share * y[j], plan[i, j])}
 
 
-def flow(**arguments: Any) -> Callable[..., Any]:
-    """Follow the cells before, or those of the first time, along a field."""
+def flow(**arguments: Any) -> Callable[..., Predictions]:
+    """Follow the cells of the time before, and those of the first, along a field."""
 
-    def predict(known: Samples, t: float, start: str, seed: int, mass: str) -> Any:
+    def predict(known: Samples, t: float, seed: int, mass: str) -> Predictions:
         field = fitted(known, seed, **({"mass": mass} | arguments))
-        begin = neighbours(known, t)[0] if start == "before" else min(known)
-        z, log_mass = field.integrate(known[begin], begin, t)
-        return z, np.exp(log_mass.astype(float))
+        found = {}
+        for start, begin in {"before": neighbours(known, t)[0], "zero": min(known)}.items():
+            z, log_mass = field.integrate(known[begin], begin, t)
+            found[start] = z, np.exp(log_mass.astype(float))
+        return found
 
     return predict
 
 
-WAYS: dict[str, Callable[..., Any]] = {
+WAYS: dict[str, Callable[..., Predictions]] = {
     "nearest time": nearest,
     "shift of the mean": shifted,
     "exact interpolation": interpolated,
     "straight paths, no growth": flow(growth=False, bending=0.0, mass="equal"),
     "LucidVI": flow(),
 }
-#: Ways of which seeds and starts matter.
+#: Ways of which the seed matters.
 FITTED = ("straight paths, no growth", "LucidVI")
 
 
 def fitted(known: Samples, seed: int, **arguments: Any) -> dynamics.VectorField:
     """Fit a field."""
-    z, when = np.concatenate(list(known.values())), [[t] * len(z) for t, z in known.items()]
-    return dynamics.fit_flow(z, np.concatenate(when), seed=seed, **arguments)
+    z, when = joined(known)
+    return dynamics.fit_flow(z, when, seed=seed, **arguments)
+
+
+def joined(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """Return states and times of all cells."""
+    times = [np.full(len(z), t) for t, z in samples.items()]
+    return np.concatenate(list(samples.values())), np.concatenate(times)
 
 
 def neighbours(known: Samples, t: float) -> tuple[float, float]:
@@ -187,13 +195,19 @@ def energy(z: np.ndarray, weight: np.ndarray, truth: np.ndarray) -> float:
     return float(2 * (w @ cdist(z, truth)).mean() - among - own)
 
 
-def left_out(name: str, way: str, t: float, start: str, seed: int) -> Scores:
-    """Predict a time from the others."""
+def left_out(name: str, way: str, t: float, seed: int) -> dict[str, Scores]:
+    """Predict a time from the others, and score by where the cells start."""
     course = COURSES[name]
     samples = course.read(t)
     known = {time: z for time, z in samples.items() if time != t}
-    z, weight = WAYS[way](known, t, start, seed, course.mass)
-    return {"W1": wasserstein(z, weight, samples[t]), "energy": energy(z, weight, samples[t])}
+    found = WAYS[way](known, t, seed, course.mass)
+    return {
+        start: {
+            "W1": wasserstein(z, weight, samples[t]),
+            "energy": energy(z, weight, samples[t]),
+        }
+        for start, (z, weight) in found.items()
+    }
 
 
 def all_times(name: str, seed: int) -> Scores:
@@ -238,26 +252,34 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     given = parser.parse_args()
     torch.set_num_threads(1)
-    code = digest("src/lucidvi/dynamics/**/*.py")[:8] + digest("benchmarks/dynamics.py")[:4]
+    code = digest("src/lucidvi/dynamics/**/*.py")[:8]
     rows, of_all = [], []
     for name in given.courses:
         course = COURSES[name]
         for way in WAYS:
-            for start in STARTS if way in FITTED else STARTS[:1]:
-                row = [name, way, start if way in FITTED else ""]
-                means: dict[int, list[float]] = {}
-                for t in course.left_out:
-                    found = []
-                    for seed in given.seeds if way in FITTED else [0]:
-                        key = f"{name}-{way}-{t}-{start}-{seed}-{code}".replace(" ", "_")
-                        ask = lambda a=(name, way, t, start, seed): left_out(*a)  # noqa: E731
-                        found.append(kept(key, "dynamics", ask))
-                        means.setdefault(seed, []).append(found[-1]["W1"])
-                    energies = np.mean([one["energy"] for one in found])
-                    row.append(f"{mean_sd([one['W1'] for one in found], '.3f')}; {energies:.3f}")
-                    print(name, way, start, t, row[-1], flush=True)
-                row += [""] * (3 - len(course.left_out))
-                rows.append([*row, mean_sd([np.mean(one) for one in means.values()], ".3f")])
+            seeds = given.seeds if way in FITTED else [0]
+            runs = [
+                [
+                    kept(
+                        f"{name}-{way}-{t}-{seed}-{code}".replace(" ", "_"),
+                        "dynamics",
+                        lambda n=name, w=way, t=t, s=seed: left_out(n, w, t, s),
+                    )
+                    for seed in seeds
+                ]
+                for t in course.left_out
+            ]
+            for start in runs[0][0]:
+                scores = pd.DataFrame([[run[start] for run in of_time] for of_time in runs])
+                w1 = scores.map(lambda one: one["W1"])
+                energies = scores.map(lambda one: one["energy"]).mean(axis=1)
+                cells = [
+                    f"{mean_sd(values, '.3f')}; {far:.3f}"
+                    for values, far in zip(w1.to_numpy(), energies, strict=True)
+                ]
+                cells += [""] * (3 - len(cells))
+                rows.append([name, way, start, *cells, mean_sd(w1.mean(axis=0), ".3f")])
+                print(rows[-1], flush=True)
         floor = [f"{own_moments(name, t):.3f}" for t in course.left_out]
         rows.append([name, "*normal, own moments*", "", *floor, *[""] * (3 - len(floor)), ""])
         runs = []

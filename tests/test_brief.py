@@ -11,10 +11,11 @@ from anndata import AnnData
 from torch.distributions import Normal
 
 import lucidvi
-from lucidvi import atlas, audit, data, inference, model, results, simulate
+from lucidvi import atlas, audit, data, dynamics, inference, model, results, simulate
 from lucidvi._brief import brief
 from lucidvi.audit.retraining import Run
 from lucidvi.audit.subject import CellPriors, Comparison, Imputed, Predictions
+from lucidvi.dynamics.field._networks import Networks
 from lucidvi.inference import Estimate, NormalPosterior
 from lucidvi.module import DrawnStates, Observed
 from lucidvi.results import Setting
@@ -103,10 +104,17 @@ def imputation():
     return results.Imputation("prot", ("rna", "atac"), mean, lower, upper, 0.9)
 
 
+def field():
+    networks = Networks(5, K, K, 128, 3)
+    times = np.linspace(0, 1, N)
+    return dynamics.VectorField(networks, None, np.zeros(K), np.eye(K), 1.0, times, 1.0, 1.0)
+
+
 #: Instances, by class.
 RESULTS = {
     atlas.Calibration: lambda: atlas.Calibration(True, tuple(setting() for _ in range(6)), 1.0),
     DrawnStates: states,
+    dynamics.VectorField: field,
     data.JoinedModality: lambda: data.JoinedModality(
         "prot", "protein", False, pd.RangeIndex(G).astype(str), data.Panels.complete(N, G)
     ),

@@ -93,5 +93,8 @@ def integration():
 
 @pytest.fixture
 def results(findings, calibration, plan, integration):
-    """What each function of ``lucidvi.pl`` draws, by the function's name."""
-    return findings | {"reliability": calibration, "design": plan, "integration": integration}
+    """What each function of ``lucidvi.pl`` is given, by the function's name."""
+    others = {"reliability": calibration, "design": plan, "integration": integration}
+    z = np.random.default_rng(0).normal(size=(200, 2))
+    single = {name: (value,) for name, value in (findings | others).items()}
+    return single | {"stream": (z, z[:, ::-1])}

@@ -41,7 +41,7 @@ def test_every_function_has_a_result(results):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_figure_is_pyplots(results, name):
     before = plt.figure()
-    figure = figure_of(getattr(pl, name)(results[name]))
+    figure = figure_of(getattr(pl, name)(*results[name]))
     assert figure is plt.gcf()
     assert figure is not before
     assert plt.get_fignums() == [before.number, figure.number]
@@ -51,7 +51,7 @@ def test_the_figure_is_pyplots(results, name):
 def test_axes_of_the_user(results, name):
     """Nothing new is made where there are axes."""
     figure, axes = plt.subplots(1, 2)
-    assert getattr(pl, name)(results[name], ax=axes[0]) is axes[0]
+    assert getattr(pl, name)(*results[name], ax=axes[0]) is axes[0]
     assert plt.get_fignums() == [figure.number]
     assert not axes[1].has_data()
 
@@ -69,10 +69,10 @@ def images_of(cells, results, folder):
 
 def test_a_notebook_shows_each_figure_once(results, tmp_path, monkeypatch):
     monkeypatch.delenv("MPLBACKEND", raising=False)  # which a notebook sets to its own
-    calls = {name: f"pl.{name}(results[{name!r}])" for name in NAMES}
+    calls = {name: f"pl.{name}(*results[{name!r}])" for name in NAMES}
     cells = list(calls.values())
     cells += [end.format(call=calls[name]) for name in ("fit", "design") for end in ENDINGS]
-    cells += ["ax = pl.fit(results['fit'])", "ax.figure", "plt.get_fignums()"]
+    cells += ["ax = pl.fit(*results['fit'])", "ax.figure", "plt.get_fignums()"]
     *images, after = images_of(cells, results, tmp_path)
     assert {cell: len(shown) for cell, shown in zip(cells, images, strict=False)} == dict.fromkeys(
         cells[:-1], 1

@@ -1,4 +1,4 @@
-"""Findings of an audit, scores of an integration, calibrations and plans, by matplotlib."""
+"""Findings of an audit, scores, calibrations, plans and streams of cells, by matplotlib."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lucidvi.pl._integration import integration
 from lucidvi.pl._modalities import modalities
 from lucidvi.pl._reliability import reliability
 from lucidvi.pl._stability import stability
+from lucidvi.pl._stream import stream
 
 #: The plot of each finding, by the finding's name.
 PLOTS: dict[str, Callable[..., Axes]] = {
@@ -40,4 +41,5 @@ __all__ = [
     "modalities",
     "reliability",
     "stability",
+    "stream",
 ]

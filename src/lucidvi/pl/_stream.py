@@ -1,0 +1,177 @@
+"""Where states move, as streams on an embedding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from numpy.typing import ArrayLike, NDArray
+from sklearn.neighbors import NearestNeighbors
+
+from lucidvi.errors import DataError
+from lucidvi.pl._axes import axes_or_new, legend, shortened
+
+#: Neighbours by which an embedding is straight near a cell, and the share of their spread at which
+#: directions that they do not span are left out.
+N_NEIGHBOURS, RIDGE = 30, 1e-3
+#: Points of the grid on each side, the reach of a cell in them, and the weight from which on a
+#: point has cells: that of one which is right there.
+GRID, REACH, ENOUGH = 40, 1.0, 1.0
+#: Share of the range that the grid goes beyond the cells.
+MARGIN = 0.05
+#: Groups that are told apart by colour, and letters of their names.
+MOST_GROUPS, N_LETTERS = 10, 16
+SIZE, OPACITY = 6, 0.5
+
+
+def stream(
+    z: ArrayLike,
+    velocity: ArrayLike,
+    embedding: ArrayLike | None = None,
+    color: ArrayLike | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    r"""Plot where states move, on an embedding.
+
+    Near each cell the embedding :math:`e` is taken for a linear function of the states, found from
+    its neighbours; :math:`\dot e = (\partial e / \partial z) \, \dot z`. Nothing depends on how
+    the states are rotated.
+
+    Parameters
+    ----------
+    z
+        States, shape ``(n_cells, n_latent)``.
+    velocity
+        How fast they move, of the same shape; cells of which it is not known (NaN) have a dot and
+        no stream.
+    embedding
+        Places of the cells, shape ``(n_cells, 2)``; by default the states, if they have two
+        dimensions.
+    color
+        A number or the name of a group for each cell.
+    ax
+        Where to draw; by default in a new figure, which pyplot (and a notebook) shows.
+
+    Returns
+    -------
+    The axes.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If the arrays are not of the same cells, or no velocity is known.
+    """
+    states, moved = np.asarray(z, float), np.asarray(velocity, float)
+    places = states if embedding is None else np.asarray(embedding, float)
+    _check(states, moved, places, embedding is not None)
+    known = np.isfinite(moved).all(axis=1)
+    arrows = np.full(places.shape, np.nan)
+    arrows[known] = projected(states[known], moved[known], places[known])
+    ax = axes_or_new(ax)
+    _dots(ax, places, color)
+    x, y, u = on_grid(places[known], arrows[known])
+    ax.streamplot(x, y, u[..., 0], u[..., 1], color="black", linewidth=0.8, density=1.2)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+    ax.set_title("Where cells go")
+    return ax
+
+
+def projected(
+    z: NDArray[np.float64], velocity: NDArray[np.float64], places: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return how fast the places of cells on an embedding move.
+
+    Parameters
+    ----------
+    z, velocity
+        States and how fast they move, shape ``(n_cells, n_latent)``.
+    places
+        Where they are on the embedding, shape ``(n_cells, 2)``.
+    """
+    if places.shape == z.shape and np.array_equal(places, z):
+        return velocity
+    n_near = min(N_NEIGHBOURS, len(z) - 1)
+    near = NearestNeighbors(n_neighbors=n_near).fit(z).kneighbors(return_distance=False)
+    away, apart = z[near] - z[:, None], places[near] - places[:, None]
+    gram = np.einsum("nki,nkj->nij", away, away)
+    ridge = RIDGE * np.trace(gram, axis1=1, axis2=2) / z.shape[1]
+    gram += (ridge + 1e-300)[:, None, None] * np.eye(z.shape[1])
+    slope = np.linalg.solve(gram, np.einsum("nki,nkj->nij", away, apart))
+    return np.einsum("ni,nij->nj", velocity, slope)
+
+
+def on_grid(
+    places: NDArray[np.float64], arrows: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Average arrows around the points of a grid; NaN where there are no cells.
+
+    Parameters
+    ----------
+    places, arrows
+        Shape ``(n_cells, 2)``.
+
+    Returns
+    -------
+    Coordinates of the columns and of the rows, shape ``(n,)``, and arrows,
+    shape ``(n, n, 2)``.
+    """
+    low, high = places.min(axis=0), places.max(axis=0)
+    span = np.where(high > low, high - low, 1.0) * (1 + 2 * MARGIN)
+    low = low - MARGIN / (1 + 2 * MARGIN) * span
+    x, y = (np.linspace(low[i], low[i] + span[i], GRID) for i in (0, 1))
+    cell = (places - low) / span * (GRID - 1)
+    columns, rows = (
+        np.exp(-0.5 * ((np.arange(GRID)[:, None] - cell[:, i]) / REACH) ** 2) for i in (0, 1)
+    )
+    total = rows @ columns.T
+    mean = np.stack([(rows * arrows[:, i]) @ columns.T for i in (0, 1)], axis=-1)
+    there = (total >= ENOUGH)[..., None]
+    return x, y, np.where(there, mean / np.maximum(total, 1e-300)[..., None], np.nan)
+
+
+def _dots(ax: Axes, places: NDArray[np.float64], color: Any) -> None:
+    """Draw the cells, with a legend of groups or a bar of numbers."""
+    style: dict[str, Any] = {"s": SIZE, "alpha": OPACITY, "linewidths": 0, "rasterized": True}
+    if color is None:
+        ax.scatter(*places.T, color="#767676", **style)
+        return
+    values = np.asarray(color)
+    if values.dtype.kind in "fiu":
+        drawn = ax.scatter(*places.T, c=values, cmap="viridis", **style)
+        drawn_bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.6)
+        drawn_bar.solids.set_alpha(1)  # type: ignore[union-attr]
+        return
+    names = values.astype(str)
+    groups = list(dict.fromkeys(sorted(names)))
+    for i, group in enumerate(groups):
+        label = shortened(group, N_LETTERS) if len(groups) <= MOST_GROUPS else None
+        ax.scatter(*places[names == group].T, color=to_hex(f"C{i}"), label=label, **style)
+    if len(groups) <= MOST_GROUPS:
+        legend(ax)
+
+
+def _check(
+    z: NDArray[Any], velocity: NDArray[Any], places: NDArray[Any], is_embedded: bool
+) -> None:
+    if z.ndim != 2 or velocity.shape != z.shape:
+        raise DataError(
+            f"`z` has the shape {z.shape}, and `velocity` {velocity.shape}.",
+            remedy="give the states of cells, and how fast they move, of the same shape.",
+        )
+    if places.shape != (len(z), 2):
+        name = "embedding" if is_embedded else "z"
+        raise DataError(
+            f"`{name}` has the shape {places.shape}, and places on a page have two dimensions.",
+            remedy='embedding=adata.obsm["X_umap"], of the same cells.',
+        )
+    if not np.isfinite(z).all() or not np.isfinite(places).all():
+        raise DataError("States or places are not finite.", remedy="leave these cells out.")
+    if np.isfinite(velocity).all(axis=1).sum() < 2:
+        raise DataError(
+            "No velocity is known, so that there is nothing to draw.",
+            remedy="give those of two cells at least.",
+        )
