@@ -20,7 +20,7 @@ from lucidvi.dynamics.paths._paths import paths_between
 from lucidvi.errors import DataError
 
 #: Most cells of a time that a member is coupled by.
-MOST_CELLS = 2_000
+MOST_CELLS = 1_000
 
 
 def fit_flow(
@@ -98,20 +98,22 @@ def fit_flow(
     of_model = hasattr(z, "get_latent_representation")
     read = samples_of_model if of_model else samples_of_arrays
     samples = read(z, time, time_key, mass)
-    rngs = [np.random.default_rng([seed, i]) for i in range(n_members)]
+    rng = np.random.default_rng(seed)
     paths = [
         paths_between(
             ot,
             samples.times,
-            samples.drawn(rng, MOST_CELLS),
+            states,
             samples.masses,
             relaxation if growth else None,
             bending,
             rng,
         )
-        for rng in track(rngs, "Coupling cells", n_members, slow_steps=True)
+        for states in track(
+            samples.drawn(n_members, MOST_CELLS, rng), "Coupling cells", slow_steps=True
+        )
     ]
-    units = Units.of(paths, rngs[0])
+    units = Units.of(paths, rng)
     velocities, growths = match(paths, units, growth=growth, n_steps=n_steps, seed=seed)
     field = VectorField(
         velocities,

@@ -105,24 +105,38 @@ class Samples:
         """Dimensions of the states."""
         return self.states[0].shape[1]
 
-    def drawn(self, rng: np.random.Generator, most: int) -> tuple[NDArray[np.float64], ...]:
-        """Draw cells of each time anew, with replacement, and their states from the posteriors.
+    def drawn(
+        self, n_members: int, most: int, rng: np.random.Generator
+    ) -> list[tuple[NDArray[np.float64], ...]]:
+        """Draw the cells of each time anew for each member, and their states from the posteriors.
+
+        A balanced bootstrap: a member has some cells several times and others never, and all
+        members together each cell as often as any other, so that their mean has the shares of
+        groups that the sample has.
 
         Parameters
         ----------
+        n_members
+            How many members.
+        most
+            Most cells of a time that a member has.
         rng
             Generator of the draws.
-        most
-            Most cells of a time.
+
+        Returns
+        -------
+        States of each time, by member.
         """
-        drawn = []
+        of_times = []
         for k, states in enumerate(self.states):
-            rows = rng.integers(len(states), size=min(len(states), most))
+            n_cells, size = len(states), min(len(states), most)
+            copies = -(-n_members * size // n_cells)
+            rows = rng.permutation(np.tile(np.arange(n_cells), copies))[: n_members * size]
             z = states[rows]
             if self.scales is not None:
                 z = z + self.scales[k][rows] * rng.standard_normal(z.shape)
-            drawn.append(z)
-        return tuple(drawn)
+            of_times.append(z.reshape(n_members, size, -1))
+        return list(zip(*of_times, strict=True))
 
 
 def cell_times(time: Any, n_cells: int, names: Any = None) -> NDArray[np.float64]:

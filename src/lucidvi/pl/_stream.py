@@ -141,7 +141,8 @@ def _dots(ax: Axes, places: NDArray[np.float64], color: Any) -> None:
         return
     values = np.asarray(color)
     if values.dtype.kind in "fiu":
-        drawn = ax.scatter(*places.T, c=values, cmap="viridis", **style)
+        x, y = places.T
+        drawn = ax.scatter(x, y, c=values, cmap="viridis", **style)
         drawn_bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.6)
         drawn_bar.solids.set_alpha(1)  # type: ignore[union-attr]
         return

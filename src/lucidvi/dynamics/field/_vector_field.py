@@ -19,7 +19,7 @@ from lucidvi.errors import DataError, MissingPackageError
 
 Array = NDArray[np.float32]
 #: Steps of an integration over the whole time course.
-N_STEPS = 100
+N_STEPS = 40
 #: States that are evaluated at once.
 AT_ONCE = 50_000
 

@@ -13,8 +13,8 @@ from lucidvi._brief import brief
 from lucidvi.dynamics.paths._couplings import Coupling, couple
 
 Array = NDArray[np.float64]
-#: Pairs of cells that are drawn between two times.
-N_PAIRS = 20_000
+#: Pairs of cells that are drawn between two times, and of all times together.
+N_PAIRS, MOST_PAIRS = 20_000, 100_000
 #: Most that a path is faster at an end than on the whole: what keeps a cubic from turning back
 #: (Fritsch and Carlson, SIAM J. Numer. Anal. 17, 1980).
 MOST_BENDING = 3.0
@@ -146,7 +146,7 @@ def _interval(
 ) -> tuple[Array, ...]:
     """Draw the paths of one interval."""
     coupling = couplings[k]
-    i, j = coupling.draw(N_PAIRS, rng)
+    i, j = coupling.draw(min(N_PAIRS, MOST_PAIRS // len(couplings)), rng)
     x = _joined(states[k][i], coupling.log_start[i])
     y = _joined(states[k + 1][j], coupling.log_end[j])
     chord = (y - x) / (times[k + 1] - times[k])
