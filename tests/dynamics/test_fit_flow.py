@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
+from scipy.sparse import csr_matrix
 
 from lucidvi import dynamics
 from lucidvi.errors import DataError, MissingKeyError
@@ -146,6 +148,8 @@ STAGES = np.repeat(["early", "middle", "late"], 20)
         ((Z[:, 0], T), r"`z` has the shape \(60,\)", "cells by dimensions"),
         ((Z, with_value(T, 7, 3.0)), "1 of 4 times, 3, have fewer than 10", "join"),
         ((Z,), "no columns", "adata.obs"),
+        ((AnnData(Z), T), "`z` is AnnData", "obsm"),
+        ((csr_matrix(Z), T), "`z` is a csr_matrix, which is no array", "obsm"),
     ],
 )
 def test_bad_cells(arguments, problem, remedy):

@@ -15,7 +15,7 @@ from lucidvi.checks import check_share, check_whole, is_number
 from lucidvi.dynamics._reading import samples_of_arrays, samples_of_model
 from lucidvi.dynamics._samples import Samples
 from lucidvi.dynamics.field._matching import Units, match
-from lucidvi.dynamics.field._vector_field import VectorField
+from lucidvi.dynamics.field._vector_field import VectorField, solver
 from lucidvi.dynamics.paths._paths import paths_between
 from lucidvi.errors import DataError
 
@@ -95,6 +95,7 @@ def fit_flow(
     ):
         check_whole(name, value, least=least)
     ot = pot("`fit_flow`", "dynamics")
+    solver()  # before anything that takes long
     of_model = hasattr(z, "get_latent_representation")
     read = samples_of_model if of_model else samples_of_arrays
     samples = read(z, time, time_key, mass)

@@ -23,6 +23,11 @@ def samples_of_arrays(z: Any, time: Any, time_key: str | None, mass: Mass) -> Sa
     z, time, time_key, mass
         See :func:`lucidvi.dynamics.fit_flow`.
     """
+    if hasattr(z, "obsm"):
+        raise DataError(
+            f"`z` is {type(z).__name__}, which may hold several states of a cell.",
+            remedy='fit_flow(adata.obsm["X_scVI"], adata.obs["day"])',
+        )
     if time is None or time_key is not None:
         raise DataError(
             "`z` is an array, which has no columns, so that its times are an array, too.",
@@ -39,7 +44,7 @@ def samples_of_model(model: Any, time: Any, time_key: str | None, mass: Mass) ->
     model, time, time_key, mass
         See :func:`lucidvi.dynamics.fit_flow`.
     """
-    model = capable(model, "counts")
+    model = capable(model)
     if model.adata is None:
         raise DataError(
             "`z` is a model without cells.",

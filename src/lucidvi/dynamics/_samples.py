@@ -182,7 +182,13 @@ def cell_times(time: Any, n_cells: int, names: Any = None) -> NDArray[np.float64
 
 
 def _states(z: Any, names: Any) -> NDArray[np.float64]:
-    states = np.asarray(z, np.float64)
+    try:
+        states = np.asarray(z, np.float64)
+    except (TypeError, ValueError):  # texts, sparse matrices, arrays of other arrays
+        raise DataError(
+            f"`z` is a {type(z).__name__}, which is no array of numbers.",
+            remedy="give an array of cells by dimensions, such as adata.obsm['X_pca'].",
+        ) from None
     if states.ndim != 2 or not states.size:
         raise DataError(
             f"`z` has the shape {states.shape}.", remedy="give an array of cells by dimensions."

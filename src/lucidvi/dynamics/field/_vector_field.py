@@ -242,7 +242,7 @@ class VectorField:
             distinct, place = distinct[::-1], len(distinct) - 1 - place
         if len(distinct) == 1:
             return start.expand(len(grid) - 1, -1, -1).numpy()
-        moved = _odeint()(
+        moved = solver()(
             slope,
             start,
             torch.as_tensor(distinct.copy(), dtype=torch.float32),
@@ -308,8 +308,8 @@ class VectorField:
         return share.clamp(0, 1).float()
 
 
-def _odeint() -> Any:
-    """Return the solver, or raise what to install."""
+def solver() -> Any:
+    """Return the solver of differential equations, or raise what to install."""
     try:
         from torchdiffeq import odeint
     except ImportError as error:
