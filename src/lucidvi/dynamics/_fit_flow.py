@@ -30,7 +30,7 @@ def fit_flow(
     time_key: str | None = None,
     growth: bool = True,
     mass: str | Mapping[Any, float] = "equal",
-    relaxation: float = 2.0,
+    relaxation: float = 1.0,
     bending: float = 1.0,
     n_members: int = 5,
     n_steps: int = 2_000,
@@ -145,7 +145,7 @@ def _check(growth: bool, mass: Any, relaxation: Any, bending: Any) -> None:
     if not (is_number(relaxation) and relaxation > 0):
         raise DataError(
             f"`relaxation` is {relaxation!r}.",
-            remedy="give a positive number, such as 2, or `growth=False` for no growth.",
+            remedy="give a positive number, such as 1, or `growth=False` for no growth.",
         )
     check_share("bending", bending)
     if not growth and mass != "equal":
