@@ -302,10 +302,9 @@ def main() -> None:
         "",
         "One time is left out and predicted: exact W1 and, after the semicolon, the energy "
         "distance (zero of a right answer, on average). *Three genes* and *EMT* as they were "
-        f"published (mass: numbers of cells); *stem cells* (`klein_es`, if asked for): {N_COMPONENTS} "
-        "principal components of 500 genes, of equal mass, found without the time that is left "
-        "out. Fields "
-        "are followed from the true cells of the time *before* or from time *zero*, and weighted "
+        "published (mass: numbers of cells); *stem cells* (`klein_es`, if asked for): "
+        f"{N_COMPONENTS} principal components of 500 genes, of equal mass, found without the "
+        "time that is left out. Fields are followed from the true cells of the time *before* or from time *zero*, and weighted "
         "by mass; all else is in between the neighbouring times. *Straight paths, no growth* is "
         "the same code with `growth=False, bending=0`: flow matching with exact couplings. Mean "
         f"and standard deviation over {len(given.seeds)} seeds; a training has no epoch to "
