@@ -13,8 +13,9 @@ Points = NDArray[np.floating]
 Potentials = tuple[NDArray[np.float64], NDArray[np.float64]]
 #: Pivots of the exact solver, and rounds of the entropic one.
 MOST_PIVOTS, MOST_ROUNDS = 10**7, 10_000
-#: Largest change of a round at which the entropic solver ends, and most that a plan may miss.
-TOLERANCE, MISSED = 1e-6, 1e-2
+#: Largest change of a round at which the entropic solver ends, each in turn until the plan misses
+#: no more than it may: changes of small potentials seem smaller to it than they are.
+TOLERANCES, MISSED = (1e-6, 1e-9, 1e-12), 1e-2
 #: Largest cost, in units of the entropy: beyond, its exponential is none, and cells that far from
 #: all others are outliers that should not tell where the rest goes.
 MOST_EXPONENT = 500
@@ -140,28 +141,32 @@ def unbalanced_plan(
     Séjourné et al., AISTATS 2022, Faster unbalanced optimal transport.
     """
     a, b = (np.full(n, mass / n) for n, mass in zip(cost.shape, masses, strict=True))
-    plan, found = ot.unbalanced.sinkhorn_unbalanced(
-        a,
-        b,
-        np.minimum(cost, MOST_EXPONENT * entropy),
-        entropy,
-        relaxation,
-        method="sinkhorn_translation_invariant",
-        numItermax=MOST_ROUNDS,
-        stopThr=TOLERANCE,
-        warmstart=start,
-        log=True,
+    for tolerance in TOLERANCES:
+        plan, found = ot.unbalanced.sinkhorn_unbalanced(
+            a,
+            b,
+            np.minimum(cost, MOST_EXPONENT * entropy),
+            entropy,
+            relaxation,
+            method="sinkhorn_translation_invariant",
+            numItermax=MOST_ROUNDS,
+            stopThr=tolerance,
+            warmstart=start,
+            log=True,
+        )
+        start = found["logu"], found["logv"]
+        # At the optimum each marginal follows from its potential; stopped early, or at the end of
+        # what floats can hold, the solver returns what it has.
+        marginals = plan.sum(axis=1), plan.sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):  # of a cell without mass
+            missed = [
+                np.abs(np.log(marginal / mass) + entropy / relaxation * potential).max()
+                for marginal, mass, potential in zip(marginals, (a, b), start, strict=True)
+            ]
+        if max(missed) <= MISSED:
+            return plan, start
+    raise TrainingError(
+        f"The unbalanced transport between {cost.shape[0]:,} and {cost.shape[1]:,} states was not "
+        f"found in {len(TOLERANCES) * MOST_ROUNDS:,} rounds.",
+        remedy="leave out cells that are far from all others, or `growth=False`.",
     )
-    # At the optimum each marginal follows from its potential; stopped early, or at the end of
-    # what floats can hold, the solver returns what it has.
-    potentials = found["logu"], found["logv"]
-    marginals = plan.sum(axis=1), plan.sum(axis=0)
-    for marginal, mass, log_potential in zip(marginals, (a, b), potentials, strict=True):
-        missed = np.abs(np.log(marginal / mass) + entropy / relaxation * log_potential)
-        if not missed.max() <= MISSED:
-            raise TrainingError(
-                f"The unbalanced transport between {cost.shape[0]:,} and {cost.shape[1]:,} "
-                f"states was not found in {MOST_ROUNDS:,} rounds.",
-                remedy="leave out cells that are far from all others, or `growth=False`.",
-            )
-    return plan, potentials
