@@ -45,7 +45,6 @@ SEAM = (
     "audit/test_ways_in.py",
     "cli",
     "data",
-    "dynamics",
     "files",
     "kernels/test_csr.py",
     "kernels/test_team.py",
