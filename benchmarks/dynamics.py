@@ -310,7 +310,7 @@ def main() -> None:
         "the same code with `growth=False, bending=0`: flow matching with exact couplings. Mean "
         f"and standard deviation over {len(given.seeds)} seeds; a training has no epoch to "
         "choose. The default price of growth, `relaxation=1`, was chosen with a simulated circle "
-        "and the three genes in view. "
+        "and the three genes in view, the times left out among them. "
         "*Normal, own moments* draws as many cells as there are from a normal with the "
         "mean and covariance of the time left out itself: what W1 is of a right answer.",
         "",
