@@ -45,6 +45,7 @@ SEAM = (
     "audit/test_ways_in.py",
     "cli",
     "data",
+    "dynamics",
     "files",
     "kernels/test_csr.py",
     "kernels/test_team.py",
@@ -149,6 +150,7 @@ def make_findings():
         modalities,
     )
     from lucidvi.audit.subject import Imputed, Predictions
+    from lucidvi.model.flow._direction import judged
     from lucidvi.results import Posteriors
 
     def make(
@@ -217,6 +219,16 @@ def make_findings():
                 dict(zip(kinds, q[1:], strict=True)),
                 dict(zip(kinds, q[:0:-1], strict=True)),
                 dict.fromkeys(kinds, imputed),
+            ),
+            judged(
+                pd.DataFrame(
+                    {"agreement": rng.normal(1, 1.5, n_genes), "is_used": True},
+                    index=[f"g{i}{names}" for i in range(n_genes)],
+                ),
+                pd.DataFrame(
+                    {"evidence": rng.normal(1, 1, n), "cosine": rng.uniform(-1, 1, n)},
+                    index=pd.RangeIndex(n),
+                ),
             ),
         )
         return {finding.name: finding for finding in found}

@@ -31,6 +31,7 @@ FAMILY_PLACES = (
     "kernels/",
     "module/_architecture.py",
     "module/mosaic/_kinds.py",
+    "model/_flowvi.py",
     "model/_scvi.py",
     "cli/_train.py",
 )

@@ -15,9 +15,9 @@ from lucidvi import atlas, audit, data, dynamics, inference, model, results, sim
 from lucidvi._brief import brief
 from lucidvi.audit.retraining import Run
 from lucidvi.audit.subject import CellPriors, Comparison, Imputed, Predictions
-from lucidvi.dynamics.field._networks import Networks
 from lucidvi.inference import Estimate, NormalPosterior
 from lucidvi.module import DrawnStates, Observed
+from lucidvi.nn import Networks
 from lucidvi.results import Setting
 
 #: Most lines and letters of a line.
@@ -105,7 +105,7 @@ def imputation():
 
 
 def field():
-    networks = Networks(5, K, K, 128, 3)
+    networks = Networks(5, K + 1, K, 128, 3)
     times = np.linspace(0, 1, N)
     return dynamics.VectorField(networks, None, np.zeros(K), np.eye(K), 1.0, times, 1.0, 1.0)
 

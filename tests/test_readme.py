@@ -9,12 +9,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from tests.model.mosaic.cells import as_mudata, simulated
+from tests.splicing import spliced_anndata
 from typer.testing import CliRunner
 
 from lucidvi.cli import app
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-EXAMPLE, CONVERSION, REFINEMENT, AUDIT, ATLAS, SEVERAL, SIMULATE = re.findall(
+EXAMPLE, CONVERSION, REFINEMENT, AUDIT, ATLAS, SEVERAL, FLOW, SIMULATE = re.findall(
     r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL
 )
 
@@ -150,3 +151,10 @@ def test_commands(make_adata, tmp_path, monkeypatch):
         assert result.exit_code in ((0, 1) if line.startswith("audit") else (0,)), result.output
     assert {path.name for path in tmp_path.iterdir()} >= {"MODEL", "REFERENCE", "OUT.h5ad"}
     assert "<html" in (tmp_path / "report.html").read_text()
+
+
+def test_where_cells_go():
+    adata = spliced_anndata(150, 30)
+    left = run(FLOW, {"adata": adata})
+    assert left["velocity"].shape == (150, 10)
+    assert left["direction"].name == "direction"

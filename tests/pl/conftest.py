@@ -97,4 +97,6 @@ def results(findings, calibration, plan, integration):
     others = {"reliability": calibration, "design": plan, "integration": integration}
     z = np.random.default_rng(0).normal(size=(200, 2))
     single = {name: (value,) for name, value in (findings | others).items()}
-    return single | {"stream": (z, z[:, ::-1])}
+    fates = pd.DataFrame({"left": z[:, 0] < 0, "right": z[:, 0] >= 0}, dtype=float)
+    of_cells = {"fates": (fates, z), "along_time": (z[:, 0], z[:, 1], "Gene")}
+    return single | of_cells | {"stream": (z, z[:, ::-1])}

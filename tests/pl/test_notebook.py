@@ -14,6 +14,8 @@ from lucidvi import pl
 from lucidvi.audit import Report
 
 NAMES = sorted(set(pl.__all__) - {"PLOTS"})
+#: Plots of several panels, which are figures.
+OF_PANELS = {"along_time", "design"}
 #: Last lines of a cell, by whether they show the figure; each once.
 ENDINGS = {
     "{call}": "the value is axes",
@@ -47,7 +49,7 @@ def test_the_figure_is_pyplots(results, name):
     assert plt.get_fignums() == [before.number, figure.number]
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"design"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - OF_PANELS))
 def test_axes_of_the_user(results, name):
     """Nothing new is made where there are axes."""
     figure, axes = plt.subplots(1, 2)

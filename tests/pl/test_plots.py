@@ -18,6 +18,7 @@ NAMES = [
     "fit",
     "confounding",
     "modalities",
+    "direction",
     "stability",
 ]
 CLASSES = {

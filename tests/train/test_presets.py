@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 
 from lucidvi._compat import get_max_epochs_heuristic
 from lucidvi.model import SCVI
+from lucidvi.module.mosaic import MosaicVAE
 from lucidvi.train import PRESETS, plan_arguments
 from lucidvi.train._presets import LUCID_MANY, LUCID_STEPS
 
@@ -314,3 +315,23 @@ def test_the_shortest_training_learns_something(adata):
     fresh = SCVI(adata, n_hidden=8, n_latent=2)
     moved = float((model.module.px_r - fresh.module.px_r).abs().max().detach())
     assert moved > 0
+
+
+def test_several_modalities_of_few_counts_train_shorter():
+    preset = PRESETS["lucid"]
+    epochs = [preset(5_000, 1, 2, counts).max_epochs(6_400) for counts in (5.0, 1.0, 0.9, 0.1)]
+    assert epochs == [100, 100, 30, 30]
+    assert preset(6_400, 1, 1, 0.1) is preset(6_400, 1)
+
+
+def test_counts_for_each_weight_are_those_of_the_sparsest_modality():
+    parts = {
+        "rna": {"kind": "rna", "n_features": 100},
+        "prot": {"kind": "protein", "n_features": 5},
+        "atac": {"kind": "accessibility", "n_features": 1_000},
+    }
+    module = MosaicVAE(
+        parts, n_hidden=32, typical_exposures=[50.0, 9.0, 80.0], n_cells=[300, 200, 100]
+    )
+    assert module.counts_per_weight == pytest.approx(100 * 80 / (1_000 * 32))
+    assert MosaicVAE(parts).counts_per_weight == np.inf

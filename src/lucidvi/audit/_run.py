@@ -87,7 +87,7 @@ def run(
     rng = np.random.default_rng((seed, 0))
     sample = draw_sample(model, adata, batch_key, labels_key, max_cells, rng)
     subject = Subject(model, adata, sample, seed, batch_key, labels_key)
-    names = asked_of(len(subject.modalities)) if checks is None else list(checks)
+    names = asked_of(model) if checks is None else list(checks)
     findings: dict[str, Finding] = {}
     seconds = {}
     with Progress("Auditing", len(names), slow_steps=True) as steps:

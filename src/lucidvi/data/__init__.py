@@ -8,7 +8,7 @@ from lucidvi.data._setup import CheckedAnnDataManager, align_genes, unchanged_on
 from lucidvi.data._splits import check_sizes
 from lucidvi.data._splitter import CellSplitter
 from lucidvi.data._stratified import stratified
-from lucidvi.data.checks._adata import check_is_anndata
+from lucidvi.data.checks._adata import check_is_anndata, check_is_no_view
 from lucidvi.data.checks._counts import check_counts, counts_or_warn
 from lucidvi.data.checks._obs import check_layer, check_obs
 from lucidvi.data.covariates._equality import category_text, category_texts, plain_category
@@ -43,6 +43,7 @@ from lucidvi.data.modalities._registered import (
     write_modalities,
 )
 from lucidvi.data.mosaic import join, register_joined, specifications
+from lucidvi.data.splicing import read_splicing
 from lucidvi.data.stores import (
     STORES,
     CellSource,
@@ -84,6 +85,7 @@ __all__ = [
     "check_columns_of_query",
     "check_counts",
     "check_is_anndata",
+    "check_is_no_view",
     "check_layer",
     "check_obs",
     "check_sizes",
@@ -106,6 +108,7 @@ __all__ = [
     "place_of",
     "plain_category",
     "read_modalities",
+    "read_splicing",
     "recover_counts",
     "refuse_collection",
     "register_joined",

@@ -26,7 +26,7 @@ from lucidvi._compat import (
 from lucidvi.data._columns import COLUMN_LISTS, named_columns
 from lucidvi.data._dataset import OrderedAnnTorchDataset
 from lucidvi.data._remedies import Reader
-from lucidvi.data.checks._adata import check_is_anndata
+from lucidvi.data.checks._adata import check_is_anndata, check_is_no_view
 from lucidvi.data.checks._categories import check_categories
 from lucidvi.data.checks._counts import check_counts, has_posteriors_only
 from lucidvi.data.checks._features import check_one_kind
@@ -273,12 +273,8 @@ class CheckedAnnDataManager(AnnDataManager):
         self, adata: AnnData, is_bound: bool
     ) -> tuple[NDArray[np.uint64] | None, ModalitySnapshot]:
         """Check data, and return the digests of their counts; ``is_bound``: of a model's."""
-        if self.validation_checks.check_if_view and adata.is_view:
-            raise DataError(
-                "adata is a view of another AnnData, and a model adds columns to its data.",
-                remedy=(code := f"adata = adata.{'to_memory' if adata.isbacked else 'copy'}()"),
-                code=[code],
-            )
+        if self.validation_checks.check_if_view:
+            check_is_no_view(adata)
         read_tables(adata)
         setup_args = self.registry["setup_args"] or {}
         layer = setup_args.get("layer")
@@ -317,8 +313,8 @@ def _is_posterior(field: BaseAnnDataField) -> bool:
 def unchanged_on_error(adata: AnnData) -> Iterator[None]:
     """Restore the cells, their matrices and ``uns`` if the body raises.
 
-    Covers what registering can change: columns of ``obs``, entries of ``obsm`` and ``uns``, and
-    which matrix ``X`` and each layer refer to.
+    Covers what registering can change: columns of ``obs``, entries of ``obsm`` and ``uns``, which
+    layers there are, and which matrix ``X`` and each of them refer to.
     """
     if is_collection(adata):
         restore = restoring(adata)
@@ -335,6 +331,8 @@ def unchanged_on_error(adata: AnnData) -> Iterator[None]:
         yield
     except BaseException:
         adata.obs, adata.obsm, adata.uns = obs, obsm, uns
+        for name in set(layer_names(adata)) - set(layers):
+            del adata.layers[name]
         for name, layer in layers.items():
             adata.layers[name] = layer
         if not adata.isbacked:

@@ -3,6 +3,7 @@
 from lucidvi.model._base import LucidModel
 from lucidvi.model._capabilities import CAPABILITIES, Capability, capable, has_capability
 from lucidvi.model._cells import MINIBATCH, Cells
+from lucidvi.model._flowvi import FLOWVI
 from lucidvi.model._models import MODELS, class_of_saved
 from lucidvi.model._mosaicvi import MOSAICVI
 from lucidvi.model._scvi import SCVI
@@ -10,6 +11,7 @@ from lucidvi.model.posteriors._refined import RefinedPosteriors
 
 __all__ = [
     "CAPABILITIES",
+    "FLOWVI",
     "MINIBATCH",
     "MODELS",
     "MOSAICVI",

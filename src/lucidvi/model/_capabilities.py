@@ -69,6 +69,11 @@ CAPABILITIES: dict[str, Capability] = {
         lambda model: f"has one modality, {next(iter(modalities_of(model)))!r}",
         "train a model of several modalities.",
     ),
+    "velocity": Capability(
+        lambda model: hasattr(model.module, "kinetics"),
+        lambda model: "knows nothing of unspliced molecules",
+        "train a model of spliced and unspliced counts.",
+    ),
     "time": Capability(
         _was_set_up_with("time_key"),
         lambda model: "was set up without times",

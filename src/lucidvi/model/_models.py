@@ -9,11 +9,16 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi.errors import ModelTypeError, first_few
 from lucidvi.model._base import LucidModel
+from lucidvi.model._flowvi import FLOWVI
 from lucidvi.model._mosaicvi import MOSAICVI
 from lucidvi.model._scvi import SCVI
 
 #: Models by the name that their files bear. A new model is a class and a row.
-MODELS: dict[str, type[LucidModel]] = {"SCVI": SCVI, "MOSAICVI": MOSAICVI}
+MODELS: dict[str, type[LucidModel]] = {
+    "SCVI": SCVI,
+    "MOSAICVI": MOSAICVI,
+    "FLOWVI": FLOWVI,
+}
 #: Models of scvi-tools, by the name that their files bear, that an audit looks at as they are:
 #: scvi-tools alone reads them, by running what a file may hold.
 READ_BY_SCVI_TOOLS: tuple[str, ...] = ("LinearSCVI", "SCANVI")

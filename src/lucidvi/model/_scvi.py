@@ -8,7 +8,7 @@ import numpy as np
 import scvi
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
-from scvi.model.base import EmbeddingMixin, RNASeqMixin
+from scvi.model.base import BaseModelClass, EmbeddingMixin, RNASeqMixin
 
 from lucidvi._compat import ADATA_MINIFY_TYPE
 from lucidvi.model._arguments import check_constructor, check_networks
@@ -90,10 +90,10 @@ class SCVI(
     transcriptomics.
     """
 
-    _module_cls = VAE
+    _module_cls: type[VAE] = VAE
     _LATENT_QZM_KEY = "scvi_latent_qzm"
     _LATENT_QZV_KEY = "scvi_latent_qzv"
-    _from_the_data = (
+    _from_the_data: tuple[str, ...] = (
         "n_input",
         "n_batch",
         "n_labels",
@@ -103,7 +103,10 @@ class SCVI(
         "library_log_means",
         "library_log_vars",
     )
-    _scvi_tools_classes = (scvi.model.SCVI, scvi.model.SCANVI)
+    _scvi_tools_classes: tuple[type[BaseModelClass], ...] = (
+        scvi.model.SCVI,
+        scvi.model.SCANVI,
+    )
 
     get_latent_library_size = of_scvi_tools(
         RNASeqMixin.get_latent_library_size, needs_counts=True, passes_to=to_loader

@@ -67,24 +67,48 @@ class SetupMixin(BaseMinifiedModeModelClass):
         lucidvi.errors.MissingKeyError
             If the layer or a column does not exist.
         """
-        setup_method_args = cls._get_setup_method_args(**locals())
+        cls._register_counts(adata, cls._get_setup_method_args(**locals()), **kwargs)
+
+    @classmethod
+    def _register_counts(
+        cls, adata: AnnData, setup_method_args: dict[str, Any], **kwargs: Any
+    ) -> None:
+        """Register the layer and the columns that arguments of a setup name.
+
+        Parameters
+        ----------
+        adata
+            The cells.
+        setup_method_args
+            Name and arguments of the method that sets up, as scvi-tools collects them.
+        **kwargs
+            See :meth:`~lucidvi.data.CheckedAnnDataManager.register_fields`.
+        """
+        arguments = setup_method_args["setup_args"]
+        layer, is_count_data = arguments["layer"], arguments["is_count_data"]
         check_is_anndata(adata)
         complete(adata)
         minify_type = adata_minify_type(adata)
         if is_count_data is None:
             has_counts = minify_type != ADATA_MINIFY_TYPE.LATENT_POSTERIOR
             is_count_data = counts_or_warn(adata, layer) if has_counts else True
-            setup_method_args["setup_args"]["is_count_data"] = is_count_data
+            arguments["is_count_data"] = is_count_data
         if is_count_data:
             # Left out, so that scvi-tools can replay the arguments of a saved model.
-            del setup_method_args["setup_args"]["is_count_data"]
+            del arguments["is_count_data"]
         fields = [
             LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False),
-            MatchedObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
-            MatchedObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
-            NumericalObsField(REGISTRY_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
-            MatchedJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-            NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+            MatchedObsField(REGISTRY_KEYS.BATCH_KEY, arguments["batch_key"]),
+            MatchedObsField(REGISTRY_KEYS.LABELS_KEY, arguments["labels_key"]),
+            NumericalObsField(
+                REGISTRY_KEYS.SIZE_FACTOR_KEY, arguments.get("size_factor_key"), required=False
+            ),
+            MatchedJointObsField(
+                REGISTRY_KEYS.CAT_COVS_KEY, arguments["categorical_covariate_keys"]
+            ),
+            NumericalJointObsField(
+                REGISTRY_KEYS.CONT_COVS_KEY, arguments["continuous_covariate_keys"]
+            ),
         ]
         if minify_type is not None:
             fields += cls._get_fields_for_adata_minification(minify_type)

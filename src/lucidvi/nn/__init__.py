@@ -12,6 +12,7 @@ from lucidvi.nn._frozen import frozen
 from lucidvi.nn._full_encoder import FullEncoder, FullNormal
 from lucidvi.nn._last_layer import LastLayer
 from lucidvi.nn._mixture import Mixture, NormalMixture
+from lucidvi.nn._networks import Networks
 from lucidvi.nn._prior import Covariates, Encode, Prior, Sizes
 from lucidvi.nn._priors import PRIORS, make_prior
 from lucidvi.nn._rotation import RotatedNormal, rotated
@@ -43,6 +44,7 @@ __all__ = [
     "FullNormal",
     "LastLayer",
     "Mixture",
+    "Networks",
     "NormalMixture",
     "Prior",
     "ProductOfExperts",

@@ -1,4 +1,4 @@
-"""Findings of an audit, scores, calibrations, plans and streams of cells, by matplotlib."""
+"""Findings of an audit, scores, calibrations, plans, and where cells go, by matplotlib."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 from matplotlib.axes import Axes
 
+from lucidvi.pl._along_time import along_time
 from lucidvi.pl._amortization import amortization
 from lucidvi.pl._collapse import collapse
 from lucidvi.pl._confounding import confounding
 from lucidvi.pl._design import design
+from lucidvi.pl._direction import direction
+from lucidvi.pl._fates import fates
 from lucidvi.pl._fit import fit
 from lucidvi.pl._identifiability import identifiability
 from lucidvi.pl._integration import integration
@@ -26,15 +29,19 @@ PLOTS: dict[str, Callable[..., Axes]] = {
     "fit": fit,
     "confounding": confounding,
     "modalities": modalities,
+    "direction": direction,
     "stability": stability,
 }
 
 __all__ = [
     "PLOTS",
+    "along_time",
     "amortization",
     "collapse",
     "confounding",
     "design",
+    "direction",
+    "fates",
     "fit",
     "identifiability",
     "integration",

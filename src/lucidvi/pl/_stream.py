@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from numpy.typing import ArrayLike, NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from lucidvi.errors import DataError
-from lucidvi.pl._axes import axes_or_new, legend, shortened
+from lucidvi.pl._axes import axes_or_new
+from lucidvi.pl._dots import dots
 
 #: Neighbours by which an embedding is straight near a cell, and the share of their spread at which
 #: directions that they do not span are left out.
@@ -21,9 +21,6 @@ N_NEIGHBOURS, RIDGE = 30, 1e-3
 GRID, REACH, ENOUGH = 40, 1.0, 1.0
 #: Share of the range that the grid goes beyond the cells.
 MARGIN = 0.05
-#: Groups that are told apart by colour, and letters of their names.
-MOST_GROUPS, N_LETTERS = 10, 16
-SIZE, OPACITY = 6, 0.5
 
 
 def stream(
@@ -70,7 +67,7 @@ def stream(
     arrows = np.full(places.shape, np.nan)
     arrows[known] = projected(states[known], moved[known], places[known])
     ax = axes_or_new(ax)
-    _dots(ax, places, color)
+    dots(ax, places, color)
     x, y, u = on_grid(places[known], arrows[known])
     ax.streamplot(x, y, u[..., 0], u[..., 1], color="black", linewidth=0.8, density=1.2)
     ax.set_xticks([])
@@ -131,28 +128,6 @@ def on_grid(
     mean = np.stack([(rows * arrows[:, i]) @ columns.T for i in (0, 1)], axis=-1)
     there = (total >= ENOUGH)[..., None]
     return x, y, np.where(there, mean / np.maximum(total, 1e-300)[..., None], np.nan)
-
-
-def _dots(ax: Axes, places: NDArray[np.float64], color: Any) -> None:
-    """Draw the cells, with a legend of groups or a bar of numbers."""
-    style: dict[str, Any] = {"s": SIZE, "alpha": OPACITY, "linewidths": 0, "rasterized": True}
-    if color is None:
-        ax.scatter(*places.T, color="#767676", **style)
-        return
-    values = np.asarray(color)
-    if values.dtype.kind in "fiu":
-        x, y = places.T
-        drawn = ax.scatter(x, y, c=values, cmap="viridis", **style)
-        drawn_bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.6)
-        drawn_bar.solids.set_alpha(1)  # type: ignore[union-attr]
-        return
-    names = values.astype(str)
-    groups = list(dict.fromkeys(sorted(names)))
-    for i, group in enumerate(groups):
-        label = shortened(group, N_LETTERS) if len(groups) <= MOST_GROUPS else None
-        ax.scatter(*places[names == group].T, color=to_hex(f"C{i}"), label=label, **style)
-    if len(groups) <= MOST_GROUPS:
-        legend(ax)
 
 
 def _check(

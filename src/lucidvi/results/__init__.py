@@ -7,6 +7,7 @@ from lucidvi.results._confounding import Confounding
 from lucidvi.results._criterion import VERDICTS, Criterion, Verdict, judge, worst
 from lucidvi.results._cure import Change, Cure, merged
 from lucidvi.results._design import DesignResult
+from lucidvi.results._direction import Direction
 from lucidvi.results._finding import Finding, Skipped
 from lucidvi.results._findings import Findings
 from lucidvi.results._fit import Alternative, Fit
@@ -29,6 +30,7 @@ __all__ = [
     "Criterion",
     "Cure",
     "DesignResult",
+    "Direction",
     "Finding",
     "Findings",
     "Fit",

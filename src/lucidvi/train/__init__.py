@@ -1,5 +1,6 @@
 """Training: objectives, practices, the Lightning plan, its runner, and presets."""
 
+from lucidvi.train._kinetics import SplicedCells, fit_kinetics
 from lucidvi.train._presets import PRESETS, Preset, plan_arguments, preset_for
 from lucidvi.train.objectives import (
     ELBO,
@@ -47,12 +48,14 @@ __all__ = [
     "Practice",
     "Preset",
     "SemiAmortized",
+    "SplicedCells",
     "StartFromData",
     "StartFromFactors",
     "Step",
     "TrainRunner",
     "Training",
     "TrainingPlan",
+    "fit_kinetics",
     "linear_warmup",
     "plan_arguments",
     "practice_options",

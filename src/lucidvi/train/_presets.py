@@ -79,15 +79,28 @@ SEVERAL = Preset(
     batch_size=128,
     plan=LONG.plan,
 )
+# Of fewer counts than the decoder has weights for, most of a longer training learns by heart.
+SPARSE_SEVERAL = Preset(
+    partial(lucid_max_epochs, n_epochs=30, most=12_000),
+    batch_size=128,
+    plan=LONG.plan,
+)
+#: Counts a weight of the decoder of a modality below which a training of several is that one.
+FEW_COUNTS = 1.0
 # What scvi-tools does, its schedule over 400 epochs included.
 SCVI_TOOLS = Preset(get_max_epochs_heuristic, batch_size=128, plan={"n_epochs_kl_warmup": 400})
 
 
-def lucid(n_cells: int | None, n_batches: int, n_modalities: int = 1) -> Preset:
+def lucid(
+    n_cells: int | None,
+    n_batches: int,
+    n_modalities: int = 1,
+    counts_per_weight: float = math.inf,
+) -> Preset:
     """Say how ``"lucid"`` trains: short, unless cells are few or batches are to be mixed.
 
     A few hundred cells are soon known by heart, and batches mix late in a training. Several
-    modalities take longest.
+    modalities take longest, unless the counts of one are few.
 
     Parameters
     ----------
@@ -97,19 +110,22 @@ def lucid(n_cells: int | None, n_batches: int, n_modalities: int = 1) -> Preset:
         Number of batches.
     n_modalities
         Number of modalities.
+    counts_per_weight
+        Counts of the modality that has fewest, for each weight that decodes its features.
     """
     if n_modalities > 1:
-        return SEVERAL
+        return SPARSE_SEVERAL if counts_per_weight < FEW_COUNTS else SEVERAL
     is_small = n_cells is not None and n_cells < LUCID_MANY
     return LONG if is_small or n_batches > 1 else SHORT
 
 
-def scvi_tools(n_cells: int | None, n_batches: int, n_modalities: int = 1) -> Preset:
+def scvi_tools(n_cells: int | None, n_batches: int, *_: Any) -> Preset:
     """Say how ``"scvi"`` trains: as scvi-tools does."""
     return SCVI_TOOLS
 
 
-#: The values of ``preset``, each by the number of cells, of batches and of modalities.
+#: The values of ``preset``, each by the numbers of cells, batches and modalities, and by how many
+#: counts there are.
 PRESETS: dict[str, Callable[..., Preset]] = {"lucid": lucid, "scvi": scvi_tools}
 
 
@@ -126,7 +142,8 @@ def preset_for(module: Any, name: str, n_cells: int | None) -> Preset:
         Number of cells, if known.
     """
     n_modalities = len(getattr(module, "modalities", {0: None}))
-    return PRESETS[name](n_cells, getattr(module, "n_batch", 1), n_modalities)
+    counts = getattr(module, "counts_per_weight", math.inf)
+    return PRESETS[name](n_cells, getattr(module, "n_batch", 1), n_modalities, counts)
 
 
 def plan_arguments(preset: Preset, arguments: dict[str, Any]) -> dict[str, Any]:

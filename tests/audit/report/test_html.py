@@ -102,7 +102,7 @@ def test_styles_load_nothing(findings, tmp_path):
 
 def test_figures(page, findings):
     images = page.all("img")
-    assert len(images) == len(findings) == 6
+    assert len(images) == len(findings) == 7
     for image, finding in zip(images, findings.values(), strict=True):
         kind, data = image["src"].split(",")
         assert kind == "data:image/svg+xml;base64"
@@ -193,7 +193,7 @@ def test_skipped(findings, tmp_path):
     assert "Thresholds" not in words
     assert "What to do" not in words
     assert Identifiability.explanation.split(".")[0] in words
-    assert len(page.all("img")) == 5
+    assert len(page.all("img")) == 6
 
 
 def test_where_there_is_nothing_to_plot(make_findings, tmp_path):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
+from anndata import AnnData
 from mudata import MuData
 
 from lucidvi.data._remedies import quoted
 from lucidvi.data.checks._features import GENES
-from lucidvi.errors import ModelTypeError
+from lucidvi.errors import DataError, ModelTypeError
 
 
 def check_is_anndata(adata: Any, call: str = "adata = ") -> None:
@@ -46,3 +47,13 @@ def _code(adata: Any) -> str:
 def _of_genes(modalities: list[str]) -> str:
     """Return the modality that the genes are probably in."""
     return next((name for name in modalities if name.lower() in GENES), modalities[0])
+
+
+def check_is_no_view(adata: AnnData) -> None:
+    """Raise :class:`DataError` for a view, to which a model cannot add what it registers."""
+    if adata.is_view:
+        raise DataError(
+            "adata is a view of another AnnData, and a model adds columns to its data.",
+            remedy=(code := f"adata = adata.{'to_memory' if adata.isbacked else 'copy'}()"),
+            code=[code],
+        )

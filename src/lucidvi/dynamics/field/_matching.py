@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lucidvi._progress import track
 from lucidvi._random import isolated
-from lucidvi.dynamics.field._networks import Networks
 from lucidvi.dynamics.paths._paths import Paths
+from lucidvi.nn import Networks
 
 #: Width and number of the hidden layers, and of those of growth, which is one smooth number.
 SHAPE, SHAPE_OF_GROWTH = (128, 3), (64, 2)
@@ -120,8 +120,8 @@ def match(
     rng = np.random.default_rng(seed)
     with isolated(seed):
         n_latent = len(units.center)
-        velocities = Networks(len(paths), n_latent, n_latent, *SHAPE)
-        growths = Networks(len(paths), n_latent, 1, *SHAPE_OF_GROWTH) if growth else None
+        velocities = Networks(len(paths), n_latent + 1, n_latent, *SHAPE)
+        growths = Networks(len(paths), n_latent + 1, 1, *SHAPE_OF_GROWTH) if growth else None
     parts = [velocities] if growths is None else [velocities, growths]
     parameters = [parameter for part in parts for parameter in part.parameters()]
     optimizer = torch.optim.Adam(parameters, RATE, betas=(0.9, 0.99))
@@ -131,9 +131,10 @@ def match(
         for group in optimizer.param_groups:
             group["lr"] = rate
         z, t, v, g, mass = _points(paths, units, rng)
-        loss = (mass * (velocities(z, t) - v).square().mean(dim=-1)).mean(dim=1).sum()
+        x = torch.cat([z, t[..., None]], dim=-1)
+        loss = (mass * (velocities(x) - v).square().mean(dim=-1)).mean(dim=1).sum()
         if growths is not None:
-            loss = loss + (mass * (growths(z, t)[..., 0] - g).square()).mean(dim=1).sum()
+            loss = loss + (mass * (growths(x)[..., 0] - g).square()).mean(dim=1).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lucidvi._progress import Progress
 from lucidvi.checks import check_whole
-from lucidvi.dynamics.field._networks import Networks
 from lucidvi.errors import DataError, MissingPackageError
+from lucidvi.nn import Networks
 
 Array = NDArray[np.float32]
 #: Steps of an integration over the whole time course.
@@ -205,12 +205,12 @@ class VectorField:
     # -- inside: in units of the networks -----------------------------------------------------
 
     def _velocity(self, z: Tensor, t: Tensor, members: slice) -> Tensor:
-        return self.velocities(z, t, members) @ self._axes.T * self.speed
+        return self.velocities(_with_time(z, t), members) @ self._axes.T * self.speed
 
     def _growth(self, z: Tensor, t: Tensor, members: slice) -> Tensor:
         if self.growths is None:
             return torch.zeros(len(range(self.n_members)[members]), len(t))
-        return self.growths(z, t, members)[..., 0] * self.rate
+        return self.growths(_with_time(z, t), members)[..., 0] * self.rate
 
     @torch.no_grad()
     def _of_members(self, z: ArrayLike, t: ArrayLike, member: int | None, ask: Any) -> np.ndarray:
@@ -306,6 +306,10 @@ class VectorField:
         times = torch.as_tensor(np.array(t) if isinstance(t, np.ndarray) else t)
         share = (times.double() - self.times[0]) / (self.times[-1] - self.times[0])
         return share.clamp(0, 1).float()
+
+
+def _with_time(z: Tensor, t: Tensor) -> Tensor:
+    return torch.cat([z, t[..., None]], dim=-1)
 
 
 def solver() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
@@ -20,7 +21,7 @@ from lucidvi.distributions import FAMILIES, Moments
 from lucidvi.errors import DataError
 from lucidvi.module._base import GenerativeModule
 from lucidvi.module._forward import Record
-from lucidvi.module._generative import Modality, Observed, Tensors
+from lucidvi.module._generative import Exposure, Modality, Observed, Tensors
 from lucidvi.module._states import draw
 from lucidvi.module.mosaic._kinds import KINDS
 from lucidvi.module.mosaic._part import Part
@@ -189,6 +190,23 @@ class MosaicVAE(GenerativeModule):
     def encoders(self) -> tuple[nn.Module, ...]:
         """See :attr:`GenerativeModule.encoders`."""
         return tuple(self.part(key).encoder for key in self.modalities)
+
+    @property
+    def counts_per_weight(self) -> float:
+        """Counts of the modality that has fewest, for each weight that decodes its features.
+
+        Of those whose exposure is their total; infinite where nobody said how many cells there
+        are.
+        """
+        exposures = cast(Tensor, self.typical_log_exposure).exp().tolist()
+        ratios = [
+            n * exposure / self.part(key).n_weights
+            for (key, modality), n, exposure in zip(
+                self.modalities.items(), self.n_cells or (), exposures, strict=False
+            )
+            if n > 0 and modality.exposure is Exposure.OBSERVED
+        ]
+        return min(ratios, default=math.inf)
 
     @property
     def is_rotation_invariant(self) -> bool:

@@ -115,6 +115,12 @@ class Part(nn.Module):
         parameters = {**self.parameters_of_features, **heads}
         return self.likelihood(**mean, **made_now(parameters), log_library=log_exposure)
 
+    @property
+    def n_weights(self) -> int:
+        """Number of the weights that decode the features."""
+        weights: Any = self.decoder.px_scale_decoder[0].weight
+        return int(weights.numel())
+
     def shrinkage(self, scale: float) -> Tensor:
         r"""Minus the log density of the weights of the features, but for a constant, in nats.
 

@@ -1,0 +1,1 @@
+"""What a model of spliced and unspliced molecules does besides what SCVI does."""
