@@ -320,7 +320,7 @@ def test_the_shortest_training_learns_something(adata):
 def test_several_modalities_of_few_counts_train_shorter():
     preset = PRESETS["lucid"]
     epochs = [preset(5_000, 1, 2, counts).max_epochs(6_400) for counts in (5.0, 1.0, 0.9, 0.1)]
-    assert epochs == [100, 100, 30, 30]
+    assert epochs == [100, 100, 45, 45]
     assert preset(6_400, 1, 1, 0.1) is preset(6_400, 1)
 
 

@@ -105,7 +105,7 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             rising over the first 30 % of the training; for 2,500 cells and more of one batch a
             twentieth of scvi-tools' epochs, started at linear factors of the cells too, with a
             rate of up to 3e-2 and short memories of Adam; for several modalities a quarter, or,
-            where one has fewer counts than its decoder has weights, a thirteenth.
+            where one has fewer counts than its decoder has weights, a ninth.
             ``"scvi"``: as scvi-tools trains.
 
         Raises

@@ -81,7 +81,7 @@ SEVERAL = Preset(
 )
 # Of fewer counts than the decoder has weights for, most of a longer training learns by heart.
 SPARSE_SEVERAL = Preset(
-    partial(lucid_max_epochs, n_epochs=30, most=12_000),
+    partial(lucid_max_epochs, n_epochs=45, most=12_000),
     batch_size=128,
     plan=LONG.plan,
 )
