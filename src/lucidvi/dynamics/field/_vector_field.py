@@ -46,9 +46,10 @@ class VectorField:
     .. math::
         \frac{dz}{dt} = v(z, t), \qquad \frac{d \log m}{dt} = g(z, t)
 
-    Before the first time and after the last, it is that of the first and the last. Of several
+    Before the first time and after the last, it is that of the first and the last; one of no time
+    is the same at all. Of several
     members, each found from cells that were drawn anew, it gives the mean, and how far
-    they differ. :func:`lucidvi.dynamics.fit_flow` makes it.
+    they differ. :func:`lucidvi.dynamics.fit_flow` makes it, and :func:`lucidvi.dynamics.flow_of`.
 
     Parameters
     ----------
@@ -60,7 +61,8 @@ class VectorField:
         shape ``(n_latent, n_latent)``, over ``spread``, one number: so that a rotation of the
         states changes nothing.
     times
-        Times of the samples, shape ``(n_times,)``; times enter as a share of their range.
+        Times of the samples, shape ``(n_times,)``; times enter as a share of their range. Of a
+        field of no time, those between which an integration takes forty steps.
     speed, rate
         Units of velocity and growth.
     samples
@@ -88,7 +90,14 @@ class VectorField:
         """Dimensions of a state."""
         return len(self.center)
 
+    @property
+    def is_stationary(self) -> bool:
+        """Whether it depends on no time, as of spliced and unspliced molecules."""
+        return self.velocities.weights[0].shape[1] == self.n_latent
+
     def __repr__(self) -> str:
+        if self.is_stationary:
+            return f"VectorField({self.n_latent} dimensions, of no time, {self.n_members} members)"
         grows = "with" if self.growths is not None else "without"
         return (
             f"VectorField({self.n_latent} dimensions, {len(self.times)} times from "
@@ -204,13 +213,16 @@ class VectorField:
 
     # -- inside: in units of the networks -----------------------------------------------------
 
+    def _inputs(self, z: Tensor, t: Tensor) -> Tensor:
+        return z if self.is_stationary else torch.cat([z, t[..., None]], dim=-1)
+
     def _velocity(self, z: Tensor, t: Tensor, members: slice) -> Tensor:
-        return self.velocities(_with_time(z, t), members) @ self._axes.T * self.speed
+        return self.velocities(self._inputs(z, t), members) @ self._axes.T * self.speed
 
     def _growth(self, z: Tensor, t: Tensor, members: slice) -> Tensor:
         if self.growths is None:
             return torch.zeros(len(range(self.n_members)[members]), len(t))
-        return self.growths(_with_time(z, t), members)[..., 0] * self.rate
+        return self.growths(self._inputs(z, t), members)[..., 0] * self.rate
 
     @torch.no_grad()
     def _of_members(self, z: ArrayLike, t: ArrayLike, member: int | None, ask: Any) -> np.ndarray:
@@ -306,10 +318,6 @@ class VectorField:
         times = torch.as_tensor(np.array(t) if isinstance(t, np.ndarray) else t)
         share = (times.double() - self.times[0]) / (self.times[-1] - self.times[0])
         return share.clamp(0, 1).float()
-
-
-def _with_time(z: Tensor, t: Tensor) -> Tensor:
-    return torch.cat([z, t[..., None]], dim=-1)
 
 
 def solver() -> Any:
