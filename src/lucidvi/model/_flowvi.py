@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from anndata import AnnData
 
+from lucidvi.data import layer_names
+from lucidvi.errors import ModelTypeError
 from lucidvi.model._documentation import described, documented
 from lucidvi.model._scvi import SCVI
 from lucidvi.model.flow._direction import DirectionMixin
@@ -99,5 +101,42 @@ class FLOWVI(DirectionMixin, VelocityMixin, FlowSetupMixin, SCVI):
             Steps of :meth:`fit_kinetics`.
         """
         found = super().train(max_epochs, *args, **kwargs)
-        self.fit_kinetics(n_kinetic_steps)
+        if self.registry["setup_args"]["unspliced_layer"] in layer_names(self.adata):
+            self.fit_kinetics(n_kinetic_steps)
         return found
+
+    @classmethod
+    @described
+    def from_scvi_model(cls, scvi_model: Any) -> FLOWVI:
+        """Raise an error: models of scvi-tools know nothing of kinetics.
+
+        Parameters
+        ----------
+        scvi_model
+            Model of scvi-tools.
+
+        Raises
+        ------
+        lucidvi.errors.ModelTypeError
+            Always.
+        """
+        raise _no_counterpart(type(scvi_model).__name__)
+
+    @described
+    def to_scvi_model(self) -> Any:
+        """Raise an error: models of scvi-tools know nothing of kinetics.
+
+        Raises
+        ------
+        lucidvi.errors.ModelTypeError
+            Always.
+        """
+        raise _no_counterpart("SCVI")
+
+
+def _no_counterpart(name: str) -> ModelTypeError:
+    return ModelTypeError(
+        f"A FLOWVI has kinetics, which a {name} of scvi-tools has not, so that neither becomes "
+        "the other.",
+        remedy='SCVI.setup_anndata(adata, layer="spliced_and_unspliced"), and train an SCVI.',
+    )

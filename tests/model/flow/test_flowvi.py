@@ -8,7 +8,9 @@ from anndata import AnnData, read_h5ad
 from scipy import sparse
 from tests.splicing import spliced_anndata
 
-from lucidvi.errors import DataError, MissingKeyError
+from lucidvi import simulate
+from lucidvi.atlas import Reference
+from lucidvi.errors import DataError, MissingKeyError, ModelTypeError
 from lucidvi.model import FLOWVI
 
 
@@ -180,6 +182,25 @@ def test_a_view():
 def test_one_layer_twice():
     with pytest.raises(DataError, match="three layers"):
         FLOWVI.setup_anndata(spliced_anndata(30, 10), "spliced", "spliced")
+
+
+def test_it_is_no_model_of_scvi_tools(model):
+    with pytest.raises(ModelTypeError, match="kinetics"):
+        model.to_scvi_model()
+    with pytest.raises(ModelTypeError, match="kinetics"):
+        FLOWVI.from_scvi_model(scvi.model.SCVI)
+
+
+def test_a_reference_and_simulated_cells():
+    adata = spliced_anndata(150, 20)
+    adata.obs["half"] = np.where(adata.obs["time"] < 5, "early", "late")
+    model = trained(adata, batch_key="batch", labels_key="half")
+    assert simulate.sample_cells(model, n_cells=7).n_obs == 7
+    reference = Reference.from_model(model, labels_key="half")
+    query = spliced_anndata(20, 20, seed=1)
+    out = reference.map(query)
+    assert len(out.obs) == 20
+    assert isinstance(reference, Reference)
 
 
 def test_names_of_the_layers_are_the_user_s():

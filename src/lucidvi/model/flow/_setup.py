@@ -73,8 +73,11 @@ class FlowSetupMixin(SetupMixin):
         setup_method_args["setup_args"]["is_count_data"] = True
         check_is_anndata(adata)
         check_is_no_view(adata)
+        # Cells of a saved model may have come without the two layers, as those of a reference do.
+        has_sums = "source_registry" in kwargs and layer in layer_names(adata)
         with unchanged_on_error(adata):
-            add_sums(adata, spliced_layer, unspliced_layer, layer)
+            if not has_sums:
+                add_sums(adata, spliced_layer, unspliced_layer, layer)
             cls._register_counts(adata, setup_method_args, **kwargs)
 
     def _read_as_mine(self, data: Any, batch_key: str | None = None) -> Any:
