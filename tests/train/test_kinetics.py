@@ -6,6 +6,7 @@ import scvi
 import torch
 from tests.splicing import spliced_anndata
 
+from lucidvi.errors import DataError
 from lucidvi.model import FLOWVI
 
 
@@ -122,3 +123,11 @@ def test_turning_the_latent_space_changes_nothing():
     model.fit_kinetics(100)
     after = model.get_gene_velocity(only_fitting=False)
     np.testing.assert_allclose(after, before, atol=0.02 * np.abs(before.to_numpy()).max())
+
+
+def test_too_few_molecules_to_say_anything():
+    adata = spliced_anndata(12, 10, depth=15)
+    FLOWVI.setup_anndata(adata)
+    model = FLOWVI(adata, n_hidden=4, n_latent=2)
+    with pytest.raises(DataError, match=r"of both kinds|spliced and unspliced molecules in 10"):
+        model.train(1, enable_progress_bar=False)

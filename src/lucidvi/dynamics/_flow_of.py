@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -47,10 +48,10 @@ def flow_of(model: Any) -> VectorField:
         )
     spread = float(kinetics.spread)
     return VectorField(
-        kinetics.velocities,
+        copy.deepcopy(kinetics.velocities).cpu(),
         None,
-        kinetics.center.double().numpy(),
-        kinetics.axes.double().numpy(),
+        kinetics.center.cpu().double().numpy(),
+        kinetics.axes.cpu().double().numpy(),
         spread,
         np.array([0.0, SPAN]),
         spread,

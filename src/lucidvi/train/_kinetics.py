@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lucidvi._progress import track
 from lucidvi._random import isolated
+from lucidvi.errors import DataError
 from lucidvi.module.kinetics import (
     Decoded,
     Evidence,
@@ -31,8 +32,8 @@ N_CELLS, RATE, RATE_OF_GENES, RISE = 256, 5e-3, 1.5e-2, 0.2
 #: Standard deviations of normal priors: of log rates of degradation, of the weights of splicing,
 #: of how a batch differs, and of a velocity in units of the spread of the states.
 PRIOR_OF_RATES, PRIOR_OF_WEIGHTS, PRIOR_OF_BATCHES, PRIOR_OF_VELOCITY = 0.5, 0.05, 0.3, 2.2
-#: Fewest cells in which a gene has to have both kinds of molecules.
-FEWEST_CELLS = 10
+#: Fewest cells in which a gene has to have both kinds of molecules, and fewest such genes.
+FEWEST_CELLS, FEWEST_GENES = 10, 4
 #: How many velocities a field has that do not follow from one another, each with that prior. More
 #: would slow the field, and with it the rates of the genes that say how fast it is.
 N_VELOCITIES = 20
@@ -71,7 +72,8 @@ class SplicedCells(NamedTuple):
         total, unspliced = (
             torch.from_numpy(x[at].toarray()).float() for x in (self.total, self.unspliced)
         )
-        return Molecules(total, unspliced, batch[rows])
+        device = self.z.device
+        return Molecules(total.to(device), unspliced.to(device), batch[rows])
 
 
 def fit_kinetics(module: KineticVAE, cells: SplicedCells, *, n_steps: int, seed: int) -> None:
@@ -87,12 +89,17 @@ def fit_kinetics(module: KineticVAE, cells: SplicedCells, *, n_steps: int, seed:
         Steps of the training.
     seed
         Of the members' genes, their weights and all draws.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If fewer than four genes have enough molecules of both kinds.
     """
     s = cells.s(torch.arange(1))
     last = module.last_layer(s)
     assert last is not None
     with isolated(seed, module):
-        kinetics = _start(module.kinetics, cells, np.random.default_rng(seed))
+        kinetics = _start(module.kinetics, cells, np.random.default_rng(seed)).to(cells.z.device)
         _learn(kinetics, last, cells, n_steps)
         _measure(kinetics, last, cells)
     module.kinetics = kinetics
@@ -111,6 +118,12 @@ def _start(before: Kinetics, cells: SplicedCells, rng: np.random.Generator) -> K
     spliced = cells.total - cells.unspliced
     in_cells = [np.asarray((x > 0).sum(axis=0)).ravel() for x in (cells.unspliced, spliced)]
     used = (in_cells[0] >= FEWEST_CELLS) & (in_cells[1] >= FEWEST_CELLS)
+    if used.sum() < FEWEST_GENES:
+        raise DataError(
+            f"Of {n_genes:,} genes, {used.sum():,} have spliced and unspliced molecules in "
+            f"{FEWEST_CELLS} cells or more each, and kinetics need {FEWEST_GENES}.",
+            remedy="give more cells or genes, or cells that were sequenced deeper.",
+        )
     u, s = (np.asarray(x.sum(axis=0)).ravel().astype(float) for x in (cells.unspliced, spliced))
     ratio = np.log(max(u[used].sum(), 0.5) / max(s[used].sum(), 0.5))
     kinetics.is_used.copy_(torch.from_numpy(used))
@@ -154,7 +167,7 @@ def _learn(kinetics: Kinetics, last: LastLayer, cells: SplicedCells, n_steps: in
     optimizer = torch.optim.Adam(groups)
     rates = [group["lr"] for group in groups]
     n_cells = len(cells.z)
-    spread = torch.zeros(2, len(kinetics.is_used))
+    spread = torch.zeros(2, len(kinetics.is_used), device=cells.z.device)
     genes = [torch.nonzero(learned).squeeze(1) for learned in kinetics.learned]
     for step in track(range(n_steps), "Fitting kinetics", n_steps):
         share = (step + 1) / n_steps
@@ -166,7 +179,7 @@ def _learn(kinetics: Kinetics, last: LastLayer, cells: SplicedCells, n_steps: in
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * height
         rows = torch.randint(n_cells, (min(N_CELLS, n_cells),))
-        z = cells.z[rows] + cells.scale[rows] * torch.randn(len(rows), cells.z.shape[1])
+        z = cells.z[rows] + cells.scale[rows] * torch.randn_like(cells.z[rows])
         molecules = cells.molecules(rows)
         decoded = Decoded.of(last, z, cells.s(rows))
         with torch.no_grad():
@@ -268,13 +281,14 @@ def _measure(kinetics: Kinetics, last: LastLayer, cells: SplicedCells) -> None:
         decoded = Decoded.of(last, z, cells.s(rows))
         said = Evidence.of(kinetics, last, decoded, z, molecules)
         r, v, d = said.residual, said.variance, said.slopes
-        sums += torch.stack([x.sum(dim=0) for x in (r, v, r * d, v * d, v * d.square())])
+        terms = (r, v, r * d, v * d, v * d.square())
+        sums += torch.stack([x.sum(dim=0) for x in terms]).cpu()
         information += _information(kinetics, last, decoded, z, molecules)
     r, v, rd, vd, vdd = sums
     mean = vd / v.clamp(min=1e-12)
     score, variance = rd - mean * r, vdd - mean * vd
     kinetics.mean_slope.copy_(mean)
-    kinetics.agreement.copy_(score / variance.clamp(min=1e-12).sqrt() * kinetics.is_used)
+    kinetics.agreement.copy_(score / variance.clamp(min=1e-12).sqrt() * kinetics.is_used.cpu())
     # Of the two numbers of a gene, what is not known of the log odds is taken from the rate.
     odds, both, rates = information
     of_rate = rates - both.square() / odds.clamp(min=1e-12)
@@ -301,5 +315,5 @@ def _information(
         x = slope * torch.exp(-kinetics.log_rate[member, own])
         change = -x * log_positive_slope(x)
         terms = (variance, variance * change, variance * change.square())
-        found[:, member, own] = torch.stack([term.sum(dim=0).double() for term in terms])
+        found[:, member, own.cpu()] = torch.stack([x.sum(dim=0) for x in terms]).double().cpu()
     return found

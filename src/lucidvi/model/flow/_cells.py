@@ -49,8 +49,9 @@ def spliced_cells(model: Any, adata: Any = None, indices: Any = None) -> Spliced
         cells.adata, cells.positions, return_dist=True
     )
     parts = [model.module.covariates(batch) for _, batch in cells.minibatches("Reading cells")]
+    device = model.device
     covariates = {
-        name: None if value is None else torch.cat([part[name] for part in parts])
+        name: None if value is None else torch.cat([part[name] for part in parts]).to(device)
         for name, value in parts[0].items()
     }
     counts = (
@@ -58,8 +59,8 @@ def spliced_cells(model: Any, adata: Any = None, indices: Any = None) -> Spliced
         for name in ("layer", "unspliced_layer")
     )
     return SplicedCells(
-        torch.from_numpy(np.asarray(mean)),
-        torch.from_numpy(np.sqrt(variance)),
+        torch.from_numpy(np.asarray(mean)).to(device),
+        torch.from_numpy(np.sqrt(variance)).to(device),
         covariates,
         *counts,
     )

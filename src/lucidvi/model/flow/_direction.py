@@ -75,16 +75,16 @@ class DirectionMixin(BaseModelClass):
                 said = Evidence.of(kinetics, block.last, block.decoded, block.z, molecules)
                 slopes = said.slopes - kinetics.mean_slope
                 rows = block.rows.numpy()
-                score[rows] = (said.residual * slopes).sum(dim=1).numpy()
-                variance[rows] = (said.variance * slopes.square()).sum(dim=1).numpy()
+                score[rows] = (said.residual * slopes).sum(dim=1).cpu().numpy()
+                variance[rows] = (said.variance * slopes.square()).sum(dim=1).cpu().numpy()
                 members = kinetics.velocity(block.z)
                 halves = torch.cosine_similarity(members[0::2], members[1::2], dim=-1)
-                cosine[rows] = halves.mean(dim=0).numpy()
-        near = _neighbours(cells.z.numpy(), n_neighbors)
+                cosine[rows] = halves.mean(dim=0).cpu().numpy()
+        near = _neighbours(cells.z.cpu().numpy(), n_neighbors)
         information = np.maximum(variance[near].sum(axis=1), 1e-12)
         evidence = score[near].sum(axis=1) / np.sqrt(information) / BOTH_SIDES
-        used = kinetics.is_used.numpy()
-        agreement = np.where(used, kinetics.agreement.numpy(), np.nan)
+        used = kinetics.is_used.cpu().numpy()
+        agreement = np.where(used, kinetics.agreement.cpu().numpy(), np.nan)
         return judged(
             pd.DataFrame(
                 {"agreement": agreement, "is_used": used},

@@ -82,7 +82,7 @@ class VelocityMixin(BaseModelClass):
         kinetics = fitted(self)
         z = torch.from_numpy(np.asarray(self.get_latent_representation(adata, indices)))
         with torch.no_grad():
-            members = kinetics.velocity(z)
+            members = kinetics.velocity(z.to(self.device)).cpu()
         mean = members.mean(dim=0).numpy()
         if not return_uncertainty:
             return mean
@@ -179,7 +179,7 @@ class VelocityMixin(BaseModelClass):
                 if velocity:
                     mean = kinetics.velocity(block.z).mean(dim=0)
                     values = values * kinetics.slopes(block.last, block.decoded, mean)
-                found[block.rows.numpy()] = values.numpy()[:, columns]
+                found[block.rows.numpy()] = values.cpu().numpy()[:, columns]
         if only_fitting:
             found[:, ~self._fits()[columns]] = np.nan
         return pd.DataFrame(found, index=cells.names, columns=genes[columns])
@@ -209,7 +209,7 @@ class VelocityMixin(BaseModelClass):
         between = apart / (n_learned - 1).clamp(min=1) / n_learned.clamp(min=1)
         error = (kinetics.log_rate_scale.square() + between).sqrt()
         ratio = (kinetics.log_odds * members).sum(dim=0) / n_learned.clamp(min=1)
-        used = kinetics.is_used.numpy()
+        used = kinetics.is_used.cpu().numpy()
         columns = {
             "degradation": mean.exp(),
             "degradation_error": error,
@@ -219,7 +219,7 @@ class VelocityMixin(BaseModelClass):
             "overdispersion": kinetics.dispersion,
         }
         table = pd.DataFrame(
-            {name: values.numpy().astype(float) for name, values in columns.items()},
+            {name: values.cpu().numpy().astype(float) for name, values in columns.items()},
             index=pd.Index(self.get_var_names(), name="gene"),
         )
         table.loc[~used, list(set(columns) - {"n_unspliced"})] = np.nan
@@ -227,7 +227,7 @@ class VelocityMixin(BaseModelClass):
 
     def _fits(self) -> np.ndarray:
         kinetics = fitted(self)
-        return (kinetics.is_used & (kinetics.agreement > AGAINST)).numpy()
+        return (kinetics.is_used & (kinetics.agreement > AGAINST)).cpu().numpy()
 
 
 def spliced_states(model: Any, cells: Cells) -> tuple[torch.Tensor, dict[str, Any]]:
@@ -235,7 +235,7 @@ def spliced_states(model: Any, cells: Cells) -> tuple[torch.Tensor, dict[str, An
     z = model.get_latent_representation(cells.adata, cells.positions)
     parts = [model.module.covariates(batch) for _, batch in cells.minibatches()]
     covariates = {
-        name: None if value is None else torch.cat([part[name] for part in parts])
+        name: None if value is None else torch.cat([part[name] for part in parts]).to(model.device)
         for name, value in parts[0].items()
     }
-    return torch.from_numpy(np.asarray(z)), covariates
+    return torch.from_numpy(np.asarray(z)).to(model.device), covariates
