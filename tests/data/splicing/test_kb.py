@@ -18,7 +18,7 @@ from tests.data.splicing.written import (
     write_lines,
 )
 
-from lucidvi.data import read_splicing
+from lucidvi.data import layer_names, read_splicing
 from lucidvi.errors import DataError, FileError, MissingKeyError
 
 
@@ -58,7 +58,7 @@ def test_mature_layers_without_ambiguous_ones(tmp_path: Path):
     counts = counted()
     layers = {"mature": counts["spliced"], "nascent": counts["unspliced"]}
     adata = read_splicing(kb_h5ad(tmp_path / "adata.h5ad", layers))
-    assert list(adata.layers) == ["spliced", "unspliced"]
+    assert layer_names(adata) == ["spliced", "unspliced"]
     np.testing.assert_array_equal(adata.layers["spliced"].toarray(), counts["spliced"])
 
 

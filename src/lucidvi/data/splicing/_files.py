@@ -76,7 +76,7 @@ def lines(path: Path) -> list[str]:
 def matrix(path: Path) -> Any:
     """Return a matrix of the Matrix Market format, which may store zeros."""
     with readable(path):
-        return scipy.io.mmread(path)
+        return scipy.io.mmread(path, spmatrix=False)
 
 
 def table_of_genes(names: list[str], ids: list[str] | None) -> pd.DataFrame:

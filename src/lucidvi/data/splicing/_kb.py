@@ -16,6 +16,7 @@ from anndata import AnnData, read_h5ad
 from scipy import sparse
 
 from lucidvi._progress import track
+from lucidvi.data.matrices._layers import layer_names
 from lucidvi.data.matrices._stored import in_memory
 from lucidvi.data.splicing._files import (
     existing,
@@ -156,7 +157,7 @@ def _part(folder: Path, kind: str) -> Molecules:
 def _of_h5ad(path: Path) -> Molecules:
     adata = _opened(path)
     try:
-        found = list(adata.layers)
+        found = layer_names(adata)
         naming = Naming.among(found, str(path))
         layers = {
             kind: Layer(f"layers[{name!r}] of {path}", in_memory(adata.layers[name]))
