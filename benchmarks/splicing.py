@@ -98,12 +98,12 @@ def fates(adata: AnnData, z: np.ndarray, velocity: np.ndarray) -> Scores:
     return {"Brier of fates": brier[0], "Brier of nearest terminal cells": brier[1]}
 
 
-def chance(quick: bool) -> list[float]:
+def chance(n_draws: int, quick: bool) -> list[float]:
     """Scores of directions where molecules are exchangeable, with states of one training."""
     adata = simulate("bifurcation", NULL_CELLS, NULL_GENES, NULL_DEPTH, seed=1)
     model = trained(adata, 0, quick)
     scores = []
-    for run in range(3 if quick else N_NULL):
+    for run in range(3 if quick else n_draws):
         other = exchanged(adata, 1_000 + run)
         for name in ("spliced", "unspliced"):
             adata.layers[name] = other.layers[name]
@@ -119,6 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", nargs="+", default=list(BRANCHES), choices=list(BRANCHES))
     parser.add_argument("--depths", nargs="+", type=int, default=list(DEPTHS))
+    parser.add_argument("--draws", type=int, default=N_NULL, help="of exchangeable molecules")
     parser.add_argument("--quick", action="store_true", help="two epochs, to try the script")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -135,11 +136,10 @@ def main() -> None:
             lambda s=shape, d=depth, b=n_batches: measured(s, d, b, 0, given.quick),
         )
         print(name, columns[name], flush=True)
-    null = kept(
-        f"exchangeable-{'quick' if given.quick else code}",
-        "splicing",
-        lambda: dict(enumerate(chance(given.quick))),
-    )
+    null = {}
+    if given.draws:
+        file = f"exchangeable-{given.draws}-{'quick' if given.quick else code}"
+        null = kept(file, "splicing", lambda: dict(enumerate(chance(given.draws, given.quick))))
     frame = pd.DataFrame(columns).T
     rows = [
         [name, *("" if np.isnan(x) else f"{x:.3g}" for x in row)]
@@ -161,12 +161,15 @@ def main() -> None:
         "training, one thread.",
         "",
         *table(["Shape, molecules", *frame.columns], rows),
-        "",
-        f"Exchangeable molecules ({NULL_CELLS:,} cells, {NULL_GENES} genes, {NULL_DEPTH:,} "
-        f"molecules; {len(scores)} draws of which are unspliced): scores of {scores.mean():.2f} "
-        f"in the mean, {scores.std():.2f} in standard deviation, {scores.max():.2f} at most; a "
-        f"direction is found in {int((scores > 3.1).sum())}.",
     ]
+    if len(scores):
+        text += [
+            "",
+            f"Exchangeable molecules ({NULL_CELLS:,} cells, {NULL_GENES} genes, {NULL_DEPTH:,} "
+            f"molecules; {len(scores)} draws of which are unspliced): scores of "
+            f"{scores.mean():.2f} in the mean, {scores.std():.2f} in standard deviation, "
+            f"{scores.max():.2f} at most; a direction is found in {int((scores > 3.1).sum())}.",
+        ]
     command = shlex.join(["python", *sys.argv])
     report(
         page("splicing.md", given.quick), [*text, "", f"`{command}` on {cpu_model()}; {packages}."]
