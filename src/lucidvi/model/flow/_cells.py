@@ -48,22 +48,33 @@ def spliced_cells(model: Any, adata: Any = None, indices: Any = None) -> Spliced
     mean, variance = model.get_latent_representation(
         cells.adata, cells.positions, return_dist=True
     )
-    parts = [model.module.covariates(batch) for _, batch in cells.minibatches("Reading cells")]
-    device = model.device
-    covariates = {
-        name: None if value is None else torch.cat([part[name] for part in parts]).to(device)
-        for name, value in parts[0].items()
-    }
     counts = (
         sparse.csr_matrix(StoredCounts(cells.adata.layers[arguments[name]])[cells.positions])
         for name in ("layer", "unspliced_layer")
     )
     return SplicedCells(
-        torch.from_numpy(np.asarray(mean)).to(device),
-        torch.from_numpy(np.sqrt(variance)).to(device),
-        covariates,
+        torch.from_numpy(np.asarray(mean)).to(model.device),
+        torch.from_numpy(np.sqrt(variance)).to(model.device),
+        covariates_of(model, cells),
         *counts,
     )
+
+
+def covariates_of(model: Any, cells: Cells) -> dict[str, Any]:
+    """Return the covariates of cells as the decoder takes them, where the model is.
+
+    Parameters
+    ----------
+    model
+        Of spliced and unspliced molecules.
+    cells
+        The cells.
+    """
+    parts = [model.module.covariates(batch) for _, batch in cells.minibatches("Reading cells")]
+    return {
+        name: None if value is None else torch.cat([part[name] for part in parts]).to(model.device)
+        for name, value in parts[0].items()
+    }
 
 
 class DecodedBlock(NamedTuple):

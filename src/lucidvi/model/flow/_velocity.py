@@ -16,7 +16,7 @@ from lucidvi._random import isolated
 from lucidvi.checks import check_whole, is_number
 from lucidvi.errors import DataError
 from lucidvi.model._cells import Cells
-from lucidvi.model.flow._cells import decoded_blocks, fitted, spliced_cells
+from lucidvi.model.flow._cells import covariates_of, decoded_blocks, fitted, spliced_cells
 from lucidvi.model.queries._query import query
 from lucidvi.train import fit_kinetics
 
@@ -172,9 +172,10 @@ class VelocityMixin(BaseModelClass):
         genes = pd.Index(self.get_var_names())
         columns = name_positions(gene_list, genes, "gene_list")
         found = np.empty((len(cells), len(genes[columns])), np.float32)
-        states = spliced_states(self, cells)
+        z = self.get_latent_representation(cells.adata, cells.positions)
+        states = torch.from_numpy(np.asarray(z)).to(self.device)
         with isolated(module=self.module), torch.no_grad():
-            for block in decoded_blocks(self, *states):
+            for block in decoded_blocks(self, states, covariates_of(self, cells)):
                 values = kinetics.log_spliced(block.last, block.decoded).exp() * library_size
                 if velocity:
                     mean = kinetics.velocity(block.z).mean(dim=0)
@@ -228,14 +229,3 @@ class VelocityMixin(BaseModelClass):
     def _fits(self) -> np.ndarray:
         kinetics = fitted(self)
         return (kinetics.is_used & (kinetics.agreement > AGAINST)).cpu().numpy()
-
-
-def spliced_states(model: Any, cells: Cells) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Return the means of cells' posteriors, and their covariates."""
-    z = model.get_latent_representation(cells.adata, cells.positions)
-    parts = [model.module.covariates(batch) for _, batch in cells.minibatches()]
-    covariates = {
-        name: None if value is None else torch.cat([part[name] for part in parts]).to(model.device)
-        for name, value in parts[0].items()
-    }
-    return torch.from_numpy(np.asarray(z)).to(model.device), covariates
