@@ -197,7 +197,8 @@ class VelocityMixin(BaseModelClass):
         A row a gene. ``degradation``, the rate :math:`\gamma` of its spliced molecules, in units
         of a typical gene's, and ``degradation_error``, the standard deviation of its log, given
         the field, whose own speed comes out too low where molecules are few;
-        ``unspliced_ratio``, unspliced over spliced molecules at rest, :math:`\gamma / \beta` times how well both are captured;
+        ``unspliced_ratio``, unspliced over spliced molecules at rest,
+        :math:`\gamma / \beta` times how well both are captured;
         ``agreement``, a standard normal number by chance, above zero where the gene speaks for
         the direction that was learned from others; ``n_unspliced`` molecules, ``overdispersion``
         of their share; ``is_used``; ``fits``.
