@@ -176,6 +176,108 @@ def positive_numbers(name: str, value: Any, n_cells: int) -> NDArray[np.float64]
     return np.full(n_cells, numbers)
 
 
+def cell_times(time: Any, n_cells: int, names: Any = None) -> NDArray[np.float64]:
+    """Return the time of each cell as a number.
+
+    Parameters
+    ----------
+    time
+        Numbers, or categories that are numbers.
+    n_cells
+        How many cells there are.
+    names
+        Their names, for errors.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If they are texts, of which the order and the distances are not known, or not finite.
+    """
+    import numpy as np
+    import pandas as pd
+
+    series = pd.Series(np.asarray(time) if not isinstance(time, pd.Series) else time.to_numpy())
+    if series.shape != (n_cells,):
+        raise DataError(
+            f"`time` has {len(series):,} values, and there are {n_cells:,} cells.",
+            remedy="give one for each cell.",
+        )
+    try:
+        times = series.astype(np.float64).to_numpy()
+    except (TypeError, ValueError):
+        found = series.dropna().unique()
+        example = ", ".join(f"{name!r}: {i}" for i, name in enumerate(found[:2]))
+        raise DataError(
+            f"`time` is no number, but {listed(found)}, whose order and distances are not known.",
+            remedy=f"say them: time = pd.Series(time).map({{{example}, ...}}).",
+        ) from None
+    bad = ~np.isfinite(times)
+    if bad.any():
+        raise DataError(
+            f"`time` is not known of {bad.sum():,} of {n_cells:,} cells, {first_of(bad, names)}.",
+            remedy="leave these cells out.",
+        )
+    return times
+
+
+def times_from(name: str, times: Any, begins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return times at which cells are wanted that can be followed from when they begin.
+
+    Parameters
+    ----------
+    name
+        The argument.
+    times
+        One time, or several that rise or fall.
+    begins
+        When the cells begin, shape ``(n_cells,)``.
+
+    Returns
+    -------
+    Shape ``(n_times,)``.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If a time is not finite, or several neither rise from the last beginning on, nor fall from
+        the first.
+    """
+    import numpy as np
+
+    try:
+        wanted = np.atleast_1d(np.asarray(times, np.float64))
+    except (TypeError, ValueError):
+        wanted = np.array([np.nan])
+    if wanted.ndim != 1 or not wanted.size or not np.isfinite(wanted).all():
+        raise DataError(f"`{name}` is {times!r}.", remedy="give a finite time, or several.")
+    steps, is_one = np.diff(wanted), len(wanted) == 1 or not begins.size
+    rise = (steps >= 0).all() and (is_one or begins.max() <= wanted[0])
+    fall = (steps <= 0).all() and (is_one or begins.min() >= wanted[0])
+    if not (rise or fall):
+        first, last = f"{begins.min():g}", f"{begins.max():g}"
+        when = f"at {first}" if first == last else f"between {first} and {last}"
+        raise DataError(
+            f"`{name}` is {times!r}, and the cells begin {when}.",
+            remedy="give times that rise from there on, each as late as the one before it or "
+            "later, or that fall.",
+        )
+    return wanted
+
+
+def first_of(bad: NDArray[np.bool_], names: Any = None) -> str:
+    """Say which is the first cell with a fault.
+
+    Parameters
+    ----------
+    bad
+        Which cells have it, shape ``(n_cells,)``.
+    names
+        Their names; by default their numbers.
+    """
+    first = int(bad.argmax())
+    return f"{first if names is None else repr(str(names[first]))} first"
+
+
 def check_column(obs: pd.DataFrame, argument: str, key: object) -> None:
     """Raise :class:`MissingKeyError` unless ``obs`` has a column.
 

@@ -117,7 +117,8 @@ def test_a_model_gives_its_cells_and_their_posteriors(make_adata):
     SCVI.setup_anndata(adata)
     model = SCVI(adata, n_latent=3)
     model.train(max_epochs=1, enable_progress_bar=False)
-    field = dynamics.fit_flow(model, time_key="day", **QUICK)
+    with pytest.warns(UserWarning, match="no further apart"):
+        field = dynamics.fit_flow(model, time_key="day", **QUICK)
     assert field.n_latent == 3
     assert field(model.get_latent_representation(), adata.obs["day"]).shape == (90, 3)
     with pytest.raises(MissingKeyError, match="time_key"):
@@ -180,10 +181,12 @@ def test_bad_arguments(arguments, problem):
 def test_few_cells_and_times_that_are_close():
     rng = np.random.default_rng(0)
     time = np.repeat([0.0, 1e-3, 100.0], 10)
-    field = dynamics.fit_flow(rng.normal(size=(30, 5)), time, **QUICK)
+    with pytest.warns(UserWarning, match="no further apart"):
+        field = dynamics.fit_flow(rng.normal(size=(30, 5)), time, **QUICK)
     assert np.isfinite(field.integrate(rng.normal(size=(4, 5)), 0, 100).z).all()
 
 
 def test_states_that_do_not_differ():
-    field = dynamics.fit_flow(np.ones((30, 2)), np.repeat([0.0, 1, 2], 10), **QUICK)
+    with pytest.warns(UserWarning, match="no further apart"):
+        field = dynamics.fit_flow(np.ones((30, 2)), np.repeat([0.0, 1, 2], 10), **QUICK)
     np.testing.assert_allclose(field(np.ones((3, 2)), 1), 0, atol=1e-6)

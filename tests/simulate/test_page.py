@@ -1,11 +1,15 @@
 """The code of the page runs."""
 
+import copy
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tests.linear_field import straight
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulate.md"
+DYNAMICS = PAGE.with_name("dynamics.md")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
@@ -29,3 +33,20 @@ def test_blocks_run_in_turn(make_adata):
     assert set(names["plan"].labels["label"]) == {"B", "NK", "T"}
     assert names["genes"]["fdr"].notna().all()
     assert list(names["types"].index) == ["B", "NK", "T"]
+
+
+@pytest.mark.slow
+def test_cells_of_other_times_as_the_page_on_dynamics_has_them(model):
+    adata = model.adata.copy()
+    adata.obs["day"] = np.resize([2.0, 4.0], adata.n_obs)
+    own = copy.copy(model)
+    own.adata = adata
+    (block,) = [
+        b
+        for b in re.findall(r"```python\n(.*?)```", DYNAMICS.read_text(), re.DOTALL)
+        if "follow_cells" in b
+    ]
+    names = {"model": own, "field": straight([0.1, 0.2, 0.3], times=(2.0, 4.0))}
+    exec(block, names)
+    assert names["third"].n_obs == 1000
+    assert names["ends"].n_obs == 3 * 10 * (adata.obs["day"] == 2).sum()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ import pandas as pd
 
 from lucidvi._progress import track
 from lucidvi._transport import pot
-from lucidvi.checks import check_share, check_whole, is_number
+from lucidvi.checks import check_share, check_whole, is_number, listed
+from lucidvi.dynamics._apart import chance_of_apart
 from lucidvi.dynamics._reading import samples_of_arrays, samples_of_model
 from lucidvi.dynamics._samples import Samples
 from lucidvi.dynamics.field._matching import Units, match
@@ -19,6 +22,8 @@ from lucidvi.dynamics.field._vector_field import VectorField, solver
 from lucidvi.dynamics.paths._paths import paths_between
 from lucidvi.errors import DataError
 
+#: p-value above which cells of two times are not told apart.
+SAME = 0.05
 #: Most cells of a time that a member is coupled by.
 MOST_CELLS = 1_000
 
@@ -72,7 +77,7 @@ def fit_flow(
 
     Returns
     -------
-    Field of velocity and growth.
+    Field of velocity and growth; what it was found from is in its ``samples``.
 
     Raises
     ------
@@ -80,6 +85,12 @@ def fit_flow(
         If states or times are not finite numbers, or there are too few times or cells of one.
     lucidvi.errors.MissingPackageError
         If POT or torchdiffeq is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If cells of two consecutive times differ no more than where their times are permuted: a
+        field between these has no direction in the data.
 
     Examples
     --------
@@ -99,6 +110,7 @@ def fit_flow(
     of_model = hasattr(z, "get_latent_representation")
     read = samples_of_model if of_model else samples_of_arrays
     samples = read(z, time, time_key, mass)
+    chances = _chances_of_apart(samples, seed)
     rng = np.random.default_rng(seed)
     paths = [
         paths_between(
@@ -126,10 +138,28 @@ def fit_flow(
         units.speed,
         units.rate,
     )
-    return replace(field, samples=_told(field, samples))
+    return replace(field, samples=_told(field, samples, chances))
 
 
-def _told(field: VectorField, samples: Samples) -> pd.DataFrame:
+def _chances_of_apart(samples: Samples, seed: int) -> list[float]:
+    """Return of each time how far it can be told from the one before; warn where it cannot."""
+    rng = np.random.default_rng(seed)
+    chances = [chance_of_apart(first, second, rng) for first, second in pairwise(samples.states)]
+    same = [
+        f"{first:g} and {second:g}"
+        for (first, second), chance in zip(pairwise(samples.times), chances, strict=True)
+        if chance > SAME
+    ]
+    if same:
+        warnings.warn(
+            f"Cells of the times {listed(same)} are no further apart than cells whose times are "
+            "permuted, so that the data say nothing of a direction between these.",
+            stacklevel=3,
+        )
+    return [np.nan, *chances]
+
+
+def _told(field: VectorField, samples: Samples, chances: list[float]) -> pd.DataFrame:
     """Say what there was at each time, and what the first time's cells become of it."""
     first = samples.states[0][:MOST_CELLS]
     log_mass = field.integrate(first, samples.times[0], samples.times.tolist()).log_mass
@@ -137,6 +167,7 @@ def _told(field: VectorField, samples: Samples) -> pd.DataFrame:
         "n_cells": [len(states) for states in samples.states],
         "mass": samples.masses,
         "mass_of_field": np.exp(log_mass).mean(axis=1),
+        "p_apart": chances,
     }
     return pd.DataFrame(columns, index=pd.Index(samples.times, name="time"))
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lucidvi._brief import brief
-from lucidvi.checks import check_choice, is_number, listed
+from lucidvi.checks import cell_times, check_choice, first_of, is_number
 from lucidvi.errors import DataError
 
 #: Fewest cells of a time: of fewer, no distribution can be told.
@@ -139,48 +139,6 @@ class Samples:
         return list(zip(*of_times, strict=True))
 
 
-def cell_times(time: Any, n_cells: int, names: Any = None) -> NDArray[np.float64]:
-    """Return the time of each cell as a number.
-
-    Parameters
-    ----------
-    time
-        Numbers, or categories that are numbers.
-    n_cells
-        How many cells there are.
-    names
-        Their names, for errors.
-
-    Raises
-    ------
-    lucidvi.errors.DataError
-        If they are texts, of which the order and the distances are not known, or not finite.
-    """
-    series = pd.Series(np.asarray(time) if not isinstance(time, pd.Series) else time.to_numpy())
-    if series.shape != (n_cells,):
-        raise DataError(
-            f"`time` has {len(series):,} values, and there are {n_cells:,} cells.",
-            remedy="give one for each cell.",
-        )
-    try:
-        times = series.astype(np.float64).to_numpy()
-    except (TypeError, ValueError):
-        found = series.dropna().unique()
-        example = ", ".join(f"{name!r}: {i}" for i, name in enumerate(found[:2]))
-        raise DataError(
-            f"`time` is no number, but {listed(found)}, whose order and distances are not known.",
-            remedy=f"say them: time = pd.Series(time).map({{{example}, ...}}).",
-        ) from None
-    bad = ~np.isfinite(times)
-    if bad.any():
-        place = _place(bad, names)
-        raise DataError(
-            f"`time` is not known of {bad.sum():,} of {n_cells:,} cells, {place}.",
-            remedy="leave these cells out.",
-        )
-    return times
-
-
 def _states(z: Any, names: Any) -> NDArray[np.float64]:
     try:
         states = np.asarray(z, np.float64)
@@ -196,15 +154,11 @@ def _states(z: Any, names: Any) -> NDArray[np.float64]:
     bad = ~np.asarray(np.isfinite(states).all(axis=1))
     if bad.any():
         raise DataError(
-            f"`z` is not finite in {bad.sum():,} of {len(states):,} cells, {_place(bad, names)}.",
+            f"`z` is not finite in {bad.sum():,} of {len(states):,} cells, "
+            f"{first_of(bad, names)}.",
             remedy="leave these cells out.",
         )
     return states
-
-
-def _place(bad: Any, names: Any) -> str:
-    first = int(bad.argmax())
-    return f"{first if names is None else repr(str(names[first]))} first"
 
 
 def _masses(

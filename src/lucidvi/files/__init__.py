@@ -8,7 +8,7 @@ from lucidvi.files._contents import (
     read_model,
     read_saved_files,
 )
-from lucidvi.files._text import write_text
+from lucidvi.files._named import read_arrays, write_arrays, write_text
 
 __all__ = [
     "check_free",
@@ -16,9 +16,11 @@ __all__ = [
     "contents",
     "newest",
     "read_adata",
+    "read_arrays",
     "read_model",
     "read_saved_files",
     "writable",
+    "write_arrays",
     "write_text",
     "written_whole",
 ]

@@ -12,6 +12,8 @@ from lucidvi.simulate.conditions._predict import predict_condition
 from lucidvi.simulate.designs._abundance import design_abundance
 from lucidvi.simulate.designs._design import Design
 from lucidvi.simulate.designs._expression import design_expression
+from lucidvi.simulate.trajectories._follow_cells import follow_cells
+from lucidvi.simulate.trajectories._interpolate_time import interpolate_time
 
 __all__ = [
     "Design",
@@ -21,6 +23,8 @@ __all__ = [
     "design_expression",
     "differential_abundance",
     "differential_expression",
+    "follow_cells",
+    "interpolate_time",
     "perturb",
     "predict_condition",
     "resequence",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tests.dynamics.conftest import TURN, circling
+from tests.linear_field import straight
 
 from lucidvi import dynamics
 from lucidvi.errors import DataError, MissingPackageError
@@ -88,8 +89,11 @@ def test_beyond_the_times_the_field_stays(field):
         (lambda f: f(np.ones((3, 2)), [1, 2]), "`t` has the shape"),
         (lambda f: f(np.ones((3, 2)), np.inf), "`t` has the shape .., or is not finite"),
         (lambda f: f(np.ones((3, 2)), 0, member=3), "there are 3 members"),
-        (lambda f: f.integrate(np.ones((3, 2)), 0, [1, 3, 2]), "`t0` and `t1` are 0 and"),
-        (lambda f: f.integrate(np.ones((3, 2)), 0, np.nan), "`t0` and `t1` are 0 and nan"),
+        (
+            lambda f: f.integrate(np.ones((3, 2)), 0, [1, 3, 2]),
+            r"`t1` is .1, 3, 2., and the cells begin at 0",
+        ),
+        (lambda f: f.integrate(np.ones((3, 2)), 0, np.nan), "`t1` is nan"),
     ],
 )
 def test_bad_questions(field, ask, message):
@@ -107,3 +111,31 @@ def test_without_the_solver(field, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torchdiffeq", None)
     with pytest.raises(MissingPackageError, match="torchdiffeq"):
         field.integrate(np.ones((1, 2)), 0, 1)
+
+
+def test_each_state_from_a_time_of_its_own(field):
+    z, begins = np.random.default_rng(0).normal(size=(6, 2)), np.array([0, 0, 1, 1, 2.5, 4])
+    together = field.integrate(z, begins, 4)
+    for begin in np.unique(begins):
+        own = begins == begin
+        alone = field.integrate(z[own], begin, 4)
+        np.testing.assert_allclose(together.z[own], alone.z, atol=1e-4)
+        np.testing.assert_allclose(together.log_mass[own], alone.log_mass, atol=1e-4)
+    several = field.integrate(z, begins, [4, 5])
+    np.testing.assert_allclose(several.z[0], together.z, atol=1e-5)
+    both_ways = field.integrate(z, begins, 1)  # some of them back
+    np.testing.assert_allclose(both_ways.z[2:4], z[2:4], atol=1e-6)
+    with pytest.raises(DataError, match=r"`t1` is \[3, 5\].*begin between 0 and 4"):
+        field.integrate(z, begins, [3, 5])
+    with pytest.raises(DataError, match="`t0` has the shape"):
+        field.integrate(z, begins[:2], 5)
+
+
+def test_paths_of_known_fields():
+    z = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    field = straight([[0.5, -1.0]], times=(0.0, 4.0), growth=[2.0, 0.0])
+    moved = field.integrate(z, 1, [2, 3.5])
+    for k, span in enumerate((1.0, 2.5)):
+        np.testing.assert_allclose(moved.z[k], z + span * np.array([0.5, -1.0]), atol=1e-5)
+        grown = 2 * (z[:, 0] * span + 0.5 * span**2 / 2)
+        np.testing.assert_allclose(moved.log_mass[k], grown, atol=1e-4)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lucidvi._progress import Progress
-from lucidvi.checks import check_whole
+from lucidvi.checks import check_whole, times_from
+from lucidvi.dynamics.field._saved import read_field, write_field
 from lucidvi.errors import DataError, MissingPackageError
 from lucidvi.nn import Networks
 
@@ -66,8 +69,10 @@ class VectorField:
     speed, rate
         Units of velocity and growth.
     samples
-        What it was found from, and what it says of that: a row a time, with cells, mass, and the
-        mass that comes out of the first time's cells along the field.
+        What it was found from, and what it says of that: a row a time, with ``n_cells``, ``mass``,
+        ``mass_of_field`` that comes out of the first time's cells along the field, and
+        ``p_apart``, how often cells of permuted times are as far apart as those of this time and
+        the one before.
     """
 
     velocities: Networks
@@ -166,7 +171,11 @@ class VectorField:
         return self._of_members(z, t, None, self._velocity).std(axis=0, ddof=1)
 
     def integrate(
-        self, z: ArrayLike, t0: float, t1: float | Sequence[float], member: int | None = None
+        self,
+        z: ArrayLike,
+        t0: ArrayLike,
+        t1: float | Sequence[float],
+        member: int | None = None,
     ) -> States:
         """Follow states along the field, forwards or backwards in time.
 
@@ -175,7 +184,7 @@ class VectorField:
         z
             States, shape ``(n, n_latent)``.
         t0
-            When they are there.
+            When they are there, one time or one for each state.
         t1
             When they are wanted: one time, or several that rise or fall.
         member
@@ -190,26 +199,50 @@ class VectorField:
         lucidvi.errors.DataError
             If ``z`` is of another shape, or a time is not finite or out of order.
         """
-        wanted = np.atleast_1d(np.asarray(t1, np.float64))
-        grid = np.concatenate([[float(t0)], wanted])
-        steps = np.diff(grid)
-        if not np.isfinite(grid).all() or not ((steps >= 0).all() or (steps <= 0).all()):
-            raise DataError(
-                f"`t0` and `t1` are {t0} and {t1}.",
-                remedy="give finite times, of which each is as late as the one before it or "
-                "later, or each as early or earlier.",
-            )
         states = self._states(z)
+        begins = self._times(t0, len(states), "t0")
+        wanted = times_from("t1", t1, begins)
         out = np.empty((len(wanted), len(states), self.n_latent + 1), np.float32)
         size = max(1, AT_ONCE // (1 if member is not None else self.n_members))
         n_blocks = -(-len(states) // size)
         with Progress("Following cells", n_blocks, slow_steps=True) as progress:
             for i in range(n_blocks):
                 rows = slice(i * size, (i + 1) * size)
-                out[:, rows] = self._followed(states[rows], grid, member)
+                out[:, rows] = self._followed(states[rows], begins[rows], wanted, member)
                 progress.advance()
         z1, log_mass = out[..., :-1], out[..., -1]
         return States(z1, log_mass) if np.ndim(t1) else States(z1[0], log_mass[0])
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the field to a file.
+
+        Parameters
+        ----------
+        path
+            File to write, ``.npz``; an existing one is replaced.
+
+        Raises
+        ------
+        lucidvi.errors.FileError
+            If it is named otherwise or cannot be written.
+        """
+        write_field(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> VectorField:
+        """Read a field that was saved; nothing of the file is run.
+
+        Parameters
+        ----------
+        path
+            File that :meth:`save` wrote.
+
+        Raises
+        ------
+        lucidvi.errors.FileError
+            If it is no such file, or damaged.
+        """
+        return cls(**read_field(path))
 
     # -- inside: in units of the networks -----------------------------------------------------
 
@@ -237,31 +270,35 @@ class VectorField:
         return np.concatenate(parts, axis=1)
 
     @torch.no_grad()
-    def _followed(self, z: np.ndarray, grid: np.ndarray, member: int | None) -> np.ndarray:
-        """Integrate some states, of shape ``(n, n_latent)``, to ``(n_times, n, n_latent + 1)``."""
-        chosen = self._chosen(member)
+    def _followed(
+        self, z: np.ndarray, begins: np.ndarray, wanted: np.ndarray, member: int | None
+    ) -> np.ndarray:
+        """Integrate states, of shape ``(n, n_latent)``, to ``(n_times, n, n_latent + 1)``."""
+        members = self._chosen(member)
+        y = torch.cat([torch.as_tensor(z, dtype=torch.float32), torch.zeros(len(z), 1)], dim=1)
+        reached = []
+        for end in wanted:
+            y = self._moved(y, torch.tensor(begins), float(end), members)
+            begins = np.full(len(z), end)
+            reached.append(y)
+        return torch.stack(reached).numpy()
 
-        def slope(t: Tensor, y: Tensor) -> Tensor:
-            x, s = self._scaled(y[:, :-1]), self._shares(t.expand(len(y)))
-            v, g = self._velocity(x, s, chosen), self._growth(x, s, chosen)
-            return torch.cat([v.mean(dim=0), g.mean(dim=0)[:, None]], dim=1)
+    def _moved(self, y: Tensor, begins: Tensor, end: float, members: slice) -> Tensor:
+        """Integrate states with their log mass, each from a time of its own, to one time."""
+        spans = end - begins
+        longest = float(spans.abs().max())
+        if longest == 0:
+            return y
 
-        start = torch.cat([torch.as_tensor(z, dtype=torch.float32), torch.zeros(len(z), 1)], dim=1)
-        step = float(self.times[-1] - self.times[0]) / N_STEPS
-        # Times that are asked for twice are one step of length zero, which the solver refuses.
-        distinct, place = np.unique(grid, return_inverse=True)
-        if grid[-1] < grid[0]:
-            distinct, place = distinct[::-1], len(distinct) - 1 - place
-        if len(distinct) == 1:
-            return start.expand(len(grid) - 1, -1, -1).numpy()
-        moved = solver()(
-            slope,
-            start,
-            torch.as_tensor(distinct.copy(), dtype=torch.float32),
-            method="rk4",
-            options={"step_size": step},
-        )
-        return moved.numpy()[place[1:]]
+        def slope(share: Tensor, y: Tensor) -> Tensor:
+            x, s = self._scaled(y[:, :-1]), self._shares(begins + share * spans)
+            v, g = self._velocity(x, s, members), self._growth(x, s, members)
+            change = torch.cat([v.mean(dim=0), g.mean(dim=0)[:, None]], dim=1)
+            return change * spans.float()[:, None]
+
+        n_steps = math.ceil(N_STEPS * longest / float(self.times[-1] - self.times[0]))
+        ends, options = torch.tensor([0.0, 1.0]), {"step_size": 1 / n_steps}
+        return solver()(slope, y, ends, method="rk4", options=options)[-1]
 
     def _chosen(self, member: int | None) -> slice:
         if member is None:
@@ -297,11 +334,11 @@ class VectorField:
             )
         return states
 
-    def _times(self, t: ArrayLike, n: int) -> np.ndarray:
+    def _times(self, t: ArrayLike, n: int, name: str = "t") -> np.ndarray:
         times = np.asarray(t, np.float64)
         if times.shape not in ((), (n,)) or not np.isfinite(times).all():
             raise DataError(
-                f"`t` has the shape {times.shape}, or is not finite.",
+                f"`{name}` has the shape {times.shape}, or is not finite.",
                 remedy=f"give one finite time, or {n:,} of them.",
             )
         return np.broadcast_to(times, (n,))

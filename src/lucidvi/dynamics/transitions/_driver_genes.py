@@ -10,11 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
+from lucidvi._random import isolated
 from lucidvi.errors import DataError
+from lucidvi.model import capable
 
 Array = NDArray[np.float64]
 #: Fewest cells with a fate: of fewer, Fisher's z has no standard error.
 FEWEST = 4
+#: Draws of the states of cells that expression is a mean over.
+N_DRAWS = 10
 #: Correlations nearer to one than this are taken for this in Fisher's z.
 MOST = 1 - 1e-12
 
@@ -39,12 +43,14 @@ def driver_genes(
     ----------
     expression
         Expression on a log scale, such as log of normalised counts, shape ``(n_cells, n_genes)``:
-        an array, a sparse matrix or a DataFrame.
+        an array, a sparse matrix or a DataFrame. Or a trained model, of which
+        ``log1p`` of the normalised expression per 10,000 molecules is taken, a mean of ten draws.
     fates
         Probabilities of :func:`fate_probabilities`, a row a cell in the same order; cells with NaN
         are left out.
     genes
-        Names of the genes; by default the columns of a DataFrame, or numbers.
+        Names of the genes; by default the columns of a DataFrame, or numbers. Of a model, which
+        genes; by default all.
 
     Returns
     -------
@@ -73,6 +79,14 @@ def driver_genes(
     >>> drivers["gene"].tolist()
     ['A', 'B', 'B', 'A']
     """
+    if hasattr(expression, "get_latent_representation"):
+        model = capable(expression, "counts")
+        with isolated(0):
+            drawn = model.get_normalized_expression(
+                gene_list=genes, library_size=1e4, n_samples=N_DRAWS
+            )
+        expression = np.log1p(drawn)
+        genes = None
     names = _gene_names(expression, genes)
     matrix = _matrix(expression, names)
     weights = _weights(expression, fates, matrix.shape[0])

@@ -28,14 +28,16 @@ LEAST_ARRIVAL = 0.5
 #: Residual of a solution, relative; and steps of the solver, without and with an incomplete
 #: factorisation, each times fifty.
 RESIDUAL, N_PLAIN, N_FACTORED, RESTART = 1e-10, 6, 40, 50
+#: How groups are given.
+GROUPS = 'terminal={"erythroid": mask, "myeloid": another_mask}'
 #: Texts that are no label; NumPy makes the second one where texts and NaN are joined.
 NO_LABEL = ("", "nan")
 
 
 def fate_probabilities(
-    z: ArrayLike,
-    velocity: ArrayLike,
-    terminal: ArrayLike | Mapping[Any, Any],
+    z: Any,
+    velocity: ArrayLike | None = None,
+    terminal: ArrayLike | Mapping[Any, Any] | None = None,
     *,
     uncertainty: ArrayLike | None = None,
     n_neighbors: int = N_NEIGHBORS,
@@ -95,6 +97,8 @@ def fate_probabilities(
     [0.0, 0.5, 1.0]
     """
     check_steps(n_neighbors, drift)
+    if terminal is None:
+        raise DataError("`terminal` is not given.", remedy=GROUPS)
     flow = Flow.of(z, velocity, uncertainty)
     names = flow.names_with("terminal", terminal)
     fates, code = _groups(terminal, names)
@@ -161,7 +165,7 @@ def _groups(terminal: Any, names: pd.Index) -> tuple[list[Any], NDArray[np.integ
         found = f"one group, {listed(fates)}," if fates else "no group"
         raise DataError(
             f"`terminal` names {found} and fates are told between two or more.",
-            remedy='terminal={"erythroid": mask, "myeloid": another_mask}',
+            remedy=GROUPS,
         )
     return fates, code
 
@@ -199,7 +203,7 @@ def _groups_of_labels(terminal: Any, names: pd.Index) -> tuple[list[Any], NDArra
     if labels[known].map(lambda label: isinstance(label, bool | np.bool_)).all() and known.any():
         raise DataError(
             "`terminal` is a mask, which does not say which groups the cells are of.",
-            remedy='terminal={"erythroid": mask, "myeloid": another_mask}',
+            remedy=GROUPS,
         )
     found = labels[known].unique()
     if isinstance(labels.dtype, pd.CategoricalDtype):

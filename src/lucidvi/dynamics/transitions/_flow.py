@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lucidvi._brief import brief
 from lucidvi.errors import DataError
+from lucidvi.model import capable
 
 Array = NDArray[np.float64]
 #: Fewest cells of which neighbours can be told.
@@ -43,8 +44,10 @@ class Flow:
     __repr__ = brief
 
     @classmethod
-    def of(cls, z: ArrayLike, velocity: ArrayLike, uncertainty: ArrayLike | None = None) -> Flow:
-        """Check states and velocities.
+    def of(
+        cls, z: Any, velocity: ArrayLike | None = None, uncertainty: ArrayLike | None = None
+    ) -> Flow:
+        """Check states and velocities, or take those of a model.
 
         Parameters
         ----------
@@ -56,6 +59,20 @@ class Flow:
         lucidvi.errors.DataError
             If they are not of the same cells, or not finite, or no cell moves.
         """
+        if hasattr(z, "get_latent_representation"):
+            if velocity is not None or uncertainty is not None:
+                raise DataError(
+                    "`z` is a model, which says itself how fast its cells move.",
+                    remedy="leave `velocity` and `uncertainty` out, or give states: "
+                    "z = model.get_latent_representation()",
+                )
+            z, velocity, uncertainty = _of_model(z)
+        if velocity is None:
+            raise DataError(
+                "`velocity` is not given.",
+                remedy="give velocities of the states, such as field.velocity(z, time), or a "
+                "FLOWVI in place of `z`.",
+            )
         states = _numbers("z", z)
         if len(states) < FEWEST:
             raise DataError(
@@ -110,6 +127,24 @@ class Flow:
                 remedy=f"{argument} = {argument}.loc[z.index]",
             )
         return self.names
+
+
+def _of_model(model: Any) -> tuple[pd.DataFrame, Array, Array]:
+    """Return states, velocities and their errors of a model's cells, NaN where not identified."""
+    model = capable(model, "velocity")
+    direction = model.get_direction()
+    identified = direction.cells["is_identified"].to_numpy()
+    if not identified.any():
+        raise DataError(
+            f"The model's molecules do not determine a direction (score {direction.score:.1f}, "
+            f"p = {direction.p_value:.1g}), so that no cell goes anywhere.",
+            remedy="see model.get_direction(). What velocities would say all the same: "
+            "z, velocity = model.get_latent_representation(), model.get_velocity()",
+        )
+    z = pd.DataFrame(model.get_latent_representation(), index=model.adata.obs_names)
+    velocity, uncertainty = model.get_velocity(return_uncertainty=True)
+    unknown = np.where(identified, 0.0, np.nan)[:, None]
+    return z, velocity + unknown, uncertainty
 
 
 def _numbers(name: str, values: ArrayLike, shape: tuple[int, ...] | None = None) -> Array:

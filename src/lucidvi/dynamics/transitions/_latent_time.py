@@ -24,8 +24,8 @@ LOOP = 0.1
 
 
 def latent_time(
-    z: ArrayLike,
-    velocity: ArrayLike,
+    z: Any,
+    velocity: ArrayLike | None = None,
     root: Any | None = None,
     *,
     uncertainty: ArrayLike | None = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
@@ -16,8 +18,8 @@ DRIFT = 2.0
 
 
 def transition_matrix(
-    z: ArrayLike,
-    velocity: ArrayLike,
+    z: Any,
+    velocity: ArrayLike | None = None,
     *,
     uncertainty: ArrayLike | None = None,
     n_neighbors: int = N_NEIGHBORS,
@@ -48,7 +50,9 @@ def transition_matrix(
     Parameters
     ----------
     z
-        States, shape ``(n_cells, n_latent)``.
+        States, shape ``(n_cells, n_latent)``. Or a trained :class:`~lucidvi.model.FLOWVI`, of
+        whose cells states, velocities and their errors are taken; where its molecules do not say
+        a direction, as :meth:`~lucidvi.model.FLOWVI.get_direction` finds, none is known.
     velocity
         How fast they move, of the same shape; NaN where it is not known.
     uncertainty

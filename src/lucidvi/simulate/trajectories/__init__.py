@@ -1,0 +1,1 @@
+"""Cells along a field: what would be counted later, earlier, and between samples."""
