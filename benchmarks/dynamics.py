@@ -26,9 +26,9 @@ import torch
 from _data import DATA
 from _measure import cpu_model, digest, mean_sd, page, report, table
 from _mosaic import Scores, kept
-from scipy.spatial.distance import cdist
 
 from lucidvi import dynamics
+from lucidvi.dynamics._energy import energy_distance
 
 Samples = dict[float, np.ndarray]
 
@@ -159,15 +159,6 @@ def wasserstein(z: np.ndarray, weight: np.ndarray, truth: np.ndarray) -> float:
     return float(ot.emd2(weight / weight.sum(), ot.unif(len(truth)), cost, numItermax=10**7))
 
 
-def energy(z: np.ndarray, weight: np.ndarray, truth: np.ndarray) -> float:
-    """Energy distance, without bias of the true sample's size."""
-    w = weight / weight.sum()
-    n = len(truth)
-    own = cdist(truth, truth).sum() / (n * (n - 1))
-    among = w @ cdist(z, z) @ w / (1 - (w**2).sum())
-    return float(2 * (w @ cdist(z, truth)).mean() - among - own)
-
-
 def left_out(name: str, way: str, t: float, seed: int) -> dict[str, Scores]:
     """Predict a time from the others, and score by where the cells start."""
     course = COURSES[name]
@@ -177,7 +168,7 @@ def left_out(name: str, way: str, t: float, seed: int) -> dict[str, Scores]:
     return {
         start: {
             "W1": wasserstein(z, weight, samples[t]),
-            "energy": energy(z, weight, samples[t]),
+            "energy": energy_distance(z, weight, samples[t]),
         }
         for start, (z, weight) in found.items()
     }

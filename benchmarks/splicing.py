@@ -23,14 +23,17 @@ import scvi
 import torch
 from _measure import cpu_model, digest, page, report, table
 from _mosaic import Scores, kept
-from _splicing import BRANCHES, exchanged, simulate
 from anndata import AnnData
+from scipy import sparse
 from scipy.stats import spearmanr
 from sklearn.neighbors import KNeighborsRegressor
 
 from lucidvi import dynamics
+from lucidvi.data import simulated_development
 from lucidvi.model import FLOWVI
 
+SHAPES = ("line", "cycle", "bifurcation", "three-way")
+BRANCHING = SHAPES[2:]
 N_CELLS, N_GENES = 2_000, 500
 #: Molecules of a typical cell.
 DEPTHS = (200, 1_000, 5_000, 20_000)
@@ -51,7 +54,7 @@ def trained(adata: AnnData, seed: int, quick: bool) -> FLOWVI:
 
 def measured(shape: str, depth: int, n_batches: int, seed: int, quick: bool) -> Scores:
     """Simulate, train, and compare with the truth."""
-    adata = simulate(shape, N_CELLS, N_GENES, depth, seed, n_batches)
+    adata = simulated_development(shape, N_CELLS, N_GENES, depth, n_batches=n_batches, seed=seed)
     adata = adata[np.asarray(adata.X.sum(axis=1)).ravel() > 0].copy()
     start = time.process_time()
     model = trained(adata, seed, quick)
@@ -68,7 +71,7 @@ def measured(shape: str, depth: int, n_batches: int, seed: int, quick: bool) -> 
         "cells identified": direction.identified,
         "seconds": seconds,
     }
-    return scores | (fates(adata, z, velocity) if BRANCHES[shape] else {})
+    return scores | (fates(adata, z, velocity) if shape in BRANCHING else {})
 
 
 def cosine(model: FLOWVI, adata: AnnData) -> float:
@@ -95,12 +98,40 @@ def fates(adata: AnnData, z: np.ndarray, velocity: np.ndarray) -> Scores:
     near = KNeighborsRegressor(15).fit(z[terminal != ""], truth[terminal != ""]).predict(z)
     open_ = terminal == ""
     brier = [float(((p - truth)[open_] ** 2).sum(axis=1).mean()) for p in (found, near)]
-    return {"Brier of fates": brier[0], "Brier of nearest terminal cells": brier[1]}
+    own = open_ & (branch != "0")
+    return {
+        "Brier of fates": brier[0],
+        "Brier of nearest terminal cells": brier[1],
+        "calibration error of fates": calibration_error(found[own], truth[own]),
+    }
+
+
+def calibration_error(found: np.ndarray, truth: np.ndarray) -> float:
+    """Mean distance, over tenths of the confidence, of confidence and share that are right."""
+    confidence = found.max(axis=1)
+    right = truth[np.arange(len(found)), found.argmax(axis=1)]
+    tenth = np.minimum((10 * confidence).astype(int), 9)
+    groups = pd.DataFrame({"confidence": confidence, "right": right}).groupby(tenth)
+    apart = (groups["confidence"].mean() - groups["right"].mean()).abs()
+    return float((apart * groups.size()).sum() / len(found))
+
+
+def exchanged(adata: AnnData, seed: int) -> AnnData:
+    """Draw anew which molecules are unspliced, with one probability for all cells of a gene."""
+    rng = np.random.default_rng(seed)
+    spliced, unspliced = (adata.layers[name].toarray() for name in ("spliced", "unspliced"))
+    total = spliced + unspliced
+    share = unspliced.sum(axis=0) / np.maximum(total.sum(axis=0), 1)
+    drawn = rng.binomial(total, share)
+    other = adata.copy()
+    other.layers["unspliced"] = sparse.csr_matrix(drawn)
+    other.layers["spliced"] = sparse.csr_matrix(total - drawn)
+    return other
 
 
 def chance(n_draws: int, quick: bool) -> list[float]:
     """Scores of directions where molecules are exchangeable, with states of one training."""
-    adata = simulate("bifurcation", NULL_CELLS, NULL_GENES, NULL_DEPTH, seed=1)
+    adata = simulated_development("bifurcation", NULL_CELLS, NULL_GENES, NULL_DEPTH, seed=1)
     model = trained(adata, 0, quick)
     scores = []
     for run in range(3 if quick else n_draws):
@@ -117,7 +148,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shapes", nargs="+", default=list(BRANCHES), choices=list(BRANCHES))
+    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
     parser.add_argument("--depths", nargs="+", type=int, default=list(DEPTHS))
     parser.add_argument("--draws", type=int, default=N_NULL, help="of exchangeable molecules")
     parser.add_argument("--quick", action="store_true", help="two epochs, to try the script")

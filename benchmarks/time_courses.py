@@ -28,9 +28,10 @@ from _data import load
 from _measure import cpu_model, digest, mean_sd, page, report, table
 from _mosaic import Scores, kept
 from anndata import AnnData
-from dynamics import energy, wasserstein
+from dynamics import wasserstein
 
 from lucidvi import dynamics
+from lucidvi.dynamics._energy import energy_distance
 from lucidvi.model import SCVI, Cells
 from lucidvi.simulate._drawing import drawing
 from lucidvi.simulate.trajectories._moving import Decoding, decoded
@@ -75,7 +76,7 @@ def worm() -> AnnData:
 
 COURSES = {
     "stem cells": Course(stem_cells, (2, 4)),
-    "worm": Course(worm, (300, 360, 420, 480, 545, 615)),
+    "worm": Course(worm, (300, 375, 410, 450, 550, 620)),
 }
 
 # -- ways to predict: states, weights, and the cell that each is from -----------------------------
@@ -208,7 +209,7 @@ def in_genes(model: SCVI, predicted: Predicted, truth: AnnData, seed: int) -> fl
     with drawing(model, seed):
         drawn = decoded(cells, z[chosen], decoding, [str(i) for i in range(n)])
     x, y = (np.log1p(1e3 * of(a) / of(a).sum(axis=1, keepdims=True)) for a in (drawn, truth))
-    return energy(x, np.ones(n), y)
+    return energy_distance(x, np.ones(n), y)
 
 
 def of(adata: AnnData) -> np.ndarray:
@@ -235,7 +236,7 @@ def measured(name: str, t: float, seed: int) -> dict[str, Scores]:
             predicted = WITHOUT_FIT[way](known, t, seed)
         states, weight, _ = predicted
         found[way] = {
-            "energy, states": energy(states, weight, z),
+            "energy, states": energy_distance(states, weight, z),
             "W1, states": wasserstein(states, weight, z),
             "energy, genes": in_genes(model, predicted, truth, seed),
         }
@@ -243,7 +244,7 @@ def measured(name: str, t: float, seed: int) -> dict[str, Scores]:
     half = np.random.default_rng(seed).permutation(len(z))
     first, second = z[half[: len(z) // 2]], z[half[len(z) // 2 :]]
     found["*halves of the time itself*"] = {
-        "energy, states": energy(first, np.ones(len(first)), second),
+        "energy, states": energy_distance(first, np.ones(len(first)), second),
         "W1, states": wasserstein(first, np.ones(len(first)), second),
     }
     return found

@@ -137,5 +137,6 @@ html_theme = "sphinx_book_theme"
 html_static_path = ["_static"]
 html_css_files = ["wrap.css"]
 html_title = f"LucidVI {release}"
-html_theme_options = {"show_toc_level": 2}
+# Every page would else hold links to all others, and take a second to write.
+html_theme_options = {"show_toc_level": 2, "collapse_navbar": True}
 html_show_sphinx = False

@@ -1,6 +1,7 @@
 """AnnData in: what is checked before a model sees it, and how it is then read."""
 
 from lucidvi.data._columns import COLUMN_LISTS, named_columns
+from lucidvi.data._development import simulated_development
 from lucidvi.data._loader import CellLoader, Groups
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
 from lucidvi.data._remedies import Reader, call, place_of
@@ -114,6 +115,7 @@ __all__ = [
     "register_joined",
     "registered_modalities",
     "scvi_reads",
+    "simulated_development",
     "specifications",
     "store_of",
     "stratified",

@@ -13,14 +13,10 @@ MOST_CELLS, N_PERMUTATIONS = 1_000, 999
 def chance_of_apart(
     first: NDArray[np.float64], second: NDArray[np.float64], rng: np.random.Generator
 ) -> float:
-    r"""Return how often cells of permuted times are as far apart as those of two times.
+    """Return how often cells of permuted times are as far apart as those of two times.
 
-    Far apart by the energy distance,
-
-    .. math::
-        2 \operatorname{E} |X - Y| - \operatorname{E} |X - X'| - \operatorname{E} |Y - Y'|,
-
-    which is zero of equal distributions only, and does not depend on a rotation.
+    Far apart by the energy distance, which is zero of equal distributions only, and does not
+    depend on a rotation; see :func:`lucidvi.dynamics._energy.energy_distance`.
 
     Parameters
     ----------
@@ -32,10 +28,6 @@ def chance_of_apart(
     Returns
     -------
     p-value of a permutation test, 0.001 at least.
-
-    References
-    ----------
-    Szekely and Rizzo, InterStat 5 (2004), Testing for equal distributions in high dimension.
     """
     samples = [
         z if len(z) <= MOST_CELLS else z[rng.choice(len(z), MOST_CELLS, replace=False)]

@@ -3,9 +3,11 @@
 import warnings
 
 import anndata
+import mudata
 import numpy as np
 import pandas as pd
 import pytest
+import scvi
 from tests.model.mosaic.cells import KINDS, as_mudata, mudata_as_it_comes, simulated
 
 from lucidvi.errors import DataError, ModelTypeError
@@ -227,3 +229,20 @@ def test_what_cannot_be(model, mosaic):
         MOSAICVI(other)
     with pytest.raises(DataError, match="was not set up"):
         MOSAICVI(anndata.AnnData(np.ones((3, 2), np.float32)))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_file_that_stays_on_disk_gives_what_memory_gives(tmp_path):
+    parts, _ = simulated()
+    states = []
+    for backed in (False, "r"):
+        path = tmp_path / f"cells_{backed}.h5mu"
+        as_mudata({key: part[::5].copy() for key, part in parts.items()}).write(path)
+        mdata = mudata.read_h5mu(path, backed=backed) if backed else mudata.read_h5mu(path)
+        scvi.settings.seed = 0
+        MOSAICVI.setup_mudata(mdata, KINDS)
+        model = MOSAICVI(mdata, n_latent=3)
+        model.train(2, enable_progress_bar=False)
+        states.append(model.get_latent_representation())
+        assert bool(mdata.isbacked) == bool(backed)
+    np.testing.assert_array_equal(*states)

@@ -72,7 +72,8 @@ class VectorField:
         What it was found from, and what it says of that: a row a time, with ``n_cells``, ``mass``,
         ``mass_of_field`` that comes out of the first time's cells along the field, and
         ``p_apart``, how often cells of permuted times are as far apart as those of this time and
-        the one before.
+        the one before; and of inner times ``unpredicted``, how far paths between the others miss
+        one that is left out, in units of how far the nearer sample is (energy distances).
     """
 
     velocities: Networks

@@ -136,6 +136,29 @@ def paths_between(
     return Paths(times, *map(np.stack, zip(*parts, strict=True)))
 
 
+def between(
+    times: Array,
+    states: Sequence[Array],
+    couplings: Sequence[Coupling],
+    k: int,
+    bending: float,
+    rng: np.random.Generator,
+) -> Paths:
+    """Draw the paths of one interval.
+
+    Parameters
+    ----------
+    times, states, bending, rng
+        See :func:`paths_between`.
+    couplings
+        Of consecutive times.
+    k
+        Which interval.
+    """
+    part = _interval(times, states, couplings, k, bending, rng)
+    return Paths(times[k : k + 2], *(values[None] for values in part))
+
+
 def _interval(
     times: Array,
     states: Sequence[Array],

@@ -1,4 +1,4 @@
-"""Spliced and unspliced counts of cells whose kinetics are solved step by step."""
+"""Developing cells whose future is known: the kinetics of splicing, solved step by step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
+
+from lucidvi.checks import check_choice, check_whole, is_number
+from lucidvi.errors import DataError
 
 #: Branches after the root, by shape; a cycle has none.
 BRANCHES = {"line": 0, "cycle": 0, "bifurcation": 2, "three-way": 3}
@@ -32,25 +35,67 @@ class Segment:
     change: np.ndarray
 
 
-def simulate(
-    shape: str, n_cells: int, n_genes: int, depth: float, seed: int, n_batches: int = 1
+def simulated_development(
+    shape: str = "bifurcation",
+    n_cells: int = 2_000,
+    n_genes: int = 500,
+    depth: float = 5_000,
+    *,
+    n_batches: int = 1,
+    seed: int = 0,
 ) -> AnnData:
-    """Draw counts of cells along solutions of the kinetics of splicing.
+    r"""Draw counts of developing cells, whose future is known.
+
+    Transcription of most genes changes by smooth switches along a line, a root with branches, or
+    waves around a cycle, and the kinetics of splicing are solved by small steps,
+
+    .. math::
+        \frac{du}{dt} = \alpha(t) - \beta u, \qquad \frac{ds}{dt} = \beta u - \gamma s.
+
+    Counts are overdispersed, and unspliced molecules of each gene are caught as well as chance
+    has it.
 
     Parameters
     ----------
     shape
-        Key of :data:`BRANCHES`.
-    n_cells, n_genes, depth, seed
-        Sizes, molecules of a typical cell, and the seed.
+        ``"line"``, ``"cycle"``, ``"bifurcation"`` or ``"three-way"``.
+    n_cells, n_genes
+        Sizes.
+    depth
+        Molecules of a typical cell.
     n_batches
         Batches, in each of which genes are caught by factors of their own (0.3 in logs).
+    seed
+        Seed of all draws.
 
     Returns
     -------
-    Layers ``spliced`` and ``unspliced``; the truth in ``layers["change"]``, the derivative of
-    spliced expression that sums to one, ``obs["time"]`` and ``obs["branch"]``.
+    All molecules in ``X``, layers ``spliced`` and ``unspliced``; the truth in ``obs["time"]``, in
+    mean lifetimes of spliced molecules, ``obs["branch"]`` (``"0"`` is the root), and
+    ``layers["change"]``, the derivative of spliced expression that sums to one.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If there is no such shape, or a size is not positive.
+
+    Examples
+    --------
+    >>> from lucidvi import data
+    >>> adata = data.simulated_development("line", n_cells=20, n_genes=5)
+    >>> adata.shape
+    (20, 5)
     """
+    check_choice("shape", shape, BRANCHES)
+    for name, value, least in (
+        ("n_cells", n_cells, 1),
+        ("n_genes", n_genes, 1),
+        ("n_batches", n_batches, 1),
+        ("seed", seed, 0),
+    ):
+        check_whole(name, value, least=least)
+    if not (is_number(depth) and depth > 0):
+        raise DataError(f"`depth` is {depth!r}.", remedy="give a positive number, such as 5000.")
     rng = np.random.default_rng(seed)
     segments = _segments(shape, n_genes, rng)
     spans = np.array([segment.time[-1] - segment.time[0] for segment in segments])
@@ -77,26 +122,14 @@ def simulate(
         {"time": time, "branch": branch.astype(str), "batch": [f"b{b}" for b in batch]},
         index=[f"cell_{i}" for i in range(n_cells)],
     )
-    adata = AnnData(sparse.csr_matrix(counts[0]), obs)
+    var = pd.DataFrame(index=[f"gene_{i}" for i in range(n_genes)])
+    adata = AnnData(sparse.csr_matrix(np.int32(counts[0] + counts[1])), obs, var)
     for name, x in zip(("spliced", "unspliced"), counts, strict=True):
-        adata.layers[name] = sparse.csr_matrix(x)
+        adata.layers[name] = sparse.csr_matrix(np.int32(x))
     adata.layers["change"] = (
         change / total - s / total * (change.sum(axis=1) / total[:, 0])[:, None]
     )
     return adata
-
-
-def exchanged(adata: AnnData, seed: int) -> AnnData:
-    """Draw anew which molecules are unspliced, with one probability for all cells of a gene."""
-    rng = np.random.default_rng(seed)
-    spliced, unspliced = (adata.layers[name].toarray() for name in ("spliced", "unspliced"))
-    total = spliced + unspliced
-    share = unspliced.sum(axis=0) / np.maximum(total.sum(axis=0), 1)
-    drawn = rng.binomial(total, share)
-    other = adata.copy()
-    other.layers["unspliced"] = sparse.csr_matrix(drawn)
-    other.layers["spliced"] = sparse.csr_matrix(total - drawn)
-    return other
 
 
 def _segments(shape: str, n_genes: int, rng: np.random.Generator) -> list[Segment]:
