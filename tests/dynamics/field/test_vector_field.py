@@ -139,3 +139,11 @@ def test_paths_of_known_fields():
         np.testing.assert_allclose(moved.z[k], z + span * np.array([0.5, -1.0]), atol=1e-5)
         grown = 2 * (z[:, 0] * span + 0.5 * span**2 / 2)
         np.testing.assert_allclose(moved.log_mass[k], grown, atol=1e-4)
+
+
+def test_every_time_is_as_exact_as_the_last(field):
+    """Between the steps of a solver, states would lie on straight lines."""
+    z, times = circling(20, [0.0])[0], [0.07, 1.31, 2.9, 4.93]
+    together = field.integrate(z, 0, times)
+    for k, time in enumerate(times):
+        np.testing.assert_allclose(together.z[k], field.integrate(z, 0, time).z, atol=2e-4)
