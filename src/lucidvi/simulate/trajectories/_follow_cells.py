@@ -61,7 +61,8 @@ def follow_cells(
         Trained model of counts, of LucidVI or scvi-tools, with its AnnData.
     field
         Field on its latent space, of :func:`lucidvi.dynamics.fit_flow` or
-        :func:`lucidvi.dynamics.flow_of`.
+        :func:`lucidvi.dynamics.flow_of`; fitted to the model and not to means of its posteriors,
+        since cells start from draws, of which such a field was told nothing.
     until
         Times at which the cells are wanted: one, or several that rise or fall from the times of
         the cells on; so that an earlier one follows them back.

@@ -66,7 +66,9 @@ def interpolate_time(
     model
         Trained model of counts, of LucidVI or scvi-tools, with its AnnData.
     field
-        Field on its latent space, of :func:`lucidvi.dynamics.fit_flow`.
+        Field on its latent space, of :func:`lucidvi.dynamics.fit_flow`; fitted to the model and
+        not to means of its posteriors, since cells start from draws, of which such a field was
+        told nothing.
     time
         Time between the first and the last that the field was fitted to.
     n_cells
