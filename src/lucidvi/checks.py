@@ -196,11 +196,26 @@ def cell_times(time: Any, n_cells: int, names: Any = None) -> NDArray[np.float64
     import numpy as np
     import pandas as pd
 
-    series = pd.Series(np.asarray(time) if not isinstance(time, pd.Series) else time.to_numpy())
-    if series.shape != (n_cells,):
+    values = time.array if isinstance(time, pd.Series) else np.asarray(time)
+    if values.shape != (n_cells,):
         raise DataError(
-            f"`time` has {len(series):,} values, and there are {n_cells:,} cells.",
+            f"`time` has the shape {values.shape}, and there are {n_cells:,} cells.",
             remedy="give one for each cell.",
+        )
+    if isinstance(time, pd.Series) and names is not None:
+        own, other = time.index, pd.Index(names)
+        named = not any(isinstance(index, pd.RangeIndex) for index in (own, other))
+        if named and not own.equals(other):
+            raise DataError(
+                "`time` has other names of cells than the states, or another order.",
+                remedy="time = time.loc[names], with the names of the states' cells.",
+            )
+    series = pd.Series(values)
+    if series.dtype.kind in "mM":
+        raise DataError(
+            f"`time` is of dates or durations, {series.dtype}, which have no unit.",
+            remedy="say it: time = (time - time.min()) / pd.Timedelta('1D'), or of durations "
+            "time / pd.Timedelta('1D').",
         )
     try:
         times = series.astype(np.float64).to_numpy()
@@ -250,11 +265,13 @@ def times_from(name: str, times: Any, begins: NDArray[np.float64]) -> NDArray[np
         wanted = np.array([np.nan])
     if wanted.ndim != 1 or not wanted.size or not np.isfinite(wanted).all():
         raise DataError(f"`{name}` is {times!r}.", remedy="give a finite time, or several.")
-    steps, is_one = np.diff(wanted), len(wanted) == 1 or not begins.size
+    steps, is_one = np.diff(wanted), len(wanted) == 1
+    if not begins.size:
+        return wanted
     rise = (steps >= 0).all() and (is_one or begins.max() <= wanted[0])
     fall = (steps <= 0).all() and (is_one or begins.min() >= wanted[0])
     if not (rise or fall):
-        first, last = f"{begins.min():g}", f"{begins.max():g}"
+        first, last = f"{begins.min():.12g}", f"{begins.max():.12g}"
         when = f"at {first}" if first == last else f"between {first} and {last}"
         raise DataError(
             f"`{name}` is {times!r}, and the cells begin {when}.",

@@ -5,11 +5,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from lucidvi import dynamics
-from lucidvi.errors import DataError, MissingKeyError
+from lucidvi.errors import DataError, MissingKeyError, ModelTypeError
 from lucidvi.model import SCVI
 
 QUICK = {"n_members": 2, "n_steps": 400}
@@ -145,7 +146,7 @@ STAGES = np.repeat(["early", "middle", "late"], 20)
         ((Z, STAGES), "'early', 'middle', 'late', whose order", r"map\(\{'early': 0"),
         ((Z, with_value(T, 7, np.nan)), "not known of 1 of 60 cells, 7 first", "leave"),
         ((with_value(Z, 5, np.inf), T), "not finite in 1 of 60 cells, 5 first", "leave"),
-        ((Z, T[:50]), "50 values, and there are 60 cells", "one for each"),
+        ((Z, T[:50]), r"shape \(50,\), and there are 60 cells", "one for each"),
         ((Z[:, 0], T), r"`z` has the shape \(60,\)", "cells by dimensions"),
         ((Z, with_value(T, 7, 3.0)), "1 of 4 times, 3, have fewer than 10", "join"),
         ((Z,), "no columns", "adata.obs"),
@@ -190,3 +191,64 @@ def test_states_that_do_not_differ():
     with pytest.warns(UserWarning, match="no further apart"):
         field = dynamics.fit_flow(np.ones((30, 2)), np.repeat([0.0, 1, 2], 10), **QUICK)
     np.testing.assert_allclose(field(np.ones((3, 2)), 1), 0, atol=1e-6)
+
+
+def test_names_of_times_are_those_of_the_states(make_adata):
+    names = [f"cell{i}" for i in range(60)]
+    z, time = pd.DataFrame(Z, index=names), pd.Series(T, index=names)
+    with pytest.raises(DataError, match="`time` has other names of cells"):
+        dynamics.fit_flow(z, time.iloc[::-1], **QUICK)
+    adata = make_adata(60)
+    SCVI.setup_anndata(adata)
+    model = SCVI(adata, n_latent=2, n_hidden=8)
+    model.is_trained = True
+    with pytest.raises(DataError, match="`time` has other names of cells"):
+        dynamics.fit_flow(model, time=time.iloc[::-1], **QUICK)
+
+
+@pytest.mark.filterwarnings("ignore:Cells of the times")
+def test_some_cells_of_a_model_and_no_trace_of_it(make_adata):
+    adata = make_adata(60)
+    adata.obs["day"] = np.where(np.arange(60) < 5, np.nan, np.arange(60) % 3)
+    SCVI.setup_anndata(adata)
+    model = SCVI(adata, n_latent=2, n_hidden=8)
+    model.is_trained = True
+    state = torch.random.get_rng_state()
+    field = dynamics.fit_flow(
+        model, time_key="day", indices=adata.obs["day"].notna(), n_members=1, n_steps=5
+    )
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert field.samples["n_cells"].sum() == 55
+    with pytest.raises(DataError, match="`time` is not known of 5 of 60 cells, 'cell0' first"):
+        dynamics.fit_flow(model, time_key="day", **QUICK)
+    with pytest.raises(DataError, match="`indices` are of a model's cells"):
+        dynamics.fit_flow(Z, T, indices=[1, 2], **QUICK)
+    shares = SCVI(adata, n_latent=2, n_hidden=8, latent_distribution="ln")
+    shares.is_trained = True
+    with pytest.raises(ModelTypeError, match="states that are shares"):
+        dynamics.fit_flow(shares, time_key="day")
+
+
+@pytest.mark.parametrize("masses", [{0: 1, 1: 300}, {0: 300, 1: 1}])
+def test_masses_that_are_far_apart_are_met(masses):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(120, 2)) + np.repeat([0, 2], 60)[:, None]
+    field = dynamics.fit_flow(
+        z, np.repeat([0, 1], 60), mass=pd.Series(masses), n_members=2, n_steps=600
+    )
+    expected = masses[1] / masses[0]
+    assert field.samples["mass_of_field"].iloc[1] == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"time": pd.DataFrame({"day": T})}, "`time` has the shape .60, 1."),
+        ({"time": pd.Series(pd.to_datetime(T, unit="D"))}, "dates or durations"),
+        ({"mass": {"early": 1, "late": 2}}, "`mass` has the key 'early', which is no time"),
+        ({"mass": pd.Series([1, 1, 2]), "growth": False}, "with `growth=False`"),
+    ],
+)
+def test_times_and_masses_of_other_kinds(kwargs, message):
+    with pytest.raises(DataError, match=message):
+        dynamics.fit_flow(Z, **({"time": T} | kwargs), **QUICK)

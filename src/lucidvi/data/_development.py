@@ -21,6 +21,8 @@ LINE, CYCLE, ROOT, END = 12.0, 10.0, 6.0, 14.0
 POINTS, STEPS = 40, 10
 #: Shape of the gamma noise of counts, of each gene and kind of molecule.
 SHAPE = 10.0
+#: Most molecules of a typical cell.
+MOST = 1e8
 #: Share of the genes whose transcription changes.
 DYNAMIC = 0.7
 
@@ -94,8 +96,11 @@ def simulated_development(
         ("seed", seed, 0),
     ):
         check_whole(name, value, least=least)
-    if not (is_number(depth) and depth > 0):
-        raise DataError(f"`depth` is {depth!r}.", remedy="give a positive number, such as 5000.")
+    if not (is_number(depth) and 0 < depth <= MOST):
+        raise DataError(
+            f"`depth` is {depth!r}.",
+            remedy=f"give a positive number up to {MOST:.0g}, such as 5000.",
+        )
     rng = np.random.default_rng(seed)
     segments = _segments(shape, n_genes, rng)
     spans = np.array([segment.time[-1] - segment.time[0] for segment in segments])

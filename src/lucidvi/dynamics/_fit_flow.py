@@ -34,6 +34,7 @@ def fit_flow(
     time: Any | None = None,
     *,
     time_key: str | None = None,
+    indices: Any | None = None,
     growth: bool = True,
     mass: str | Mapping[Any, float] = "equal",
     relaxation: float = 1.0,
@@ -57,6 +58,8 @@ def fit_flow(
         Time of each cell, shape ``(n_cells,)``, numbers; distances between them count.
     time_key
         Column of ``model.adata.obs`` with the times, where ``z`` is a model.
+    indices
+        Which cells of a model: positions, a boolean mask, a slice, or names; all by default.
     growth
         Let cells become more and fewer; else the mass of each stays what it is.
     mass
@@ -112,12 +115,13 @@ def fit_flow(
     solver()  # before anything that takes long
     of_model = hasattr(z, "get_latent_representation")
     read = samples_of_model if of_model else samples_of_arrays
-    samples = read(z, time, time_key, mass)
+    samples = read(z, time, time_key, mass, indices)
     chances = _chances_of_apart(samples, seed)
     rng = np.random.default_rng(seed)
     price = relaxation if growth else None
     (some,) = samples.drawn(1, MOST_CELLS, rng)
-    left_out = leave_out(ot, samples.times, some, samples.masses, price, bending, rng)
+    apart = np.array(chances[1:]) <= SAME
+    left_out = leave_out(ot, samples.times, some, samples.masses, price, bending, apart, rng)
     paths = [
         paths_between(
             ot,
@@ -152,7 +156,7 @@ def _chances_of_apart(samples: Samples, seed: int) -> list[float]:
     rng = np.random.default_rng(seed)
     chances = [chance_of_apart(first, second, rng) for first, second in pairwise(samples.states)]
     same = [
-        f"{first:g} and {second:g}"
+        f"{first:.12g} and {second:.12g}"
         for (first, second), chance in zip(pairwise(samples.times), chances, strict=True)
         if chance > SAME
     ]
@@ -189,7 +193,7 @@ def _check(growth: bool, mass: Any, relaxation: Any, bending: Any) -> None:
         )
     if bending is not None:
         check_share("bending", bending)
-    if not growth and mass != "equal":
+    if not growth and not (isinstance(mass, str) and mass == "equal"):
         raise DataError(
             f"`mass` is {mass!r}, and with `growth=False` it stays what it is.",
             remedy="growth=True, or mass='equal'.",

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from lucidvi._positions import cell_positions
+from lucidvi._random import isolated
 from lucidvi.checks import check_column
 from lucidvi.dynamics._samples import Samples
 from lucidvi.errors import DataError
@@ -15,12 +18,14 @@ from lucidvi.model import capable
 Mass = str | Mapping[Any, float]
 
 
-def samples_of_arrays(z: Any, time: Any, time_key: str | None, mass: Mass) -> Samples:
+def samples_of_arrays(
+    z: Any, time: Any, time_key: str | None, mass: Mass, indices: Any = None
+) -> Samples:
     """Return states that were given as they are.
 
     Parameters
     ----------
-    z, time, time_key, mass
+    z, time, time_key, mass, indices
         See :func:`lucidvi.dynamics.fit_flow`.
     """
     if hasattr(z, "obsm"):
@@ -33,18 +38,26 @@ def samples_of_arrays(z: Any, time: Any, time_key: str | None, mass: Mass) -> Sa
             "`z` is an array, which has no columns, so that its times are an array, too.",
             remedy='fit_flow(adata.obsm["X_scVI"], adata.obs["day"])',
         )
-    return Samples.of(z, time, mass, names=getattr(time, "index", None))
+    if indices is not None:
+        raise DataError(
+            "`indices` are of a model's cells, and `z` is an array.",
+            remedy="fit_flow(z[indices], time[indices])",
+        )
+    names = z.index if isinstance(z, pd.DataFrame) else getattr(time, "index", None)
+    return Samples.of(z, time, mass, names=names)
 
 
-def samples_of_model(model: Any, time: Any, time_key: str | None, mass: Mass) -> Samples:
+def samples_of_model(
+    model: Any, time: Any, time_key: str | None, mass: Mass, indices: Any = None
+) -> Samples:
     """Return the posteriors of a model's cells.
 
     Parameters
     ----------
-    model, time, time_key, mass
+    model, time, time_key, mass, indices
         See :func:`lucidvi.dynamics.fit_flow`.
     """
-    model = capable(model)
+    model = capable(model, "states that can move")
     if model.adata is None:
         raise DataError(
             "`z` is a model without cells.",
@@ -59,5 +72,8 @@ def samples_of_model(model: Any, time: Any, time_key: str | None, mass: Mass) ->
     if time_key is not None:
         check_column(model.adata.obs, "time_key", time_key)
         time = model.adata.obs[time_key]
-    mean, variance = model.get_latent_representation(return_dist=True)
-    return Samples.of(mean, time, mass, np.sqrt(variance), model.adata.obs_names)
+    rows = cell_positions(indices, model.adata.obs_names)
+    chosen = time.iloc[rows] if isinstance(time, pd.Series) else np.asarray(time)[rows]
+    with isolated():  # a loader of cells draws, too
+        mean, variance = model.get_latent_representation(indices=rows, return_dist=True)
+    return Samples.of(mean, chosen, mass, np.sqrt(variance), model.adata.obs_names[rows])

@@ -80,7 +80,7 @@ class Samples:
         known, codes, counts = np.unique(times, return_inverse=True, return_counts=True)
         if len(known) < 2:
             raise DataError(
-                f"`time` is {known[0]:g} in all cells, and a field is found between times.",
+                f"`time` is {known[0]:.12g} in all cells, and a field is found between times.",
                 remedy="give cells of two times or more.",
             )
         if counts.min() < FEWEST:
@@ -165,7 +165,15 @@ def _masses(
     mass: str | Mapping[Any, float], times: NDArray[np.float64], counts: NDArray[np.integer]
 ) -> NDArray[np.float64]:
     """Return the mass of each time, that of the first being one."""
+    if isinstance(mass, pd.Series):
+        mass = mass.to_dict()
     if isinstance(mass, Mapping):
+        unknown = [key for key in mass if not is_number(key)]
+        if unknown:
+            raise DataError(
+                f"`mass` has the key {unknown[0]!r}, which is no time.",
+                remedy="give a positive number for each time, or mass='equal'.",
+            )
         given = {float(key): value for key, value in mass.items()}
         missing = [time for time in times if time not in given]
         wrong = [time for time in times if time in given and not _is_positive(given[time])]
@@ -184,7 +192,7 @@ def _masses(
 
 def _few(times: Sequence[float] | NDArray[np.float64]) -> str:
     """Return a few times, for a message."""
-    return ", ".join(f"{time:g}" for time in times[:5]) + (", ..." if len(times) > 5 else "")
+    return ", ".join(f"{time:.12g}" for time in times[:5]) + (", ..." if len(times) > 5 else "")
 
 
 def _is_positive(value: Any) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
@@ -15,6 +18,23 @@ from lucidvi.checks import check_suffix
 from lucidvi.errors import FileError
 from lucidvi.files._atomic import written_whole
 
+#: What numpy and the archive that it reads raise of damaged files.
+BROKEN = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    MemoryError,
+    SyntaxError,
+    tokenize.TokenError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+#: Remedy where there is no such file.
+NAME_IT = "Name the one that was saved."
 #: Suffix of a file of arrays.
 ARRAYS = ".npz"
 
@@ -74,13 +94,14 @@ def read_arrays(path: str | PathLike[str]) -> dict[str, NDArray[np.generic]]:
     """
     path = check_suffix(path, ARRAYS)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+        with path.open("rb") as file:
+            saved = np.load(file, allow_pickle=False)
+            if isinstance(saved, np.ndarray):
+                raise ValueError("it is one array, without a name")
             return {name: saved[name] for name in saved.files}
     except FileNotFoundError:
-        raise FileError(
-            f"There is no file {str(path)!r}.", remedy="Name the one that was saved."
-        ) from None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise FileError(f"There is no file {str(path)!r}.", remedy=NAME_IT) from None
+    except BROKEN as error:
         raise FileError(
             f"{str(path)!r} cannot be read: {error}.",
             remedy="Save it again; the file is damaged, or of another kind.",

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError, ModelTypeError
 from lucidvi.model._base import LucidModel
@@ -48,6 +50,12 @@ def _likelihoods(model: LucidModel) -> str:
     return f"has the likelihood {listed}, which is no distribution of counts"
 
 
+def _has_free_states(model: LucidModel) -> bool:
+    module: Any = model.module
+    states = torch.linspace(-1, 1, int(module.n_latent), device=module.device)[None]
+    return bool(torch.equal(module.representation(states), states))
+
+
 def _was_set_up_with(argument: str) -> Callable[[LucidModel], bool]:
     return lambda model: model.registry["setup_args"].get(argument) is not None
 
@@ -68,6 +76,11 @@ CAPABILITIES: dict[str, Capability] = {
         lambda model: len(modalities_of(model)) > 1,
         lambda model: f"has one modality, {next(iter(modalities_of(model)))!r}",
         "train a model of several modalities.",
+    ),
+    "states that can move": Capability(
+        _has_free_states,
+        lambda model: "has states that are shares, which sum to one, so that a field leads out",
+        "train one with `latent_distribution='normal'`.",
     ),
     "velocity": Capability(
         lambda model: hasattr(model.module, "kinetics"),

@@ -18,6 +18,12 @@ from lucidvi.data import category_codes
 from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.inference import PosteriorTarget
 
+#: Columns of ``obs`` that say how simulated cells were made.
+WRITTEN = tuple(
+    f"lucidvi_{name}"
+    for name in ("origin", "exposure", "changed", "time", "origin_time", "trajectory", "log_mass")
+)
+
 
 @dataclass(frozen=True)
 class Column:
@@ -158,6 +164,13 @@ def columns_of(model: Any) -> dict[str, Column]:
     state = fields.get(REGISTRY_KEYS.CONT_COVS_KEY, {}).get("state_registry", {})
     for i, name in enumerate(state.get("columns", [])):
         columns[name] = Column(REGISTRY_KEYS.CONT_COVS_KEY, i, None)
+    taken = [name for name in columns if name in WRITTEN]
+    if taken:
+        raise DataError(
+            f"The model's covariate {taken[0]!r} is called like a column of `obs` that says how "
+            "simulated cells were made.",
+            remedy=f"call the column {taken[0].removeprefix('lucidvi_')!r}, and train anew.",
+        )
     return columns
 
 

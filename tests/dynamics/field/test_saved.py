@@ -1,5 +1,7 @@
 """A field in a file: the same field, or one error."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -79,3 +81,55 @@ def test_files_of_another_kind(field, tmp_path):
         field.save(tmp_path / "flow.txt")
     with pytest.raises(FileError, match="cannot be written"):
         field.save(tmp_path / "other.npz" / "flow.npz")
+
+
+BROKEN = {
+    "center": lambda x: x[:, None],
+    "axes": lambda x: x[:1, :1],
+    "times": lambda x: x[::-1],
+    "spread": lambda x: 0 * x,
+    "speed": lambda x: np.nan * x,
+    "velocities/weights.0": lambda x: np.nan * x,
+    "growths/biases.0": lambda x: x[:1],
+    "lucidvi_field": lambda x: x + 0.5,
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_parts_that_do_not_fit(field, tmp_path, name):
+    path = tmp_path / "flow.npz"
+    field.save(path)
+    with np.load(path) as saved:
+        arrays = {key: saved[key] for key in saved.files}
+    arrays[name] = BROKEN[name](arrays[name])
+    np.savez(path, **arrays)
+    with pytest.raises(FileError, match=r"is no whole field|a field of the layout"):
+        dynamics.VectorField.load(path)
+
+
+def test_bytes_that_are_changed(field, tmp_path):
+    """Whatever is changed, there is a field, or one error of ours."""
+    path, rng = tmp_path / "flow.npz", np.random.default_rng(0)
+    field.save(path)
+    whole = path.read_bytes()
+    for _ in range(60):
+        changed = bytearray(whole)
+        for place in rng.integers(len(whole), size=3):
+            changed[place] = rng.integers(256)
+        path.write_bytes(bytes(changed))
+        try:
+            read = dynamics.VectorField.load(path)
+        except FileError:
+            continue
+        assert np.isfinite(read(np.ones((2, 2)), 1.0)).all()
+    np.save(tmp_path / "one.npy", np.ones(3))
+    (tmp_path / "one.npy").rename(path)
+    with pytest.raises(FileError, match="one array, without a name"):
+        dynamics.VectorField.load(path)
+
+
+def test_notes_on_the_samples_are_kept(field, tmp_path):
+    noted = replace(field, samples=field.samples.assign(note=["a", "b", "c", "d", "e"]))
+    noted.save(tmp_path / "flow.npz")
+    read = dynamics.VectorField.load(tmp_path / "flow.npz")
+    assert read.samples["note"].tolist() == ["a", "b", "c", "d", "e"]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from tests.dynamics.conftest import TURN, circling
 from tests.linear_field import straight
 
@@ -93,6 +94,12 @@ def test_beyond_the_times_the_field_stays(field):
             lambda f: f.integrate(np.ones((3, 2)), 0, [1, 3, 2]),
             r"`t1` is .1, 3, 2., and the cells begin at 0",
         ),
+        (lambda f: f(np.ones((3, 2)), "late"), "`t` has the shape .., or is not finite"),
+        (lambda f: f(csr_matrix(np.ones((3, 2))), 0), "`z` is a csr_matrix, which is no array"),
+        (
+            lambda f: f.integrate(np.ones((3, 2)), 0, 2e4),
+            "followed from 0 to 20000, and the field",
+        ),
         (lambda f: f.integrate(np.ones((3, 2)), 0, np.nan), "`t1` is nan"),
     ],
 )
@@ -147,3 +154,13 @@ def test_every_time_is_as_exact_as_the_last(field):
     together = field.integrate(z, 0, times)
     for k, time in enumerate(times):
         np.testing.assert_allclose(together.z[k], field.integrate(z, 0, time).z, atol=2e-4)
+
+
+def test_no_state_and_states_that_cannot_be_written(field):
+    nothing = np.ones((0, 2))
+    assert field(nothing, 1.0).shape == (0, 2)
+    assert field.growth(nothing, 1.0).shape == (0,)
+    assert field.integrate(nothing, 1, [2, 3]).z.shape == (2, 0, 2)
+    z = np.ones((3, 2), np.float32)
+    z.flags.writeable = False
+    assert np.isfinite(field(z, 1.0)).all()

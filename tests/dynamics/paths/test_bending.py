@@ -6,7 +6,7 @@ from tests.dynamics.conftest import circling
 
 from lucidvi import dynamics
 from lucidvi._transport import pot
-from lucidvi.dynamics.paths._bending import BENDING, leave_out
+from lucidvi.dynamics.paths._bending import BENDING, BENDINGS, leave_out
 
 QUICK = {"n_members": 1, "n_steps": 5}
 
@@ -16,11 +16,12 @@ def ot():
     return pot("`test`", "dynamics")
 
 
-def left_out(ot, z, time, bending=None, relaxation=None):
+def left_out(ot, z, time, bending=None, relaxation=None, apart=None):
     times = np.unique(time)
     states = [z[time == t] for t in times]
     rng = np.random.default_rng(0)
-    return leave_out(ot, times, states, np.ones(len(times)), relaxation, bending, rng)
+    apart = np.ones(len(times) - 1, bool) if apart is None else np.array(apart)
+    return leave_out(ot, times, states, np.ones(len(times)), relaxation, bending, apart, rng)
 
 
 def standing(times, n=80, noise=0.5, seed=0):
@@ -66,3 +67,20 @@ def test_a_field_tells_it():
     assert (samples["unpredicted"].iloc[1:-1] < 0.5).all()
     two = dynamics.fit_flow(*circling(40, [0, 1]), **QUICK).samples
     assert two["unpredicted"].isna().all()
+
+
+def test_times_that_are_not_told_apart_do_not_choose(ot):
+    """A second sample of a time has nothing to be predicted, and its ratio may be anything."""
+    times = [0, 1, 2, 3, 3.01, 4, 5, 6]
+    z, time = circling(60, times)
+    apart = [True, True, True, False, True, True, True]
+    found = left_out(ot, z, time, apart=apart)
+    others = [np.nansum(left_out(ot, z, time, b, apart=apart).unpredicted) for b in BENDINGS]
+    assert np.nansum(found.unpredicted) <= min(others) + 0.05
+    assert np.isnan(found.unpredicted[3:5]).all()
+    assert np.isfinite(found.unpredicted[[1, 2, 5, 6]]).all()
+    nothing = left_out(ot, z, time, apart=[False] * 7)
+    assert nothing.bending == BENDING
+    with pytest.warns(UserWarning, match="3 and 3.01"):
+        samples = dynamics.fit_flow(z, time, bending=0.5, **QUICK).samples
+    assert samples["unpredicted"].abs().max() < 10

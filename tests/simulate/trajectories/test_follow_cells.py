@@ -3,6 +3,7 @@
 import anndata
 import numpy as np
 import pytest
+import scvi
 import torch
 from tests.linear_field import straight
 
@@ -165,5 +166,57 @@ def test_what_is_refused(model, cells, make_adata):
     SCVI.setup_anndata(adata)
     shares = SCVI(adata, n_latent=3, n_hidden=8, latent_distribution="ln")
     shares.is_trained = True
-    with pytest.raises(ModelTypeError, match="shares that sum to one"):
+    with pytest.raises(ModelTypeError, match="states that are shares, which sum to one"):
         simulate.follow_cells(shares, straight(V, is_stationary=True), 2)
+
+
+@pytest.fixture(scope="module")
+def of_latent_depth(make_adata):
+    scvi.settings.seed = 0
+    adata = make_adata(120, seed=2)
+    adata.obs["day"] = 0.0
+    SCVI.setup_anndata(adata)
+    model = SCVI(adata, n_latent=3, n_hidden=16, use_observed_lib_size=False)
+    model.train(max_epochs=3, enable_progress_bar=False)
+    return model
+
+
+def test_a_latent_depth_is_that_of_the_posterior_that_is_asked_for(of_latent_depth):
+    """Drawn with the state, once for a trajectory, as of cells that are sampled anew."""
+    stays = straight([0.0, 0, 0])
+    rows = {"time_key": "day", "n_trajectories": 4, "seed": 1}
+    out = simulate.follow_cells(of_latent_depth, stays, [0, 2, 4], **rows)
+    depth = out.obs["lucidvi_exposure"].to_numpy().reshape(3, 4, -1)
+    np.testing.assert_allclose(depth[1:], depth[:1].repeat(2, axis=0), rtol=1e-5)
+    n = of_latent_depth.adata.n_obs
+    sampled = simulate.sample_cells(of_latent_depth, 4 * n, indices=np.arange(n), seed=2)
+    expected = sampled.obs["lucidvi_exposure"].to_numpy()
+    error = np.hypot(expected.std(), depth[0].std()) / np.sqrt(4 * n)
+    assert abs(depth[0].mean() - expected.mean()) < 4 * error
+    encoder = simulate.follow_cells(of_latent_depth, stays, 0, posterior="encoder", **rows)
+    assert abs(encoder.obs["lucidvi_exposure"].mean() - expected.mean()) > 4 * error
+    between = simulate.interpolate_time(of_latent_depth, stays, 0, 400, time_key="day")
+    assert abs(between.obs["lucidvi_exposure"].mean() - expected.mean()) < 6 * error
+
+
+def test_columns_of_the_model_that_would_be_lost(make_adata):
+    adata = make_adata()
+    adata.obs["lucidvi_time"] = adata.obs["batch"]
+    SCVI.setup_anndata(adata, batch_key="lucidvi_time")
+    model = SCVI(adata, n_latent=3, n_hidden=8)
+    model.is_trained = True
+    with pytest.raises(DataError, match="covariate 'lucidvi_time' is called like a column"):
+        simulate.follow_cells(model, straight(V, is_stationary=True), 2)
+
+
+def test_times_of_many_digits_and_the_record(model, cells):
+    adata = cells.copy()
+    adata.obs["day"] = 20230105
+    field = straight(V, times=(20230101.0, 20230110.0))
+    out = simulate.follow_cells(
+        model, field, [20230105, 20230106], adata=adata, time_key="day", indices=[0]
+    )
+    assert out.obs_names.tolist() == ["cell0@20230105", "cell0@20230106"]
+    assert "from 20230101 to 20230110" in out.uns["lucidvi_simulation"]["request"]["field"]
+    with pytest.raises(DataError, match="in the units of the field"):
+        followed(model, 3, time_key="day", adata=adata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from lucidvi._random import isolated
+from lucidvi.checks import listed
 from lucidvi.errors import FileError
 from lucidvi.files import read_arrays, write_arrays
 from lucidvi.nn import Networks
@@ -36,7 +38,10 @@ def write_field(field: Any, path: str | PathLike[str]) -> None:
         if networks is not None:
             arrays |= {f"{name}/{k}": v.cpu().numpy() for k, v in networks.state_dict().items()}
     table = field.samples
-    arrays |= {f"{SAMPLES}/{name}": table[name].to_numpy() for name in table.columns}
+    for name in table.columns:
+        values = table[name].to_numpy()
+        is_plain = values.dtype.kind in "biufU"
+        arrays[f"{SAMPLES}/{name}"] = values if is_plain else values.astype(str)
     write_arrays(path, arrays)
 
 
@@ -44,7 +49,7 @@ def read_field(path: str | PathLike[str]) -> dict[str, Any]:
     """Return the parts of a field, see :meth:`lucidvi.dynamics.VectorField.load`."""
     saved: Arrays = read_arrays(path)
     layout = saved.get(KEY)
-    if layout is None or layout.shape or int(layout) != LAYOUT:
+    if layout is None or layout.shape or layout.dtype.kind not in "iu" or layout != LAYOUT:
         found = "no field" if layout is None else f"a field of the layout {layout}"
         raise FileError(
             f"{str(path)!r} holds {found}.",
@@ -58,11 +63,35 @@ def read_field(path: str | PathLike[str]) -> dict[str, Any]:
         table = pd.DataFrame(
             columns, index=pd.Index(arrays["times"], name="time") if columns else None
         )
+        _check_parts({**numbers, **arrays}, networks)
     except (KeyError, ValueError, RuntimeError, TypeError, IndexError) as error:
         raise FileError(
             f"{str(path)!r} is no whole field: {error}.", remedy="Save the field again."
         ) from error
     return {**numbers, **arrays, **networks, SAMPLES: table}
+
+
+def _check_parts(values: Mapping[str, Any], networks: Mapping[str, Networks | None]) -> None:
+    """Raise ValueError unless the parts fit each other and are numbers."""
+    n = values["center"].size
+    shapes = {"center": (n,), "axes": (n, n), "times": (values["times"].size,)}
+    wrong = [name for name, shape in shapes.items() if values[name].shape != shape]
+    wrong += [name for name, value in values.items() if not np.isfinite(value).all()]
+    wrong += [name for name in NUMBERS if not values[name] > 0]
+    if values["times"].size < 2 or (np.diff(values["times"]) <= 0).any():
+        wrong.append("times")
+    sizes = set()
+    for name, one in networks.items():
+        if one is None:
+            wrong += ["velocities"] if name == "velocities" else []
+            continue
+        sizes.add(len(one.weights[0]))
+        ends = one.weights[0].shape[1], one.weights[-1].shape[2]
+        fits = ends[0] in (n, n + 1) and ends[1] == (n if name == "velocities" else 1)
+        if not fits or not all(torch.isfinite(value).all() for value in one.parameters()):
+            wrong.append(name)
+    if wrong or len(sizes) > 1:
+        raise ValueError(f"{listed(wrong or list(networks))} do not fit, or are no numbers")
 
 
 def _part(saved: Arrays, name: str) -> Arrays:

@@ -23,6 +23,8 @@ from lucidvi.nn import Networks
 Array = NDArray[np.float32]
 #: Steps of an integration over the whole time course.
 N_STEPS = 40
+#: Longest way of states, in units of the time course.
+MOST_SPANS = 100
 #: States that are evaluated at once.
 AT_ONCE = 50_000
 
@@ -107,7 +109,8 @@ class VectorField:
         grows = "with" if self.growths is not None else "without"
         return (
             f"VectorField({self.n_latent} dimensions, {len(self.times)} times from "
-            f"{self.times[0]:g} to {self.times[-1]:g}, {grows} growth, {self.n_members} members)"
+            f"{self.times[0]:.12g} to {self.times[-1]:.12g}, {grows} growth, "
+            f"{self.n_members} members)"
         )
 
     def __call__(self, z: ArrayLike, t: ArrayLike, member: int | None = None) -> Array:
@@ -203,6 +206,7 @@ class VectorField:
         states = self._states(z)
         begins = self._times(t0, len(states), "t0")
         wanted = times_from("t1", t1, begins)
+        self._check_span(begins, wanted)
         out = np.empty((len(wanted), len(states), self.n_latent + 1), np.float32)
         size = max(1, AT_ONCE // (1 if member is not None else self.n_members))
         n_blocks = -(-len(states) // size)
@@ -264,7 +268,7 @@ class VectorField:
         states, times = self._states(z), self._times(t, len(np.asarray(z)))
         chosen = self._chosen(member)
         parts = []
-        for rows in range(0, len(states), AT_ONCE):
+        for rows in range(0, max(1, len(states)), AT_ONCE):
             x = self._scaled(torch.as_tensor(states[rows : rows + AT_ONCE]))
             s = self._shares(times[rows : rows + AT_ONCE])
             parts.append(ask(x, s, chosen).numpy())
@@ -301,6 +305,18 @@ class VectorField:
         ends, options = torch.tensor([0.0, 1.0]), {"step_size": 1 / n_steps}
         return solver()(slope, y, ends, method="rk4", options=options)[-1]
 
+    def _check_span(self, begins: np.ndarray, wanted: np.ndarray) -> None:
+        """Refuse ways far longer than the time course, as of times in another unit."""
+        span = float(self.times[-1] - self.times[0])
+        ends = np.concatenate([begins, wanted])
+        longest = float(np.ptp(ends)) if begins.size else 0.0
+        if longest > MOST_SPANS * span:
+            raise DataError(
+                f"States would be followed from {ends.min():.12g} to {ends.max():.12g}, and the "
+                f"field is of times from {self.times[0]:.12g} to {self.times[-1]:.12g}.",
+                remedy="give times in the units of the field's, see `field.times`.",
+            )
+
     def _chosen(self, member: int | None) -> slice:
         if member is None:
             return slice(None)
@@ -320,7 +336,13 @@ class VectorField:
             )
 
     def _states(self, z: ArrayLike) -> np.ndarray:
-        states = np.asarray(z, np.float32)
+        try:
+            states = np.array(z, np.float32)
+        except (TypeError, ValueError):  # texts, sparse matrices, AnnData
+            raise DataError(
+                f"`z` is a {type(z).__name__}, which is no array of numbers.",
+                remedy=f"give an array of shape (n, {self.n_latent}).",
+            ) from None
         if states.ndim != 2 or states.shape[1] != self.n_latent:
             raise DataError(
                 f"`z` has the shape {states.shape}, and the field has {self.n_latent} dimensions.",
@@ -336,7 +358,10 @@ class VectorField:
         return states
 
     def _times(self, t: ArrayLike, n: int, name: str = "t") -> np.ndarray:
-        times = np.asarray(t, np.float64)
+        try:
+            times = np.asarray(t, np.float64)
+        except (TypeError, ValueError):
+            times = np.array(np.nan)
         if times.shape not in ((), (n,)) or not np.isfinite(times).all():
             raise DataError(
                 f"`{name}` has the shape {times.shape}, or is not finite.",

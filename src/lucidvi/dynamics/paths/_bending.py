@@ -30,7 +30,8 @@ class LeftOut(NamedTuple):
         See :func:`lucidvi.dynamics.fit_flow`.
     unpredicted
         Energy distance of each inner time to what is predicted of it when it is left out, over
-        that to the sample that is nearer, shape ``(n_times,)``; NaN of the first and the last.
+        that to the sample that is nearer, shape ``(n_times,)``; NaN of the first and the last, and
+        of those that are not told apart from that sample.
     """
 
     bending: float
@@ -44,6 +45,7 @@ def leave_out(
     masses: Array,
     relaxation: float | None,
     bending: float | None,
+    apart: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> LeftOut:
     """Leave each inner time out, and predict it by paths between the others.
@@ -54,6 +56,9 @@ def leave_out(
         See :func:`lucidvi.dynamics.paths._paths.paths_between`.
     bending
         How far paths bend; None for what predicts best.
+    apart
+        Whether the samples of consecutive times are told apart, shape ``(n_times - 1,)``. A time
+        that is not, from the nearer sample, has nothing to be predicted, and does not count.
     rng
         Generator of the draws.
     """
@@ -68,12 +73,14 @@ def leave_out(
 
     scores = np.full((len(bendings), n), np.nan)
     for k in range(1, n - 1):
+        nearer = min((k - 1, k + 1), key=lambda i: abs(times[i] - times[k]))
+        if not apart[min(k, nearer)]:
+            continue
         near = [i for i in (k - 2, k - 1, k + 1, k + 2) if 0 <= i < n]
         own = [coupled(i, j) for i, j in pairwise(near)]
         place = near.index(k - 1)
         parts = [states[i] for i in near]
         truth = _some(states[k], rng)
-        nearer = min((k - 1, k + 1), key=lambda i: abs(times[i] - times[k]))
         stay = _some(states[nearer], rng)
         far = energy_distance(stay, np.ones(len(stay)), truth)
         for b, one in enumerate(bendings):
@@ -82,8 +89,9 @@ def leave_out(
             at = np.zeros(MOST_STATES, int), pairs, np.full(MOST_STATES, times[k])
             points = paths.at(*at)
             mass = np.exp(points.log_mass - points.log_mass.max())
-            scores[b, k] = energy_distance(points.z, mass, truth) / max(far, 1e-300)
-    if n < 4 and bending is None:
+            missed = energy_distance(points.z, mass, truth)
+            scores[b, k] = missed / far if far > 0 else np.nan
+    if bending is None and (n < 4 or np.isnan(scores).all()):
         chosen = bendings.index(BENDING)
     else:
         chosen = int(np.nansum(scores, axis=1).argmin())

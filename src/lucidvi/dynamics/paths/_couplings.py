@@ -17,7 +17,7 @@ from lucidvi._transport import exact_plan, squared_distances, unbalanced_plan
 ENTROPY = 0.01
 #: How often it is planned, and the share of a sample that a cell goes together with.
 N_ROUNDS, NEIGHBOURS = 5, 0.1
-#: Most that a cell may grow or shrink by between two times, in nats: a factor of 50.
+#: Most that a cell may grow or shrink by beside the others of its sample, in nats: a factor of 50.
 MOST_GROWTH = 4.0
 
 
@@ -145,6 +145,8 @@ def _with_mass(plan: NDArray[np.float64], masses: tuple[float, float]) -> Coupli
     n_first, n_second = plan.shape
     start = np.log(masses[0] / n_first / plan.sum(axis=1))
     end = np.log(masses[1] / n_second / plan.sum(axis=0))
-    middle = 0.5 * (np.median(start) + np.median(end))
-    limits = middle - MOST_GROWTH / 2, middle + MOST_GROWTH / 2
-    return Coupling(plan, np.clip(start, *limits), np.clip(end, *limits))
+    start, end = (
+        np.clip(logs, np.median(logs) - MOST_GROWTH / 2, np.median(logs) + MOST_GROWTH / 2)
+        for logs in (start, end)
+    )
+    return Coupling(plan, start, end)

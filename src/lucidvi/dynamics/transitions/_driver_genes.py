@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from lucidvi._random import isolated
-from lucidvi.errors import DataError
-from lucidvi.model import capable
+from lucidvi.errors import DataError, ModelTypeError
+from lucidvi.model import capable, has_capability
 
 Array = NDArray[np.float64]
 #: Fewest cells with a fate: of fewer, Fisher's z has no standard error.
@@ -81,6 +81,11 @@ def driver_genes(
     """
     if hasattr(expression, "get_latent_representation"):
         model = capable(expression, "counts")
+        if has_capability(model, "several modalities"):
+            raise ModelTypeError(
+                "`expression` is a model of several modalities, whose genes are to be named.",
+                remedy="driver_genes(np.log1p(1e4 * model.get_normalized('rna')), fates)",
+            )
         with isolated(0):
             drawn = model.get_normalized_expression(
                 gene_list=genes, library_size=1e4, n_samples=N_DRAWS
@@ -196,6 +201,6 @@ def _weights(expression: Any, fates: Any, n_cells: int) -> Array:
     ):
         raise DataError(
             "`fates` has other names of cells than `expression`, or another order.",
-            remedy="fates = fates.loc[expression.index]",
+            remedy="put `fates` in the order of the cells, fates.loc[names].",
         )
     return fates.to_numpy(dtype=np.float64)

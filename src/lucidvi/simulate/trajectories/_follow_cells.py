@@ -13,6 +13,7 @@ from scvi.model.base import BaseModelClass
 from lucidvi.checks import check_choice, check_whole, times_from
 from lucidvi.dynamics import VectorField
 from lucidvi.inference import POSTERIORS
+from lucidvi.model import capable
 from lucidvi.simulate._drawing import drawing
 from lucidvi.simulate._models import cells_with_counts, model_of_counts
 from lucidvi.simulate._record import recorded
@@ -114,6 +115,7 @@ def follow_cells(
     ... )  # doctest: +SKIP
     """
     request = {
+        "field": repr(field),
         "until": until,
         "time_key": time_key,
         "adata": adata,
@@ -125,7 +127,7 @@ def follow_cells(
         "posterior": posterior,
         "seed": seed,
     }
-    model = model_of_counts(model)
+    model = capable(model_of_counts(model), "states that can move")
     check_field(model, field)
     check_choice("posterior", posterior, POSTERIORS)
     check_whole("n_trajectories", n_trajectories, least=1)
@@ -136,16 +138,17 @@ def follow_cells(
     decoding = Decoding.of(model, batch, covariates, library_size, len(cells))
     rows = np.tile(np.arange(len(cells)), n_trajectories * len(wanted))
     names = [
-        f"{cells.names[row]}@{time:g}" + (f"#{k}" if n_trajectories > 1 else "")
+        f"{cells.names[row]}@{time:.12g}" + (f"#{k}" if n_trajectories > 1 else "")
         for time in wanted
         for k in range(n_trajectories)
         for row in range(len(cells))
     ]
     with drawing(model, seed):
         start = drawn_states(cells, posterior, n_trajectories)
-        z, log_mass = _followed(field, start, begins, wanted)
-        states = z.reshape(len(rows), -1)
-        out = decoded(cells.select(rows), states, decoding.select(rows), names)
+        z, log_mass = _followed(field, start.z, begins, wanted)
+        states = np.tile(start.states.reshape(-1, start.states.shape[-1]), (len(wanted), 1))
+        there = z.reshape(len(rows), -1)
+        out = decoded(cells.select(rows), states, there, decoding.select(rows), names)
     number = np.repeat(np.arange(n_trajectories), len(cells))
     out.obs["lucidvi_trajectory"] = np.tile(number, len(wanted))
     out.obs["lucidvi_time"] = np.repeat(wanted, n_trajectories * len(cells))

@@ -14,7 +14,7 @@ from lucidvi.checks import check_choice, check_whole, is_number
 from lucidvi.dynamics import VectorField
 from lucidvi.errors import DataError
 from lucidvi.inference import POSTERIORS
-from lucidvi.model import Cells
+from lucidvi.model import Cells, capable
 from lucidvi.simulate._drawing import drawing
 from lucidvi.simulate._models import cells_with_counts, model_of_counts
 from lucidvi.simulate._record import recorded
@@ -29,6 +29,8 @@ from lucidvi.simulate.trajectories._moving import (
 
 #: Most cells of a sample that are followed, of which the new ones are drawn.
 MOST_CELLS = 10_000
+#: Share of the time course by which times differ that are the same: those of single precision.
+SAME_TIME = 1e-6
 ASSUMPTIONS = (
     "Cells of the samples before and after follow the field to this time; each sample counts as "
     "far as it is near, and each cell as much as became, or was, of it.",
@@ -113,6 +115,7 @@ def interpolate_time(
     >>> cells = simulate.interpolate_time(model, field, 3, time_key="day")  # doctest: +SKIP
     """
     request = {
+        "field": repr(field),
         "time": time,
         "n_cells": n_cells,
         "time_key": time_key,
@@ -124,7 +127,7 @@ def interpolate_time(
         "posterior": posterior,
         "seed": seed,
     }
-    model = model_of_counts(model)
+    model = capable(model_of_counts(model), "states that can move")
     check_field(model, field)
     check_choice("posterior", posterior, POSTERIORS)
     check_whole("n_cells", n_cells, least=1)
@@ -134,16 +137,16 @@ def interpolate_time(
     times = times_of(cells, time_key, field)
     rng = np.random.default_rng(seed)
     decoding = Decoding.of(model, batch, covariates, library_size, n_cells, rng)
-    rows, z = [], []
-    names = [f"time{time:g}_{i}" for i in range(n_cells)]
+    near = SAME_TIME * (field.times[-1] - field.times[0])
+    parts = []
+    names = [f"time{time:.12g}_{i}" for i in range(n_cells)]
     with drawing(model, seed):
         for begin, n in zip(shares, rng.multinomial(n_cells, list(shares.values())), strict=True):
-            chosen, states = _drawn(cells, times == begin, begin, time, n, field, posterior, rng)
-            rows.append(chosen)
-            z.append(states)
+            sample = np.abs(times - begin) <= near
+            parts.append(_drawn(cells, sample, begin, time, n, field, posterior, rng))
         order = rng.permutation(n_cells)  # covariates that are asked for are of no sample more
-        followed, states = np.concatenate(rows)[order], np.concatenate(z)[order]
-        out = decoded(cells.select(followed), states, decoding, names)
+        followed, states, z = (np.concatenate(part)[order] for part in zip(*parts, strict=True))
+        out = decoded(cells.select(followed), states, z, decoding, names)
     out.obs["lucidvi_origin_time"] = times[followed]
     out.obs["lucidvi_time"] = float(time)
     return recorded(out, "interpolate_time", request, ASSUMPTIONS)
@@ -159,7 +162,8 @@ def _shares(field: VectorField, time: Any) -> dict[float, float]:
     known = field.times
     if not is_number(time) or not known[0] <= time <= known[-1]:
         raise DataError(
-            f"`time` is {time!r}, and the field is of times from {known[0]:g} to {known[-1]:g}.",
+            f"`time` is {time!r}, and the field is of times from {known[0]:.12g} to "
+            f"{known[-1]:.12g}.",
             remedy="give a time between these, or see beyond them by "
             "simulate.follow_cells(model, field, until=...).",
         )
@@ -180,18 +184,18 @@ def _drawn(
     field: VectorField,
     posterior: str,
     rng: np.random.Generator,
-) -> tuple[Any, Floats]:
-    """Follow cells of a sample, and draw of them by their mass: which, and their states."""
+) -> tuple[Any, Floats, Floats]:
+    """Follow cells of a sample, and draw of them by their mass: which, their states, where."""
     sample = np.flatnonzero(of_sample)
     if not len(sample):
         raise DataError(
-            f"There is no cell of the time {begin:g}, from which cells are followed.",
+            f"There is no cell of the time {begin:.12g}, from which cells are followed.",
             remedy="give cells of the times that the field was fitted to, see `field.times`.",
         )
     if len(sample) > MOST_CELLS:
         sample = np.sort(rng.choice(sample, MOST_CELLS, replace=False))
-    start = drawn_states(cells.select(sample), posterior, 1)[0]
-    moved = field.integrate(start, begin, time)
+    start = drawn_states(cells.select(sample), posterior, 1)
+    moved = field.integrate(start.z[0], begin, time)
     mass = np.exp(moved.log_mass.astype(float) - moved.log_mass.max())
     chosen = rng.choice(len(sample), n, p=mass / mass.sum())
-    return sample[chosen], moved.z[chosen]
+    return sample[chosen], start.states[0][chosen], moved.z[chosen]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lucidvi.checks import cell_times, check_column, positive_numbers
 from lucidvi.dynamics import VectorField
-from lucidvi.errors import DataError, ModelTypeError
+from lucidvi.errors import DataError
 from lucidvi.inference import posterior_of
 from lucidvi.model import Cells
 from lucidvi.simulate._covariates import Setting, columns_of, read_setting
@@ -93,12 +93,6 @@ def check_field(model: Any, field: Any) -> None:
             f"`field` has {field.n_latent} dimensions, and the model {n_latent}.",
             remedy='field = dynamics.fit_flow(model, time_key="day")',
         )
-    states = torch.linspace(-1, 1, n_latent, device=model.device)[None]
-    if not torch.equal(model.module.representation(states), states):
-        raise ModelTypeError(
-            "The model's states are shares that sum to one, out of which a field leads.",
-            remedy='Train one with latent_distribution="normal".',
-        )
 
 
 def times_of(cells: Cells, time_key: str | None, field: VectorField) -> NDArray[np.float64]:
@@ -125,24 +119,44 @@ def times_of(cells: Cells, time_key: str | None, field: VectorField) -> NDArray[
     return cell_times(obs[time_key], len(obs), obs.index)
 
 
-def drawn_states(cells: Cells, posterior: str, n: int) -> NDArray[np.float32]:
-    """Draw states of cells from their posteriors, shape ``(n, n_cells, n_latent)``."""
+class Drawn(NamedTuple):
+    """Draws of what is latent in cells.
+
+    Parameters
+    ----------
+    states
+        All of it, log exposures too where these are latent, shape ``(n, n_cells, n_state)``.
+    z
+        Shape ``(n, n_cells, n_latent)``.
+    """
+
+    states: NDArray[np.float32]
+    z: NDArray[np.float32]
+
+
+def drawn_states(cells: Cells, posterior: str, n: int) -> Drawn:
+    """Draw what is latent in cells from their posteriors, ``n`` times."""
     draws = []
     for _, target in cells.targets("Drawing states"):
         q = posterior_of(target, posterior)
-        draws.append(torch.stack([target.latent(q.sample()) for _ in range(n)]).float().cpu())
-    return torch.cat(draws, dim=1).numpy()
+        states = torch.stack([q.sample() for _ in range(n)])
+        draws.append((states.float().cpu(), target.latent(states).float().cpu()))
+    return Drawn(*(torch.cat(parts, dim=1).numpy() for parts in zip(*draws, strict=True)))
 
 
-def decoded(cells: Cells, z: Floats, decoding: Decoding, names: list[str]) -> AnnData:
+def decoded(
+    cells: Cells, states: Floats, z: Floats, decoding: Decoding, names: list[str]
+) -> AnnData:
     """Draw the counts that cells have in other states.
 
     Parameters
     ----------
     cells
         Cells whose covariates and exposures are kept, a row each, perhaps several times.
+    states
+        What was drawn of them, shape ``(n_cells, n_state)``.
     z
-        Their states, shape ``(n_cells, n_latent)``.
+        Where they are, shape ``(n_cells, n_latent)``.
     decoding
         What they are decoded under.
     names
@@ -151,8 +165,8 @@ def decoded(cells: Cells, z: Floats, decoding: Decoding, names: list[str]) -> An
     output, exposures = Output(), np.empty(len(cells))
     for rows, original in cells.targets("Decoding"):
         target = decoding.setting.of(original, rows)
-        own = original.q0.sample()  # a latent exposure is drawn as it is known
-        state = target.with_latent(own, torch.as_tensor(z[rows]).to(own))
+        own, there = (torch.as_tensor(x[rows]).to(original.q0.mean) for x in (states, z))
+        state = target.with_latent(own, there)
         if decoding.exposures is not None:
             target, state = target.with_exposure(state, torch.tensor(decoding.exposures[rows]))
         output.add([(target.representation(state), target.likelihood(state))])
