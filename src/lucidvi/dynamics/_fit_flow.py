@@ -89,6 +89,8 @@ def fit_flow(
     ------
     lucidvi.errors.DataError
         If states or times are not finite numbers, or there are too few times or cells of one.
+    lucidvi.errors.ModelTypeError
+        If the states of a model are shares that sum to one.
     lucidvi.errors.MissingPackageError
         If POT or torchdiffeq is not installed.
 
@@ -121,18 +123,19 @@ def fit_flow(
     price = relaxation if growth else None
     (some,) = samples.drawn(1, MOST_CELLS, rng)
     apart = np.array(chances[1:]) <= SAME
-    left_out = leave_out(ot, samples.times, some, samples.masses, price, bending, apart, rng)
+    left_out = leave_out(ot, samples.times, some.means, samples.masses, price, bending, apart, rng)
     paths = [
         paths_between(
             ot,
             samples.times,
-            states,
+            drawn.means,
+            drawn.states,
             samples.masses,
             price,
             left_out.bending,
             rng,
         )
-        for states in track(
+        for drawn in track(
             samples.drawn(n_members, MOST_CELLS, rng), "Coupling cells", slow_steps=True
         )
     ]

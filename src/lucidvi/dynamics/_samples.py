@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,21 @@ from lucidvi.errors import DataError
 FEWEST = 10
 #: Masses that can be asked for by name.
 MASSES = ("equal", "cells")
+
+
+class Draw(NamedTuple):
+    """Cells of each time, as a member has them.
+
+    Parameters
+    ----------
+    means
+        Means of their posteriors, by time, each of shape ``(n_cells, n_latent)``.
+    states
+        Draws of these, of the same shapes; the same where states are known.
+    """
+
+    means: tuple[NDArray[np.float64], ...]
+    states: tuple[NDArray[np.float64], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +120,7 @@ class Samples:
         """Dimensions of the states."""
         return self.states[0].shape[1]
 
-    def drawn(
-        self, n_members: int, most: int, rng: np.random.Generator
-    ) -> list[tuple[NDArray[np.float64], ...]]:
+    def drawn(self, n_members: int, most: int, rng: np.random.Generator) -> list[Draw]:
         """Draw the cells of each time anew for each member, and their states from the posteriors.
 
         A balanced bootstrap: a member has some cells several times and others never, and all
@@ -125,18 +138,20 @@ class Samples:
 
         Returns
         -------
-        States of each time, by member.
+        Cells of each time, by member.
         """
-        of_times = []
+        means, of_times = [], []
         for k, states in enumerate(self.states):
             n_cells, size = len(states), min(len(states), most)
             copies = -(-n_members * size // n_cells)
             rows = rng.permutation(np.tile(np.arange(n_cells), copies))[: n_members * size]
-            z = states[rows]
+            mean = z = states[rows]
             if self.scales is not None:
                 z = z + self.scales[k][rows] * rng.standard_normal(z.shape)
+            means.append(mean.reshape(n_members, size, -1))
             of_times.append(z.reshape(n_members, size, -1))
-        return list(zip(*of_times, strict=True))
+        members = zip(zip(*means, strict=True), zip(*of_times, strict=True), strict=True)
+        return [Draw(*member) for member in members]
 
 
 def _states(z: Any, names: Any) -> NDArray[np.float64]:

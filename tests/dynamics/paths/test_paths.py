@@ -25,7 +25,8 @@ def falling(t):
 def paths(ot, bending=1.0, masses=None, relaxation=None):
     masses = np.ones(4) if masses is None else masses
     states = [falling(t) for t in TIMES]
-    return paths_between(ot, TIMES, states, masses, relaxation, bending, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    return paths_between(ot, TIMES, states, states, masses, relaxation, bending, rng)
 
 
 def test_a_parabola_between_two_times_is_found_exactly(ot):
@@ -71,3 +72,26 @@ def test_tangent_of_a_parabola():
     times = np.array([1.0, 2.0, 5.0])
     points = [np.array([[3 * t**2 - t]]) for t in times]
     assert tangent(times, *points) == pytest.approx(3 * 2 * 2 - 1)
+
+
+def test_noise_of_posteriors_neither_couples_nor_prices_growth(ot):
+    """Where ten dimensions are not known, pairs and their masses are those of the means."""
+    rng = np.random.default_rng(0)
+    left, right = (rng.normal(size=(30, 2)) * 0.2 + [side, 0] for side in (-2, 2))
+    first, second = np.concatenate([left, right]), np.concatenate([left[:10], right])
+    means = [np.column_stack([z, np.zeros((len(z), 10))]) for z in (first, second)]
+    states = [z + np.r_[np.zeros(2), np.ones(10)] * rng.normal(size=z.shape) for z in means]
+    times, masses = np.array([0.0, 1.0]), np.ones(2)
+    exact, noisy, wrong = (
+        paths_between(ot, times, *given, masses, 1.0, 0.0, np.random.default_rng(1))
+        for given in ((means, means), (means, states), (states, states))
+    )
+    np.testing.assert_array_equal(noisy.first[..., -1], exact.first[..., -1])
+    np.testing.assert_array_equal(noisy.second[..., :2], exact.second[..., :2])
+    assert noisy.first[..., 2:-1].std() > 0.9  # the field is told of draws all the same
+
+    def of_right(paths):
+        there = paths.first[0, :, 0] > 0
+        return (paths.second - paths.first)[0, there, -1].mean()
+
+    assert of_right(noisy) > of_right(wrong) > 0

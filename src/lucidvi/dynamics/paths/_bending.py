@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lucidvi._progress import track
 from lucidvi.dynamics._energy import energy_distance
 from lucidvi.dynamics.paths._couplings import couple
 from lucidvi.dynamics.paths._paths import between
@@ -52,8 +53,10 @@ def leave_out(
 
     Parameters
     ----------
-    ot, times, states, masses, relaxation
+    ot, times, masses, relaxation
         See :func:`lucidvi.dynamics.paths._paths.paths_between`.
+    states
+        States of the cells of each time, each of shape ``(n_cells, n_latent)``.
     bending
         How far paths bend; None for what predicts best.
     apart
@@ -72,7 +75,7 @@ def leave_out(
         return couplings[k, j]
 
     scores = np.full((len(bendings), n), np.nan)
-    for k in range(1, n - 1):
+    for k in track(range(1, n - 1), "Leaving times out", slow_steps=True):
         nearer = min((k - 1, k + 1), key=lambda i: abs(times[i] - times[k]))
         if not apart[min(k, nearer)]:
             continue

@@ -107,6 +107,7 @@ class Paths:
 def paths_between(
     ot: Any,
     times: Array,
+    means: Sequence[Array],
     states: Sequence[Array],
     masses: Array,
     relaxation: float | None,
@@ -115,12 +116,17 @@ def paths_between(
 ) -> Paths:
     """Couple the samples of consecutive times, and draw paths between them.
 
+    Cells are coupled by the means of their posteriors: the noise of draws would add to every
+    distance, so that cells grow at a higher price, and go to others as easily as to their like.
+
     Parameters
     ----------
     ot
         See :func:`lucidvi._transport.pot`.
-    times, states, masses
+    times, masses
         See :class:`lucidvi.dynamics._samples.Samples`.
+    means, states
+        See :class:`lucidvi.dynamics._samples.Draw`.
     relaxation
         See :func:`lucidvi.dynamics.paths._couplings.couple`.
     bending
@@ -129,7 +135,7 @@ def paths_between(
         Generator of the draws.
     """
     couplings = [
-        couple(ot, states[k], states[k + 1], (masses[k], masses[k + 1]), relaxation)
+        couple(ot, means[k], means[k + 1], (masses[k], masses[k + 1]), relaxation)
         for k in range(len(times) - 1)
     ]
     parts = [_interval(times, states, couplings, k, bending, rng) for k in range(len(couplings))]
