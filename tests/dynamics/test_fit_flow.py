@@ -221,6 +221,13 @@ def test_some_cells_of_a_model_and_no_trace_of_it(make_adata):
     assert field.samples["n_cells"].sum() == 55
     with pytest.raises(DataError, match="`time` is not known of 5 of 60 cells, 'cell0' first"):
         dynamics.fit_flow(model, time_key="day", **QUICK)
+    day, rows = np.arange(60) % 3, np.arange(5, 60)
+    for time in (day, day[rows]):  # of all cells, or of the chosen ones
+        again = dynamics.fit_flow(model, time, indices=rows, n_members=1, n_steps=5)
+        assert again.samples["n_cells"].equals(field.samples["n_cells"])
+    for time in (np.arange(70) % 3, day[:50], pd.Series(np.arange(70) % 3)):
+        with pytest.raises(DataError, match=r"`time` has the shape .*, and there are 60 cells"):
+            dynamics.fit_flow(model, time, **QUICK)
     with pytest.raises(DataError, match="`indices` are of a model's cells"):
         dynamics.fit_flow(Z, T, indices=[1, 2], **QUICK)
     shares = SCVI(adata, n_latent=2, n_hidden=8, latent_distribution="ln")

@@ -73,7 +73,9 @@ def samples_of_model(
         check_column(model.adata.obs, "time_key", time_key)
         time = model.adata.obs[time_key]
     rows = cell_positions(indices, model.adata.obs_names)
-    chosen = time.iloc[rows] if isinstance(time, pd.Series) else np.asarray(time)[rows]
+    values = time if isinstance(time, pd.Series) else np.asarray(time)
+    if values.shape[:1] == (model.adata.n_obs,):  # else there is one for each chosen cell
+        values = values.iloc[rows] if isinstance(values, pd.Series) else values[rows]
     with isolated():  # a loader of cells draws, too
         mean, variance = model.get_latent_representation(indices=rows, return_dist=True)
-    return Samples.of(mean, chosen, mass, np.sqrt(variance), model.adata.obs_names[rows])
+    return Samples.of(mean, values, mass, np.sqrt(variance), model.adata.obs_names[rows])
