@@ -167,16 +167,17 @@ def test_prefetched(manager, batch_size):
     loader = ahead(manager, batch_size=batch_size)
     rows = np.random.default_rng(0).permutation(N_CELLS)
     batches = [rows[i : i + batch_size].tolist() for i in range(0, N_CELLS, batch_size)]
-    got = list(loader._prefetched(iter(batches)))
+    got = list(loader._prefetched(map(loader.store.take, batches)))
     assert_same(got, [m | {"X": m["X"].to_dense()} for m in map(loader.store.take, batches)])
     assert [rows_of(m) for m in got] == batches
     assert list(loader._prefetched(iter([]))) == []
 
 
 def test_prefetched_cells_of_a_subset(manager):
-    """The sampler counts within the loader's own cells."""
+    """The sampler counts within the loader's own cells, and is asked here, not by the thread."""
     loader = ahead(manager, indices=[20, 21, 22], batch_size=2)
-    assert [rows_of(m) for m in loader._prefetched(iter([[2, 0], [1]]))] == [[22, 20], [21]]
+    loader.order = [[2, 0], [1]]
+    assert [rows_of(m) for m in loader._taken()] == [[22, 20], [21]]
 
 
 class Recording:
@@ -186,7 +187,7 @@ class Recording:
         self.cells, self.fails_at, self.taken, self.threads = cells, fails_at, [], set()
 
     def take(self, rows):
-        self.taken.append(rows.tolist())
+        self.taken.append(list(rows))
         self.threads.add(threading.current_thread())
         if self.fails_at in rows:
             raise OSError("the file is gone")
@@ -203,7 +204,7 @@ def test_prefetched_by_another_thread_and_not_all_at_once(manager):
             drawn.append(i)
             yield [i]
 
-    minibatches = loader._prefetched(batches())
+    minibatches = loader._prefetched(map(cells.take, batches()))
     for i in range(10):
         assert rows_of(next(minibatches)) == [i]
         assert len(drawn) <= i + 1 + N_AHEAD
@@ -219,7 +220,7 @@ def test_failures_while_prefetching_reach_the_training(manager, row):
     loader = ahead(manager, Recording(laid_out(manager), fails_at=row))
     got = []
     with pytest.raises(OSError, match="the file is gone"):
-        got.extend(loader._prefetched(iter([[i] for i in range(N_CELLS)])))
+        got.extend(loader._prefetched(map(loader.store.take, ([i] for i in range(N_CELLS)))))
     (thread,) = loader.store.threads
     assert not thread.is_alive()
 

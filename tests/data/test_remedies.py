@@ -399,15 +399,6 @@ def test_a_mudata_is_taken_apart():
     assert paste(error.code[0], mdata, BATCH).n_vars == 20
 
 
-@pytest.mark.parametrize("kind", [str, Path])
-def test_a_path_is_read(kind: type, tmp_path: Path):
-    adata = cells()
-    del adata.obs["age"]
-    adata.write_h5ad(tmp_path / "cells.h5ad")
-    path = kind(tmp_path / "cells.h5ad")
-    assert paste(raised(path, {}).code[0], path, BATCH).n_obs == 60
-
-
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, pd.DataFrame])
 def test_a_matrix_is_made_an_anndata(kind: Callable):
     matrix = kind(counts())

@@ -368,6 +368,18 @@ def test_genes_of_backed_data_are_reordered(tmp_path: Path, caplog: pytest.LogCa
     assert align_genes(adata, adata.var_names) is adata
     with caplog.at_level(logging.INFO, logger="lucidvi"):
         aligned = align_genes(adata, ["GENE4", "GENE1"])
+    assert "the 2 genes of the model, in its order, from the 6 of adata." in caplog.text
+    assert not aligned.isbacked
+    assert not sparse.issparse(aligned.X)  # it is left in the file
+    np.testing.assert_array_equal(aligned.X.compute().toarray(), counts()[:, [4, 1]])
+
+
+def test_genes_of_backed_data_are_read_without_dask(tmp_path, caplog, monkeypatch):
+    make_adata(sparse.csr_matrix(counts())).write_h5ad(tmp_path / "x.h5ad")
+    adata = ad.read_h5ad(tmp_path / "x.h5ad", backed="r")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with caplog.at_level(logging.INFO, logger="lucidvi"):
+        aligned = align_genes(adata, ["GENE4", "GENE1"])
     assert "the 2 genes of the model, in its order, from the 6 of adata, which is read into" in (
         caplog.text
     )

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import h5py
     from anndata import AnnData
     from scvi.model.base import BaseModelClass
 
@@ -33,26 +32,20 @@ def is_of_modalities(path: Path) -> bool:
 
 @contextmanager
 def opened_cells(path: Path) -> Iterator[Any]:
-    """Open an .h5ad file with its counts left on disk: X, layers and raw; raise if that is none.
-
-    A file in a layout of old, before anndata 0.7, or of several modalities is read into memory.
-    """
+    """Open a file of cells, its counts left on disk; raise if that is none."""
     check_is_file(path)
-    if is_of_modalities(path):
-        yield read_cells(path)
-        return
-    import h5py
+    from lucidvi.data import open_cells
+    from lucidvi.errors import FileError
 
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
+        cells = open_cells(path)
+    except FileError as error:
         raise _no_cells(path) from error
-    with file:
-        try:
-            cells = _left_on_disk(file)
-        except Exception:  # of many kinds, for elements that are stored in another way
-            cells = None
-        yield read_cells(path) if cells is None else cells
+    try:
+        yield cells
+    finally:
+        if cells.isbacked:
+            cells.file.close()
 
 
 def with_counts_of(cells: Any, layer: str | None, own_layer: str | None) -> Any:
@@ -206,31 +199,6 @@ def load_model(
     except ValueError as error:  # of scvi-tools, such as for batches that the model lacks
         remedy = "Give the cells that the model was trained on, or others of the same batches."
         raise DataError(f"The cells do not suit the model: {error}", remedy=remedy) from error
-
-
-def _left_on_disk(file: h5py.File) -> AnnData:
-    """Return the cells of an open file; a backed AnnData would read layers and embeddings too."""
-    from anndata import AnnData
-    from anndata.io import read_elem
-
-    cells = AnnData(
-        _on_disk(file["X"]) if "X" in file else None,
-        obs=read_elem(file["obs"]),
-        var=read_elem(file["var"]),
-        layers={name: _on_disk(layer) for name, layer in file.get("layers", {}).items()},
-    )
-    if "raw" in file and "X" in file["raw"]:
-        raw = AnnData(_on_disk(file["raw"]["X"]), obs=cells.obs, var=read_elem(file["raw"]["var"]))
-        cells.raw = raw
-    return cells
-
-
-def _on_disk(element: Any) -> Any:
-    """Return a matrix of an open file, unread."""
-    import h5py
-    from anndata.io import sparse_dataset
-
-    return sparse_dataset(element) if isinstance(element, h5py.Group) else element
 
 
 def check_is_file(path: Path) -> None:

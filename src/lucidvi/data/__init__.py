@@ -3,6 +3,7 @@
 from lucidvi.data._columns import COLUMN_LISTS, named_columns
 from lucidvi.data._development import simulated_development
 from lucidvi.data._loader import CellLoader, Groups
+from lucidvi.data._order import BlockShuffle
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
 from lucidvi.data._remedies import Reader, call, place_of
 from lucidvi.data._setup import CheckedAnnDataManager, align_genes, unchanged_on_error
@@ -35,6 +36,7 @@ from lucidvi.data.matrices._reading import (
     with_tables_in_memory,
 )
 from lucidvi.data.matrices._stored import StoredCounts, in_memory, scvi_reads
+from lucidvi.data.modalities._fields import with_panels_of
 from lucidvi.data.modalities._panels import ABSENT, Panels
 from lucidvi.data.modalities._registered import (
     JoinedModality,
@@ -44,6 +46,7 @@ from lucidvi.data.modalities._registered import (
     write_modalities,
 )
 from lucidvi.data.mosaic import join, register_joined, specifications
+from lucidvi.data.opening import are_paths, open_cells, opened
 from lucidvi.data.splicing import read_splicing
 from lucidvi.data.stores import (
     STORES,
@@ -60,6 +63,7 @@ __all__ = [
     "ABSENT",
     "COLUMN_LISTS",
     "STORES",
+    "BlockShuffle",
     "CellLoader",
     "CellSource",
     "CellSplitter",
@@ -78,6 +82,7 @@ __all__ = [
     "Reader",
     "StoredCounts",
     "align_genes",
+    "are_paths",
     "call",
     "category_codes",
     "category_text",
@@ -105,6 +110,8 @@ __all__ = [
     "matched_codes",
     "named_columns",
     "of_raw",
+    "open_cells",
+    "opened",
     "pbmc68k",
     "place_of",
     "plain_category",
@@ -120,6 +127,7 @@ __all__ = [
     "store_of",
     "stratified",
     "unchanged_on_error",
+    "with_panels_of",
     "with_tables_in_memory",
     "write_modalities",
 ]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
 from scvi.data import AnnDataManager
 from scvi.dataloaders import AnnDataLoader
 from torch import Tensor
-from torch.utils.data import BatchSampler
+from torch.utils.data import BatchSampler, RandomSampler
 
 from lucidvi import kernels
 from lucidvi._progress import track
+from lucidvi.checks import check_whole
+from lucidvi.data._order import BLOCK_SIZE, BlockShuffle
 from lucidvi.data.stores import CellSource, CellStore, Minibatch, store_of
 
 #: Minibatches that are prepared ahead where the counts do not fit on the device.
@@ -41,6 +43,10 @@ class CellLoader(AnnDataLoader):
         What a progress bar says; None for no bar.
     dense
         Give the counts dense, for code that needs them so.
+    block_size, buffer_size
+        Cells that are read together, and shuffled together, where cells that are not in memory
+        come in random order; see :class:`~lucidvi.data.BlockShuffle`. The buffer is by default as
+        large as 64 MB of counts.
     """
 
     #: Whether what is done with a minibatch may take seconds.
@@ -54,13 +60,19 @@ class CellLoader(AnnDataLoader):
         device: torch.device | None = None,
         description: str | None = "Going through the cells",
         dense: bool = False,
+        block_size: int = BLOCK_SIZE,
+        buffer_size: int | None = None,
         **kwargs: Any,
     ) -> None:
+        check_whole("block_size", block_size, least=1)
+        if buffer_size is not None:
+            check_whole("buffer_size", buffer_size, least=1)
         super().__init__(adata_manager, *args, **kwargs)
         self.adata_manager = adata_manager
         self.target = device
         self.description = description
         self.dense = dense
+        self.block_size, self.buffer_size = block_size, buffer_size
         self._store = store
         self._is_plain = self.num_workers == 0 and self.batch_size is None
         self._is_plain &= not any(kwargs.get(name) for name in OF_CONTENTS)
@@ -69,6 +81,20 @@ class CellLoader(AnnDataLoader):
     def store(self) -> CellStore:
         """Where the minibatches are taken from."""
         return store_of(CellSource(self.adata_manager)) if self._store is None else self._store
+
+    @cached_property
+    def order(self) -> Iterable[Any]:
+        """Places of the cells of each minibatch among ``indices``.
+
+        Cells of a file that are shuffled come block by block, unless all are read at once: then
+        they come in the order in which cells in memory do.
+        """
+        n_at_once = self.store.n_at_once and (self.buffer_size or self.store.n_at_once)
+        is_shuffled = isinstance(getattr(self.sampler, "sampler", None), RandomSampler)
+        if not is_shuffled or n_at_once is None or len(self.indices) <= n_at_once:
+            return self.sampler
+        size, drop_last = self.sampler.batch_size, self.sampler.drop_last
+        return BlockShuffle(self.indices, size, drop_last, self.block_size, n_at_once)
 
     def __iter__(self) -> Iterator[Minibatch]:
         """Yield the minibatches of one epoch."""
@@ -103,30 +129,34 @@ class CellLoader(AnnDataLoader):
     def _taken(self) -> Iterator[Minibatch]:
         # A loader of torch draws a seed for its workers; so the order of the cells stays theirs.
         torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        places = iter(self.order)
+        # The order is drawn here and now, whichever thread goes on with it.
+        first = list(islice(places, 1))
+        rows = (self.indices[cells] for cells in chain(first, places))
+        minibatches = self.store.stream(rows, self.buffer_size)
         is_apart = self.store.device.type == "cpu"
         if is_apart and self.target is not None and self.target.type == "cuda":
-            yield from self._prefetched(iter(self.sampler))
-        else:
-            for rows in self.sampler:
-                yield self.store.take(self.indices[rows])
+            minibatches = self._prefetched(minibatches)
+        yield from minibatches
 
-    def _prefetched(self, batches: Iterator[Any]) -> Iterator[Minibatch]:
+    def _prefetched(self, minibatches: Iterator[Minibatch]) -> Iterator[Minibatch]:
         """Minibatches that a thread gathers, and pins for a copy that does not block."""
         with ThreadPoolExecutor(1) as thread:
-            waiting = [thread.submit(self._pinned, rows) for rows in islice(batches, N_AHEAD)]
-            while waiting:
-                minibatch = waiting.pop(0).result()
-                waiting += [thread.submit(self._pinned, rows) for rows in islice(batches, 1)]
+            waiting = [thread.submit(_pinned, minibatches) for _ in range(N_AHEAD)]
+            while (minibatch := waiting.pop(0).result()) is not None:
+                waiting.append(thread.submit(_pinned, minibatches))
                 yield {key: self._moved(values) for key, values in minibatch.items()}
-
-    def _pinned(self, rows: Any) -> Minibatch:
-        minibatch = self.store.take(self.indices[rows])
-        if not torch.cuda.is_available():
-            return minibatch
-        return {key: map_parts(values, Tensor.pin_memory) for key, values in minibatch.items()}
 
     def _moved(self, values: Tensor) -> Tensor:
         return map_parts(values, lambda part: part.to(self.target, non_blocking=True))
+
+
+def _pinned(minibatches: Iterator[Minibatch]) -> Minibatch | None:
+    """Return the next minibatch in memory that a device copies from, None after the last."""
+    minibatch = next(minibatches, None)
+    if minibatch is None or not torch.cuda.is_available():
+        return minibatch
+    return {key: map_parts(values, Tensor.pin_memory) for key, values in minibatch.items()}
 
 
 def map_parts(values: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:

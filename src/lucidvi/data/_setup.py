@@ -26,7 +26,7 @@ from lucidvi._compat import (
 from lucidvi.data._columns import COLUMN_LISTS, named_columns
 from lucidvi.data._dataset import OrderedAnnTorchDataset
 from lucidvi.data._remedies import Reader
-from lucidvi.data.checks._adata import check_is_anndata, check_is_no_view
+from lucidvi.data.checks._adata import check_is_no_view
 from lucidvi.data.checks._categories import check_categories
 from lucidvi.data.checks._counts import check_counts, has_posteriors_only
 from lucidvi.data.checks._features import check_one_kind
@@ -47,7 +47,8 @@ from lucidvi.data.matrices._collection import (
 from lucidvi.data.matrices._layers import layer_names
 from lucidvi.data.matrices._reading import has_to_be_read, read_genes, read_tables
 from lucidvi.data.matrices._stored import StoredCounts, is_dask, is_readable
-from lucidvi.data.modalities._fields import CountsField
+from lucidvi.data.modalities._fields import CountsField, with_panels_of
+from lucidvi.data.opening import can_stay, of_genes, opened
 from lucidvi.errors import DataError
 
 if TYPE_CHECKING:
@@ -209,8 +210,9 @@ class CheckedAnnDataManager(AnnDataManager):
         """
         self._assert_anndata_registered()
         stores_posteriors = adata_minify_type(adata_target) is not None
+        fields = [field for field in self.fields if stores_posteriors or not _is_posterior(field)]
         manager = type(self)(
-            [field for field in self.fields if stores_posteriors or not _is_posterior(field)],
+            with_panels_of(adata_target, fields),
             self._get_setup_method_args(),
             self.validation_checks,
             is_count_data=self.is_count_data,
@@ -362,8 +364,7 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
     DataError
         If two genes of `adata` have one name.
     """
-    check_is_anndata(adata)
-    adata = read_tables(adata)
+    adata = read_tables(opened(adata))
     expected = pd.Index(var_names)
     is_read = has_to_be_read(adata)
     if adata.var_names.equals(expected):
@@ -379,10 +380,12 @@ def align_genes(adata: AnnData, var_names: Sequence[str] | pd.Index) -> AnnData:
         "Taking the %d genes of the model, in its order, from the %d of adata%s.",
         len(expected),
         adata.n_vars,
-        ", which is read into memory" if is_read else "",
+        ", which is read into memory" if is_read and not can_stay(adata) else "",
     )
     if is_collection(adata):
         return collection_in_memory(adata, expected)
+    if can_stay(adata):
+        return of_genes(adata, expected)
     if is_read:
         return read_genes(adata, adata.var_names.get_indexer(expected))
     return adata[:, expected].copy()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import scvi
 import torch
+from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.dataloaders import DataSplitter
@@ -17,6 +18,9 @@ from lucidvi.data._splits import check_sizes, splits
 from lucidvi.data.stores import CellSource, CellStore, Minibatch, store_of
 from lucidvi.errors import DataError
 from lucidvi.kernels import is_csr, to_dense
+
+#: Cells beside each other that are read together where a few of all are looked at.
+RUN = 64
 
 
 class CellSplitter(DataSplitter):
@@ -45,6 +49,8 @@ class CellSplitter(DataSplitter):
     #: Where the minibatches are wanted; set by the runner.
     device = torch.device("cpu")
     n_train: int
+    val_idx: NDArray[np.integer]
+    test_idx: NDArray[np.integer]
     _store: CellStore | None = None
 
     def __init__(
@@ -87,6 +93,8 @@ class CellSplitter(DataSplitter):
                 "device": self.device,
                 "description": None,
             }
+            if self.is_read_in_parts:  # from the first cell to the last
+                self.val_idx, self.test_idx = map(np.sort, (self.val_idx, self.test_idx))
 
     @property
     def store(self) -> CellStore:
@@ -94,17 +102,33 @@ class CellSplitter(DataSplitter):
         assert self._store is not None
         return self._store
 
+    @property
+    def is_read_in_parts(self) -> bool:
+        """Whether the cells are in a file, and too many to be read at once."""
+        n_at_once = self.store.n_at_once
+        if n_at_once is None:
+            return False
+        return self.store.n_cells > (self.data_loader_kwargs.get("buffer_size") or n_at_once)
+
     def some_training_cells(self, n_cells: int, chunk: int = 4096) -> Iterator[Minibatch]:
-        """Yield the first ``n_cells`` training cells in chunks; no random numbers are drawn."""
+        """Yield some of the training cells in chunks; no random numbers are drawn.
+
+        Of cells in memory these are the first in their order, which by default is random.
+        """
         rows = self.train_idx[:n_cells]
+        if self.is_read_in_parts:
+            rows = in_runs(np.sort(self.train_idx), n_cells)
         for start in range(0, len(rows), chunk):
             yield self.store.take(rows[start : start + chunk])
 
     def spread_training_cells(self, n_cells: int) -> Minibatch:
         """Return training cells evenly spaced in their order, which by default is random.
 
-        No random numbers are drawn, so that all processes of a training take the same ones.
+        No random numbers are drawn, so that all processes of a training take the same ones. Of
+        cells that are not in memory runs are evenly spaced.
         """
+        if self.is_read_in_parts:
+            return self.store.take(in_runs(np.sort(self.train_idx), n_cells))
         places = np.linspace(0, len(self.train_idx) - 1, n_cells).round().astype(int)
         return self.store.take(np.asarray(self.train_idx)[places])
 
@@ -126,6 +150,23 @@ class CellSplitter(DataSplitter):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Keep the counts sparse."""
         return batch
+
+
+def in_runs(rows: NDArray[np.integer], n_cells: int) -> NDArray[np.integer]:
+    """Return some rows in runs, evenly spaced, of those that are beside each other.
+
+    Parameters
+    ----------
+    rows
+        Positions in ascending order.
+    n_cells
+        Number of rows to return, or all where there are no more.
+    """
+    n_runs = -(-n_cells // RUN)
+    if n_runs * RUN >= len(rows):
+        return rows[:n_cells]
+    starts = np.linspace(0, len(rows) - RUN, n_runs).astype(np.int64)
+    return rows[(starts[:, None] + np.arange(RUN)).ravel()[:n_cells]]
 
 
 def check_training_cells(n_train: int, batch_size: int, drop_last: bool | int) -> None:

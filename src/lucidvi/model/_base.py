@@ -11,7 +11,8 @@ import scvi
 from anndata import AnnData
 from scvi.model.base import ArchesMixin, BaseModelClass, VAEMixin
 
-from lucidvi.data import CellLoader, align_genes, check_is_anndata
+from lucidvi.data import CellLoader, align_genes, are_paths, opened
+from lucidvi.errors import ModelTypeError
 from lucidvi.model._data import DataMixin
 from lucidvi.model._documentation import documented
 from lucidvi.model._files import SafeFilesMixin
@@ -73,6 +74,13 @@ class LucidModel(
     def __init__(
         self, adata: AnnData | None = None, registry: dict[str, Any] | None = None
     ) -> None:
+        if are_paths(adata):
+            name, place = type(self).__name__, repr(adata)
+            raise ModelTypeError(
+                f"adata is {place}, and not cells that were set up.",
+                remedy=f"adata = {name}.setup_anndata({place}), which opens the file and returns "
+                f"its cells; model = {name}(adata)",
+            )
         super().__init__(adata, registry)
 
     def _make_module(
@@ -156,7 +164,7 @@ class LucidModel(
             See :meth:`scvi.model.base.ArchesMixin.load_query_data`.
         """
         if adata is not None:
-            check_is_anndata(adata)
+            adata = opened(adata)
         in_place = args[1] if len(args) > 1 else kwargs.get("inplace_subset_query_vars", False)
         if isinstance(adata, AnnData) and reference_model is not None and not in_place:
             genes = cls.prepare_query_anndata(

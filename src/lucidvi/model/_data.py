@@ -12,8 +12,8 @@ from lucidvi._compat import adata_minify_type
 from lucidvi.data import (
     CheckedAnnDataManager,
     align_genes,
-    check_is_anndata,
     complete,
+    opened,
 )
 
 
@@ -33,7 +33,7 @@ class DataMixin(BaseModelClass):
     @adata.setter
     def adata(self, adata: AnnData) -> None:
         if adata is not None:
-            check_is_anndata(adata, "model.adata = ")
+            adata = opened(adata, "model.adata = ")
         complete(adata)
         is_first = adata is None or self.adata is None
         aligned = adata if is_first else align_genes(adata, self.get_var_names())

@@ -16,7 +16,7 @@ from scvi.model.base import ArchesMixin
 
 from lucidvi._compat import SAVE_KEYS, reading_by, write_adata
 from lucidvi._progress import Progress
-from lucidvi.data import align_genes, check_can_be_written, check_is_anndata, refuse_collection
+from lucidvi.data import align_genes, check_can_be_written, opened, refuse_collection
 from lucidvi.errors import UntrustedFileError
 from lucidvi.files import (
     check_free,
@@ -172,7 +172,7 @@ class SafeFilesMixin:
             If ``adata`` lacks genes of the model.
         """
         if adata is not None and adata is not False:
-            check_is_anndata(adata, f"{cls.__name__}.load({str(dir_path)!r}, adata=")
+            adata = opened(adata, f"{cls.__name__}.load({str(dir_path)!r}, adata=")
         saved = read_model(dir_path, prefix, backup_url, "cpu", trust, lenient=True)
         registry = saved[0].get("registry_", {})
         if isinstance(adata, AnnData):

@@ -15,9 +15,10 @@ from lucidvi.data import (
     CheckedAnnDataManager,
     MatchedJointObsField,
     MatchedObsField,
-    check_is_anndata,
     complete,
     counts_or_warn,
+    opened,
+    with_panels_of,
 )
 
 
@@ -38,11 +39,12 @@ class SetupMixin(BaseMinifiedModeModelClass):
         *,
         is_count_data: bool | None = True,
         **kwargs: Any,
-    ) -> None:
+    ) -> AnnData | None:
         """%(summary)s.
 
         Differs from scvi-tools: every value of the counts and of the columns named is looked at
-        first, a failed setup leaves ``adata`` as it was, and any sparse format is read.
+        first, a failed setup leaves ``adata`` as it was, any sparse format is read, and cells may
+        be given by the path of their file, which is opened and whose cells are returned.
 
         Parameters
         ----------
@@ -59,6 +61,11 @@ class SetupMixin(BaseMinifiedModeModelClass):
             estimated counts that are not integers). ``None`` takes what there is, and warns if
             it is not counts, as scvi-tools does; its models are loaded so.
 
+        Returns
+        -------
+        The cells of a file that was given by its path, see :func:`lucidvi.data.open_cells`; else
+        None.
+
         Raises
         ------
         lucidvi.errors.DataError
@@ -66,8 +73,13 @@ class SetupMixin(BaseMinifiedModeModelClass):
             genes are duplicated. It names the place and the remedy.
         lucidvi.errors.MissingKeyError
             If the layer or a column does not exist.
+        lucidvi.errors.FileError
+            If a file cannot be opened.
         """
-        cls._register_counts(adata, cls._get_setup_method_args(**locals()), **kwargs)
+        setup_method_args = cls._get_setup_method_args(**locals())
+        cells = opened(adata)
+        cls._register_counts(cells, setup_method_args, **kwargs)
+        return None if cells is adata else cells
 
     @classmethod
     def _register_counts(
@@ -86,7 +98,6 @@ class SetupMixin(BaseMinifiedModeModelClass):
         """
         arguments = setup_method_args["setup_args"]
         layer, is_count_data = arguments["layer"], arguments["is_count_data"]
-        check_is_anndata(adata)
         complete(adata)
         minify_type = adata_minify_type(adata)
         if is_count_data is None:
@@ -113,7 +124,9 @@ class SetupMixin(BaseMinifiedModeModelClass):
         if minify_type is not None:
             fields += cls._get_fields_for_adata_minification(minify_type)
         manager = CheckedAnnDataManager(
-            fields=fields, setup_method_args=setup_method_args, is_count_data=is_count_data
+            fields=with_panels_of(adata, fields),
+            setup_method_args=setup_method_args,
+            is_count_data=is_count_data,
         )
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)

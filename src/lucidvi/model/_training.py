@@ -91,7 +91,9 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         early_stopping
             Stop when the ELBO of the validation cells no longer rises.
         datasplitter_kwargs
-            Passed to :class:`scvi.dataloaders.DataSplitter`.
+            Passed to :class:`lucidvi.data.CellSplitter`, such as ``external_indexing``. Cells in
+            a file come in blocks of ``block_size`` cells that lie beside each other, and are
+            shuffled in a buffer of ``buffer_size`` cells, by default 64 MB of counts.
         plan_config, plan_kwargs
             Arguments of :class:`lucidvi.train.TrainingPlan`, such as the ``objective``; the second
             take precedence, and both over the preset.

@@ -10,7 +10,7 @@ from scipy import sparse
 from lucidvi.atlas.mapping import _place, _query
 from lucidvi.atlas.mapping._counts import ModelCounts
 from lucidvi.atlas.mapping._read_query import read_query
-from lucidvi.errors import DataError, MissingKeyError, ModelTypeError
+from lucidvi.errors import DataError, FileError, MissingKeyError
 from lucidvi.model import SCVI
 
 
@@ -163,7 +163,7 @@ WRONG = {
     "no X": (lambda q: anndata.AnnData(obs=q.obs, var=q.var), DataError, "query.X is None"),
     "no batch": (without_batch, MissingKeyError, "no column 'batch', where the reference's model"),
     "NaN batch": (batch(np.nan), DataError, r"query.obs\[\"batch\"\] is missing .* 1 of 120"),
-    "a path": (str, ModelTypeError, "query is .*, a path and not the cells in it"),
+    "no file": (lambda q: "nowhere.h5ad", FileError, r"There is no file nowhere\.h5ad"),
 }
 
 

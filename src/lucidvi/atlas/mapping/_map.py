@@ -24,7 +24,14 @@ from lucidvi.atlas.mapping._read_joined import read_joined
 from lucidvi.atlas.mapping._read_query import errors_name, nothing_is_trained, read_query
 from lucidvi.atlas.mapping._request import Request
 from lucidvi.checks import user_columns
-from lucidvi.data import category_text, check_is_anndata, is_joined, with_tables_in_memory
+from lucidvi.data import (
+    are_paths,
+    category_text,
+    check_is_anndata,
+    is_joined,
+    open_cells,
+    with_tables_in_memory,
+)
 from lucidvi.model import has_capability
 
 #: Where in ``uns`` of a query it is said what was measured of it and what was learned.
@@ -45,7 +52,7 @@ def map_query(model: Any, data: ReferenceData, query: Any, request: Request) -> 
         How they are to be mapped.
     """
     request.check(data.calibration)
-    _check_can_be_read(model, query)
+    query = _read(model, query)
     with Progress("Mapping", total=4, slow_steps=True) as progress:
         return _mapped(model, data, query, request, progress)
 
@@ -60,16 +67,18 @@ def annotate_query(
     model, data, query, request
         See :func:`map_query`.
     """
-    _check_can_be_read(model, query)
+    query = _read(model, query)
     check_can_be_annotated(query)
     return annotate(query, map_query(model, data, query, request))
 
 
-def _check_can_be_read(model: Any, query: Any) -> None:
-    if isinstance(query, MuData) and has_capability(model, "several modalities"):
-        return
-    with errors_name():
-        check_is_anndata(query, "query = ")
+def _read(model: Any, query: Any) -> Any:
+    """Return the cells of a query, those of a file opened."""
+    query = open_cells(query) if are_paths(query) else query
+    if not (isinstance(query, MuData) and has_capability(model, "several modalities")):
+        with errors_name():
+            check_is_anndata(query, "query = ")
+    return query
 
 
 def _mapped(

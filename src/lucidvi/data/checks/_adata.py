@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from os import PathLike
 from typing import Any
 
 from anndata import AnnData
@@ -29,8 +28,6 @@ def check_is_anndata(adata: Any, call: str = "adata = ") -> None:
     problem = f"adata is a {kind}, not an AnnData."
     if isinstance(adata, MuData):
         problem += f" It has the modalities {', '.join(map(repr, adata.mod))}."
-    if isinstance(adata, str | PathLike):
-        problem = f"adata is {str(adata)!r}, a path and not the cells in it."
     code = f"{call}{_code(adata)}{')' if '(' in call else ''}"
     raise ModelTypeError(problem, remedy=code, code=[code])
 
@@ -39,8 +36,6 @@ def _code(adata: Any) -> str:
     """Return code for an AnnData of it."""
     if isinstance(adata, MuData):
         return f"adata.mod[{quoted(_of_genes(list(adata.mod)))}].copy()"
-    if isinstance(adata, str | PathLike):
-        return f"anndata.read_h5ad({quoted(str(adata))})"
     return "anndata.AnnData(adata)"
 
 

@@ -19,10 +19,11 @@ from scvi.dataloaders import CollectionAdapter
 
 from lucidvi._compat import ArrayFakerSparse
 from lucidvi.checks import user_columns
+from lucidvi.data.matrices._row_reader import RowReader
 from lucidvi.errors import DataError
 
 
-class CollectionLayer:
+class CollectionLayer(RowReader):
     """One layer of a collection, ``(n_cells, n_genes)``, of which rows are read.
 
     Parameters
@@ -31,12 +32,10 @@ class CollectionLayer:
         What ``adapter.layers[name]`` gives.
     """
 
-    #: As of a dense array in a file that is not in chunks.
-    chunks = None
-
     def __init__(self, layer: ArrayFakerSparse) -> None:
         self._collection, self._key = layer.collection, layer.key
-        self.shape = tuple(int(length) for length in self._collection.shape)
+        n_cells, n_genes = self._collection.shape
+        self.shape = (int(n_cells), int(n_genes))
         self.dtype = self[slice(0, 1)].dtype
 
     def __getitem__(self, rows: Any) -> sparse.csr_matrix:

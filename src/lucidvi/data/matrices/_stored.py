@@ -13,7 +13,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
 from lucidvi._compat import ArrayFakerSparse
-from lucidvi.data.matrices._collection import CollectionLayer
+from lucidvi.data.matrices._row_reader import RowReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +24,12 @@ logger = logging.getLogger(__name__)
 
 #: Values, zeros included, read at once from a file.
 CHUNK = 2**25
-#: Rows of a file are read with those between them, if the span is shorter than this many times
-#: their number.
-NEAR = 4
+#: Rows of a file are read with those between them, where these are at most so many.
+NEAR = 8
+#: Attribute of a dask array that is what reads its rows without dask.
+JOINED = "lucidvi_joined"
+#: Cells that tell how much memory one takes.
+SOME = 256
 #: Kinds of types that scipy computes with.
 NUMBERS = "buifc"
 #: Names of a sparse matrix's arrays in a file.
@@ -38,8 +41,13 @@ WIDENED = {2: np.float32, 12: np.float64, 16: np.float64}
 
 def is_stored(matrix: Any) -> bool:
     """Return whether a matrix is in a file, a dask array or a collection's: it has to be read."""
-    on_disk = isinstance(matrix, CSRDataset | CSCDataset | h5py.Dataset | CollectionLayer)
+    on_disk = isinstance(matrix, CSRDataset | CSCDataset | h5py.Dataset | RowReader)
     return on_disk or is_dask(matrix) or is_zarr(matrix)
+
+
+def has_rows_elsewhere(matrix: Any) -> bool:
+    """Return whether rows of a matrix are read from files, without dask."""
+    return hasattr(matrix, JOINED) or (is_stored(matrix) and not is_dask(matrix))
 
 
 def is_in_memory(matrix: Any) -> bool:
@@ -133,10 +141,11 @@ class StoredCounts:
     Parameters
     ----------
     matrix
-        A numpy array or sparse matrix, one in a file, a layer of a collection, or a dask array.
+        A numpy array or sparse matrix, one in a file, a dask array, or a :class:`RowReader`.
     """
 
     def __init__(self, matrix: Any) -> None:
+        matrix = getattr(matrix, JOINED, matrix)
         self.shape: tuple[int, int] = tuple(matrix.shape)
         self.dtype = readable_dtype(np.dtype(matrix.dtype))
         if is_dask(matrix) and matrix.dtype != self.dtype:
@@ -164,6 +173,14 @@ class StoredCounts:
     def is_in_memory(self) -> bool:
         """Whether the values are in memory, if not in a form that can be used as it is."""
         return not is_stored(self.matrix)
+
+    @cached_property
+    def bytes_per_cell(self) -> int:
+        """Bytes that a cell takes in memory, as a first run of cells says."""
+        some: Any = self[: min(len(self), SOME)]
+        if not sparse.issparse(some):
+            return self.shape[1] * self.dtype.itemsize
+        return 8 * some.nnz // max(1, len(some.indptr) - 1) + 8
 
     def sum(self, axis: int) -> NDArray[np.floating]:
         """Return the sums of the cells (``axis=1``) or genes (``axis=0``), read part by part."""
@@ -205,13 +222,32 @@ class StoredCounts:
 
     def _ascending(self, rows: NDArray[np.integer]) -> NDArray[Any] | sparse.csr_matrix:
         """Return rows in ascending order, each once."""
-        first, last = rows[0], rows[-1]
-        # Of a file it is faster to read what lies between as well.
-        if len(rows) <= last - first < NEAR * len(rows) and not self.is_in_memory:
-            return self._ascending(np.arange(first, last + 1))[rows - first]
+        if not self.is_in_memory:
+            first, stop = runs(rows, NEAR)
+            read = self._runs(first, stop)
+            # Where each run begins among the rows that are read.
+            begin = np.cumsum(stop - first) - (stop - first)
+            run = np.searchsorted(first, rows, side="right") - 1
+            return read if read.shape[0] == len(rows) else read[begin[run] + rows - first[run]]
         if self._compressed is None:
-            return readable(_read(self.matrix, rows))
+            return readable(self.matrix[rows])
         return self._compressed.take(rows) if self._compressed.by_cell else self._by_cell[rows]
+
+    def _runs(
+        self, first: NDArray[np.integer], stop: NDArray[np.integer]
+    ) -> NDArray[Any] | sparse.csr_matrix:
+        """Return runs of consecutive rows, one after the other."""
+        if self._compressed is not None:
+            rows = within(first, stop)
+            return self._compressed.take(rows) if self._compressed.by_cell else self._by_cell[rows]
+        parts = [self.matrix[int(a) : int(b)] for a, b in zip(first, stop, strict=True)]
+        if is_dask(self.matrix):
+            parts = list(sys.modules["dask"].compute(*parts))
+        if len(parts) == 1:
+            return readable(parts[0])
+        if sparse.issparse(parts[0]):
+            return readable(sparse.vstack(parts, "csr"))
+        return readable(np.concatenate(parts))
 
     @cached_property
     def _compressed(self) -> Compressed | None:
@@ -266,12 +302,22 @@ def in_memory(matrix: Any) -> NDArray[Any] | sparse.csr_matrix:
     return sparse.csr_matrix(whole, copy=False) if sparse.issparse(whole) else whole
 
 
-def _read(matrix: Any, rows: NDArray[np.integer]) -> Any:
-    """Read ascending rows of an array, in memory or in a file, or of a dask array."""
-    together = rows[-1] - rows[0] == len(rows) - 1
-    wanted: Any = slice(int(rows[0]), int(rows[-1]) + 1) if together else rows
-    if is_dask(matrix):
-        return matrix[wanted].compute()
-    if is_zarr(matrix):
-        return matrix.oindex[wanted]
-    return matrix[wanted]
+def runs(
+    rows: NDArray[np.integer], near: int = 0
+) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Return where runs of rows begin and stop, those in one run at most ``near`` rows apart.
+
+    Parameters
+    ----------
+    rows
+        Positions in ascending order, at least one.
+    near
+        Rows between two of them that do not end a run.
+    """
+    apart = np.flatnonzero(np.diff(rows) > near + 1)
+    return rows[np.r_[0, apart + 1]], rows[np.r_[apart, -1]] + 1
+
+
+def within(first: NDArray[np.integer], stop: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return all rows of some runs."""
+    return np.concatenate([np.arange(a, b) for a, b in zip(first, stop, strict=True)])

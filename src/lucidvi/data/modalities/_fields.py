@@ -7,7 +7,12 @@ from typing import Any
 from anndata import AnnData
 from scvi.data.fields import BaseAnnDataField
 
-from lucidvi.data.modalities._registered import COLUMN, JoinedModality, read_modalities
+from lucidvi.data.modalities._registered import (
+    COLUMN,
+    JoinedModality,
+    is_joined,
+    read_modalities,
+)
 
 #: What the registry key of a modality's panels ends in, behind that of its counts.
 PANEL = "_panel"
@@ -141,3 +146,20 @@ class PanelField(BaseAnnDataField):
 
     def view_state_registry(self, state_registry: dict[str, Any]) -> None:
         """Show nothing."""
+
+
+def with_panels_of(adata: AnnData, fields: list[BaseAnnDataField]) -> list[BaseAnnDataField]:
+    """Return fields of one modality with that of its panels, where and only where there are some.
+
+    Parameters
+    ----------
+    adata
+        Cells, such as those of several files, some of which lack genes.
+    fields
+        Fields of a model; of one of several modalities they are returned as they are.
+    """
+    if any(isinstance(field, CountsField) for field in fields):
+        return fields
+    fields = [field for field in fields if not isinstance(field, PanelField)]
+    modalities = read_modalities(adata) if is_joined(adata) else {}
+    return fields + [PanelField(main) for main in modalities.values() if len(modalities) == 1]

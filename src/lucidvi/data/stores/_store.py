@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -120,6 +120,8 @@ class CellStore(Protocol):
     n_cells: int
     #: Device where the minibatches lie.
     device: torch.device = CPU
+    #: Cells that are best read together, where reading each alone would take long; else None.
+    n_at_once: int | None = None
 
     def __init__(self, source: CellSource) -> None: ...
 
@@ -140,6 +142,20 @@ class CellStore(Protocol):
         IndexError
             If there is no such cell.
         """
+
+    def stream(
+        self, minibatches: Iterable[Rows], n_at_once: int | None = None
+    ) -> Iterator[Minibatch]:
+        """Yield minibatches one after the other; a store may read what comes next ahead of time.
+
+        Parameters
+        ----------
+        minibatches
+            Positions of the cells of each.
+        n_at_once
+            Cells that are read together where they have to be read; by default :attr:`n_at_once`.
+        """
+        yield from map(self.take, minibatches)
 
 
 def positions(rows: Rows) -> NDArray[np.int64]:

@@ -17,7 +17,10 @@ DATA = {
         ``_scvi`` are added to ``adata.obs``.
         """,
         {
-            "adata": "Cells as rows, genes as columns, with raw counts.",
+            "adata": (
+                "Cells as rows, genes as columns, with raw counts; or the path of their file, or "
+                "of several files, see :func:`lucidvi.data.open_cells`."
+            ),
             "layer": "Layer of ``adata.layers`` with the counts. By default ``adata.X``.",
             "batch_key": (
                 "Column of ``adata.obs`` with the batches, whose differences the latent space "
@@ -52,7 +55,7 @@ DATA = {
                 "users."
             ),
         },
-        "",
+        "The cells of a file that was given by its path, with their counts left there; else None.",
         """
         >>> SCVI.setup_anndata(adata, batch_key="batch")
         >>> new = SCVI(adata)

@@ -12,10 +12,10 @@ from lucidvi.data import (
     Reader,
     StoredCounts,
     check_counts,
-    check_is_anndata,
     check_is_no_view,
     check_layer,
     layer_names,
+    opened,
     unchanged_on_error,
 )
 from lucidvi.errors import DataError, MissingKeyError
@@ -43,7 +43,7 @@ class FlowSetupMixin(SetupMixin):
         *,
         layer: str = SUMS,
         **kwargs: Any,
-    ) -> None:
+    ) -> AnnData | None:
         """Set up spliced and unspliced counts for this model.
 
         Parameters
@@ -61,6 +61,10 @@ class FlowSetupMixin(SetupMixin):
             For cells of a saved model, see
             :meth:`~lucidvi.data.CheckedAnnDataManager.register_fields`.
 
+        Returns
+        -------
+        The cells of a file that was given by its path; else None.
+
         Raises
         ------
         lucidvi.errors.DataError
@@ -71,14 +75,15 @@ class FlowSetupMixin(SetupMixin):
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         setup_method_args["setup_args"]["is_count_data"] = True
-        check_is_anndata(adata)
-        check_is_no_view(adata)
+        cells = opened(adata)
+        check_is_no_view(cells)
         # Cells of a saved model may have come without the two layers, as those of a reference do.
-        has_sums = "source_registry" in kwargs and layer in layer_names(adata)
-        with unchanged_on_error(adata):
+        has_sums = "source_registry" in kwargs and layer in layer_names(cells)
+        with unchanged_on_error(cells):
             if not has_sums:
-                add_sums(adata, spliced_layer, unspliced_layer, layer)
-            cls._register_counts(adata, setup_method_args, **kwargs)
+                add_sums(cells, spliced_layer, unspliced_layer, layer)
+            cls._register_counts(cells, setup_method_args, **kwargs)
+        return None if cells is adata else cells
 
     def _read_as_mine(self, data: Any, batch_key: str | None = None) -> Any:
         """Return cells with the sums of their spliced and unspliced counts."""

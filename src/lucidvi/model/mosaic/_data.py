@@ -9,6 +9,7 @@ from anndata import AnnData
 from mudata import MuData
 from scvi.model.base import BaseModelClass
 
+from lucidvi.data import are_paths, open_cells
 from lucidvi.model._base import LucidModel, registry_of
 from lucidvi.model._documentation import described
 from lucidvi.model.mosaic._setup import MosaicSetupMixin, joined_for
@@ -31,6 +32,7 @@ class MosaicDataMixin(MosaicSetupMixin, BaseModelClass):
 
     def _read_as_mine(self, data: Any, batch_key: str | None = None) -> Any:
         """Return cells joined with the modalities and features of this model."""
+        data = open_cells(data) if are_paths(data) else data
         if data is self.adata or not isinstance(data, MuData | AnnData):
             return data
         return joined_for(self.registry, data, batch_key)
@@ -61,6 +63,7 @@ class MosaicDataMixin(MosaicSetupMixin, BaseModelClass):
         *args, **kwargs
             See :meth:`LucidModel.load`.
         """
+        adata = open_cells(adata) if are_paths(adata) else adata
         if isinstance(adata, MuData | AnnData):
             adata = joined_for(cls.load_registry(dir_path, kwargs.get("prefix")), adata)
         return super().load(dir_path, adata, *args, **kwargs)
@@ -85,6 +88,7 @@ class MosaicDataMixin(MosaicSetupMixin, BaseModelClass):
         *args, **kwargs
             See :meth:`LucidModel.load_query_data`, which says what may change.
         """
+        adata = open_cells(adata) if are_paths(adata) else adata
         known = isinstance(reference_model, str | PathLike | LucidModel)
         if isinstance(adata, MuData | AnnData) and known:
             adata = joined_for(registry_of(reference_model), adata)

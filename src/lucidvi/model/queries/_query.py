@@ -22,7 +22,7 @@ from scvi.model.base import BaseModelClass
 from torch import Tensor
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type, check_adata_or_dataloader
-from lucidvi.data import check_is_anndata
+from lucidvi.data import opened
 from lucidvi.errors import DataError, TrainingError
 from lucidvi.model.queries._arguments import Recipient, bind
 from lucidvi.model.queries._errors import errors_of_query
@@ -104,7 +104,7 @@ class QueryMixin(BaseModelClass):
         """Put into the arguments of a method what they mean."""
         adata, loader = arguments.get("adata"), arguments.get("dataloader")
         if adata is not None:
-            check_is_anndata(adata, f"model.{name}(")
+            adata = arguments["adata"] = opened(adata, f"model.{name}(")
         # A model made without cells or registry has no such attribute.
         adata = getattr(self, "adata", None) if adata is None else adata
         if self.module is None:
@@ -188,7 +188,7 @@ class QueryMixin(BaseModelClass):
         """Register an AnnData with this model; errors are in terms of what was asked."""
         if adata is None or adata is self.adata:
             return super()._validate_anndata(adata, copy_if_view=copy_if_view)
-        check_is_anndata(adata, f"model.{self._asked}(" if self._asked else "adata = ")
+        adata = opened(adata, f"model.{self._asked}(" if self._asked else "adata = ")
         with errors_of_query(adata, lambda: self.registry), warnings.catch_warnings():
             if self._asked:  # nothing is trained on them
                 warnings.filterwarnings("ignore", message=".* has fewer than 3 cells")
