@@ -245,7 +245,7 @@ def lines(orders: dict[str, Any], sizes: dict[str, Any]) -> list[str]:
         "",
         "Real cells, sorted by " + " and ".join(f"{c} ({n})" for n, c in SORTED.items()) + ", so "
         "that cells beside each other are of one kind. They are shuffled altogether, or read "
-        "block by block into a buffer of so many blocks, in which they are shuffled; default training. "
+        "block by block into a buffer of so many blocks and shuffled there; default training. "
         "Log p(x) of the cells held out (importance weighted, 100 draws), nats a cell, and the "
         f"difference from all cells shuffled, mean ± sd over {len(SEEDS)} seeds. By default a "
         "buffer has 64 MB of counts: 320 blocks of 128 cells with 200 counts that are not zero.",
