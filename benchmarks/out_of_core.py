@@ -34,9 +34,7 @@ SORTED = {"lupus_t": ["batch", "donor", "cell_type"], "onek1k_40donors": ["donor
 SHUFFLES: dict[str, tuple[int, int] | None] = {
     "all cells": None,
     "8 blocks of 128": (128, 1_024),
-    "16 blocks of 128": (128, 2_048),
     "32 blocks of 128": (128, 4_096),
-    "8 blocks of 512": (512, 4_096),
 }
 SIZES, REPEATS, BLOCK = (200_000, 2_000_000), 3, 20_000
 WAYS = ("memory", "h5ad", "h5ad, gzip", "zarr")

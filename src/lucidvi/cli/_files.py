@@ -34,7 +34,7 @@ def is_of_modalities(path: Path) -> bool:
 def opened_cells(path: Path) -> Iterator[Any]:
     """Open a file of cells, its counts left on disk; raise if that is none."""
     check_is_file(path)
-    from lucidvi.data import open_cells
+    from lucidvi.data import close_cells, open_cells
     from lucidvi.errors import FileError
 
     try:
@@ -44,8 +44,7 @@ def opened_cells(path: Path) -> Iterator[Any]:
     try:
         yield cells
     finally:
-        if cells.isbacked:
-            cells.file.close()
+        close_cells(cells)
 
 
 def with_counts_of(cells: Any, layer: str | None, own_layer: str | None) -> Any:

@@ -5,7 +5,7 @@ from lucidvi.data._development import simulated_development
 from lucidvi.data._loader import CellLoader, Groups
 from lucidvi.data._order import BlockShuffle
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
-from lucidvi.data._remedies import Reader, call, place_of
+from lucidvi.data._remedies import Reader, call, is_on_disk, place_of
 from lucidvi.data._setup import CheckedAnnDataManager, align_genes, unchanged_on_error
 from lucidvi.data._splits import check_sizes
 from lucidvi.data._splitter import CellSplitter
@@ -29,6 +29,7 @@ from lucidvi.data.matrices._collection import (
     refuse_collection,
 )
 from lucidvi.data.matrices._layers import is_raw, layer_names, of_raw
+from lucidvi.data.matrices._portable import opened_again, portable
 from lucidvi.data.matrices._reading import (
     check_can_be_written,
     copy_in_memory,
@@ -46,7 +47,7 @@ from lucidvi.data.modalities._registered import (
     write_modalities,
 )
 from lucidvi.data.mosaic import join, register_joined, specifications
-from lucidvi.data.opening import are_paths, open_cells, opened
+from lucidvi.data.opening import are_paths, close_cells, open_cells, opened
 from lucidvi.data.splicing import read_splicing
 from lucidvi.data.stores import (
     STORES,
@@ -95,6 +96,7 @@ __all__ = [
     "check_layer",
     "check_obs",
     "check_sizes",
+    "close_cells",
     "collection_in_memory",
     "complete",
     "copy_in_memory",
@@ -104,6 +106,7 @@ __all__ = [
     "in_memory",
     "is_collection",
     "is_joined",
+    "is_on_disk",
     "is_raw",
     "join",
     "layer_names",
@@ -112,9 +115,11 @@ __all__ = [
     "of_raw",
     "open_cells",
     "opened",
+    "opened_again",
     "pbmc68k",
     "place_of",
     "plain_category",
+    "portable",
     "read_modalities",
     "read_splicing",
     "recover_counts",

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from anndata import AnnData
+from scipy import sparse
 
 from lucidvi.data._columns import ARGUMENTS
 
@@ -75,7 +77,7 @@ class Reader:
         names = adata.raw.var_names
         if adata.var_names.isin(names[~names.duplicated(keep=False)]).all():
             return self._reads_columns_of_raw(adata, names.is_unique)
-        load = "adata = adata.to_memory(); " if adata.isbacked else ""
+        load = "adata = adata.to_memory(); " if is_on_disk(adata) else ""
         take = "adata = adata.raw.to_adata(); adata.var_names_make_unique()"
         if self.is_bound:
             if self.layer is not None:
@@ -85,7 +87,7 @@ class Reader:
 
     def _reads_columns_of_raw(self, adata: AnnData, is_unique: bool) -> str:
         columns = "adata.raw[:, adata.var_names].X"
-        if adata.isbacked or not is_unique:
+        if is_on_disk(adata) or not is_unique:
             columns = "adata.raw.X[:, adata.raw.var_names.get_indexer_for(adata.var_names)]"
         if self.is_bound:
             return f"{loading(adata, self.layer)}{place_of(self.layer)} = {columns}"
@@ -99,12 +101,20 @@ class Reader:
         return f"{loading(adata, self.layer)}{place} = np.rint({values})"
 
 
+def is_on_disk(adata: AnnData, layer: str | None = None) -> bool:
+    """Return whether a matrix is in a file, where numpy and scipy cannot compute with it."""
+    matrix = adata.X if layer is None else adata.layers.get(layer)
+    if isinstance(matrix, np.ndarray) or sparse.issparse(matrix):
+        return False
+    return type(matrix).__module__.partition(".")[0] in ("anndata", "h5py", "zarr")
+
+
 def loading(adata: AnnData, layer: str | None = None) -> str:
     """Return code that comes first where a file's matrix could not be replaced."""
-    return "adata = adata.to_memory(); " if adata.isbacked and layer is None else ""
+    return "adata = adata.to_memory(); " if is_on_disk(adata, layer) else ""
 
 
 def taken(adata: AnnData, selection: str) -> str:
     """Return code that keeps some cells or genes, of a backed AnnData too."""
-    copy = "to_memory" if adata.isbacked else "copy"
+    copy = "to_memory" if is_on_disk(adata) else "copy"
     return f"adata = adata[{selection}].{copy}()"

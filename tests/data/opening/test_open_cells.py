@@ -11,7 +11,7 @@ from anndata import AnnData, read_h5ad
 from mudata import MuData
 from scipy import sparse
 
-from lucidvi.data import are_paths, open_cells, opened
+from lucidvi.data import are_paths, close_cells, open_cells, opened
 from lucidvi.errors import FileError, ModelTypeError
 
 zarr = pytest.importorskip("zarr")
@@ -87,8 +87,7 @@ def test_all_that_is_in_a_file(cells, tmp_path, kind):
         assert (whole.obsp["near"] != cells.obsp["near"]).nnz == 0
         assert list(got.raw.var_names) == list(cells.raw.var_names)
         assert (whole.raw.X != cells.raw.X).nnz == 0
-        if got.isbacked:
-            got.file.close()
+        close_cells(got)
 
 
 @pytest.mark.parametrize("kind", ["h5ad", "zarr v3"])
@@ -102,8 +101,10 @@ def test_matrices_are_left_in_the_file(cells, tmp_path, kind):
 def test_closing_lets_the_file_be_written_again(cells, tmp_path):
     path = written(cells, tmp_path, "h5ad")
     got = open_cells(path)
-    got.file.close()
+    close_cells(got)
     cells.write_h5ad(path)
+    with pytest.raises((ValueError, RuntimeError, KeyError)):
+        got.X[:]
 
 
 def test_what_another_handle_added_is_seen(cells, tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from lucidvi.data import is_joined
+from lucidvi.data import is_joined, is_on_disk
 from lucidvi.model import MODELS
 from lucidvi.train import preset_for
 
@@ -148,7 +148,7 @@ class Making:
             and hasattr(model.module, "rotation")
             and getattr(model.module, "is_rotation_invariant", False)
             and model.minified_data_type is None,
-            is_backed=bool(adata.isbacked),
+            is_backed=is_on_disk(adata),
             is_joined=is_joined(adata),
             main=next(iter(getattr(model.module, "modalities", {"rna": None}))),
         )

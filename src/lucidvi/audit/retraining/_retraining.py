@@ -12,7 +12,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-import anndata
 import numpy as np
 import pandas as pd
 import scvi
@@ -25,6 +24,7 @@ from lucidvi._random import isolated
 from lucidvi.audit.cures._making import init_arguments, preset_of
 from lucidvi.audit.retraining._across_runs import Run
 from lucidvi.audit.subject import Sample, Subject
+from lucidvi.data import opened_again, portable
 from lucidvi.errors import DataError, TrainingError
 from lucidvi.inference import canonical_axes
 
@@ -41,38 +41,41 @@ class PortableCells:
 
     Parameters
     ----------
-    adata
-        The AnnData with counts, ``obs`` and ``var``; None if it is backed.
-    file
-        File of a backed AnnData, which the process opens itself.
+    matrices
+        Counts and further matrices, by slot and name, those in files by where they are.
     obs, var
-        Tables of a backed AnnData, which may differ from those in the file.
+        Tables of cells and genes.
     """
 
-    adata: AnnData | None = None
-    file: str = ""
-    obs: pd.DataFrame | None = None
-    var: pd.DataFrame | None = None
+    matrices: dict[str, dict[str, Any]]
+    obs: pd.DataFrame
+    var: pd.DataFrame
 
     @classmethod
     def of(cls, adata: AnnData, setup: Mapping[str, Any]) -> PortableCells:
         """Take what is needed of an AnnData, from the arguments with which it was set up."""
-        if adata.isbacked:
-            return cls(file=str(adata.filename), obs=adata.obs, var=adata.var)
         layer = setup.get("layer")
-        x = adata.X if layer is None else None
-        layers = {} if layer is None else {layer: adata.layers[layer]}
         names = [name for name in setup.values() if isinstance(name, str) and name in adata.obsm]
-        obsm = {name: adata.obsm[name] for name in names}
-        return cls(AnnData(x, obs=adata.obs, var=adata.var, layers=layers, obsm=obsm))
+        matrices = {
+            "X": {} if layer is not None else {"X": portable(adata.X)},
+            "layers": {} if layer is None else {layer: portable(adata.layers[layer])},
+            "obsm": {name: portable(adata.obsm[name]) for name in names},
+        }
+        return cls(matrices, adata.obs, adata.var)
 
     def open(self) -> AnnData:
         """Return the AnnData, which nobody else holds."""
-        if self.adata is not None:
-            return self.adata
-        adata = anndata.read_h5ad(self.file, backed="r")
-        adata.obs, adata.var = self.obs, self.var
-        return adata
+        slots = {
+            slot: {name: opened_again(matrix) for name, matrix in matrices.items()}
+            for slot, matrices in self.matrices.items()
+        }
+        return AnnData(
+            slots["X"].get("X"),
+            obs=self.obs,
+            var=self.var,
+            layers=slots["layers"],
+            obsm=slots["obsm"],
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Any
 from anndata import AnnData
 from mudata import MuData
 
-from lucidvi.data._remedies import quoted
+from lucidvi.data._remedies import is_on_disk, quoted
 from lucidvi.data.checks._features import GENES
 from lucidvi.errors import DataError, ModelTypeError
 
@@ -49,6 +49,6 @@ def check_is_no_view(adata: AnnData) -> None:
     if adata.is_view:
         raise DataError(
             "adata is a view of another AnnData, and a model adds columns to its data.",
-            remedy=(code := f"adata = adata.{'to_memory' if adata.isbacked else 'copy'}()"),
+            remedy=(code := f"adata = adata.{'to_memory' if is_on_disk(adata) else 'copy'}()"),
             code=[code],
         )

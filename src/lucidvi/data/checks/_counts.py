@@ -10,7 +10,7 @@ import scvi
 from anndata import AnnData
 from scipy import sparse
 
-from lucidvi.data._remedies import Reader, place_of, taken
+from lucidvi.data._remedies import Reader, is_on_disk, place_of, taken
 from lucidvi.data.checks._diagnosis import explain_no_matrix, explain_values
 from lucidvi.data.checks._digest import CellDigests
 from lucidvi.data.checks._obs import check_layer
@@ -136,8 +136,8 @@ def _empty_cells(
 ) -> DataError:
     empty = np.flatnonzero(~cells)
     remedy = "sc.pp.filter_cells(adata, min_counts=1)"
-    if layer is not None or adata.isbacked:
-        matrix = "adata.X[:]" if layer is None else place_of(layer)
+    if layer is not None or is_on_disk(adata):
+        matrix = f"{place_of(layer)}{'[:]' if is_on_disk(adata, layer) else ''}"
         remedy = taken(adata, f"np.asarray({matrix}.sum(axis=1)).ravel() > 0")
     return DataError(
         f"{place} has {empty.size:,} of {adata.n_obs:,} cells without a single count: "

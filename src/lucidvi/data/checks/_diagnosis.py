@@ -11,7 +11,7 @@ import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
-from lucidvi.data._remedies import Reader, taken
+from lucidvi.data._remedies import Reader, is_on_disk, taken
 from lucidvi.data.checks._sources import SAMPLE, sources
 from lucidvi.data.checks._transforms import INTEGER_SHARE, Cause, likely_cause
 from lucidvi.data.matrices._blocks import Block, blocks
@@ -208,7 +208,7 @@ def _not_finite(
 
 def _dropped(adata: AnnData, place: str, fault: Fault) -> list[str]:
     """Return code that drops the genes, and code that drops the cells, with such values."""
-    load = f"{place}[:]" if adata.isbacked and place == "adata.X" else place
+    load = f"{place}[:]" if is_on_disk(adata) and place == "adata.X" else place
     code = []
     if not fault.genes.all():
         kept = f"np.isfinite(np.asarray({load}.sum(axis=0)).ravel())"

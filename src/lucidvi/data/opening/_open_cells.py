@@ -15,6 +15,7 @@ from anndata.io import read_elem, sparse_dataset
 from mudata import read_h5mu
 
 from lucidvi.data.checks._adata import check_is_anndata
+from lucidvi.data.matrices._portable import InFile, portable
 from lucidvi.data.opening._several import joined, named
 from lucidvi.errors import FileError
 
@@ -62,6 +63,24 @@ def opened(cells: Any, call: str = "adata = ") -> Any:
     return cells
 
 
+def close_cells(cells: Any) -> None:
+    """Close the HDF5 files that matrices of cells are in, so that they can be written.
+
+    Parameters
+    ----------
+    cells
+        What :func:`open_cells` returned, of which nothing can be read then.
+    """
+    if not isinstance(cells, AnnData):
+        return
+    raw = [] if cells.raw is None else [cells.raw.X]
+    for matrix in (cells.X, *cells.layers.values(), *cells.obsm.values(), *raw):
+        place = portable(matrix)
+        if isinstance(place, InFile):
+            getattr(matrix, "group", matrix).file.close()
+            return
+
+
 def open_cells(
     path: Path_ | Sequence[Path_] | Mapping[str, Path_],
     *,
@@ -98,8 +117,7 @@ def open_cells(
 
     Returns
     -------
-    AnnData that is backed (of an ``.h5ad`` file), or whose matrices are those of the store;
-    MuData of an ``.h5mu`` file.
+    AnnData whose matrices are those of the file or store; MuData of an ``.h5mu`` file.
 
     Raises
     ------
@@ -153,18 +171,15 @@ def _of_h5ad(place: str) -> AnnData:
         raise FileError(
             f"{place} is no .h5ad file.", remedy="write one with `adata.write_h5ad(path)`."
         )
-    with h5py.File(place, "r") as file:
+    file = h5py.File(place, "r")
+    try:
         _check_has_tables(file, place)
-        if not isinstance(file["obs"], h5py.Group):  # a layout of old, from before anndata 0.7
-            return read_h5ad(place)
-        parts = _tables(file)
-        if "raw" in file:
-            parts["raw"] = {"var": read_elem(file["raw/var"]), "varm": {}}
-    cells = AnnData(filename=place, filemode="r", **parts)
-    # Of the handle that the cells hold, so that closing it closes all.
-    for name, matrices in _matrices(cells.file).items():
-        setattr(cells, name, matrices)
-    return cells
+        if isinstance(file["obs"], h5py.Group):
+            return _of_store(file)
+        return read_h5ad(place)  # a layout of old, from before anndata 0.7
+    except BaseException:
+        file.close()
+        raise
 
 
 def _of_zarr(place: str) -> AnnData:
@@ -181,13 +196,24 @@ def _of_zarr(place: str) -> AnnData:
     )
     store: Any = zarr.open_group(place, mode="r", **how)
     _check_has_tables(store, place)
+    return _of_store(store)
+
+
+def _of_store(store: Any) -> AnnData:
+    """Return the cells of a group of HDF5 or zarr: tables in memory, matrices of cells on disk."""
+    tables, matrices = ("obs", "var", "uns", "varm", "varp"), ("layers", "obsm", "obsp")
     cells = AnnData(
-        _on_disk(store["X"]) if "X" in store else None, **_tables(store), **_matrices(store)
+        _on_disk(store["X"]) if "X" in store else None,
+        **{name: read_elem(store[name]) for name in tables if name in store},
+        **{
+            name: {key: _on_disk(store[name][key]) for key in store[name]}
+            for name in matrices
+            if name in store
+        },
     )
     if "raw" in store and "X" in store["raw"]:
-        cells.raw = AnnData(
-            _on_disk(store["raw/X"]), obs=cells.obs[[]], var=read_elem(store["raw/var"])
-        )
+        raw = AnnData(_on_disk(store["raw/X"]), obs=cells.obs[[]], var=read_elem(store["raw/var"]))
+        cells.raw = raw
     return cells
 
 
@@ -197,22 +223,6 @@ def _check_has_tables(store: Any, place: str) -> None:
             f"{place} holds no AnnData: it has no obs or no var.",
             remedy="write one with `adata.write_h5ad(path)` or `adata.write_zarr(path)`.",
         )
-
-
-def _tables(store: Any) -> dict[str, Any]:
-    """Return what does not grow with cells times genes, in memory."""
-    names = ("obs", "var", "uns", "varm", "varp")
-    return {name: read_elem(store[name]) for name in names if name in store}
-
-
-def _matrices(store: Any) -> dict[str, dict[str, Any]]:
-    """Return the matrices that have a row a cell, but ``X``, on disk."""
-    names = ("layers", "obsm", "obsp")
-    return {
-        name: {key: _on_disk(store[name][key]) for key in store[name]}
-        for name in names
-        if name in store
-    }
 
 
 def _on_disk(element: Any) -> Any:
