@@ -17,9 +17,12 @@ from torch.utils.data import BatchSampler
 from lucidvi import kernels
 from lucidvi._progress import track
 from lucidvi.data.stores import CellSource, CellStore, Minibatch, store_of
+from lucidvi.errors import LostWorkerError
 
 #: Minibatches that are prepared ahead where the counts do not fit on the device.
 N_AHEAD = 2
+#: Where an epoch is: the state of torch's generator at its beginning, and what of it is done.
+Place = dict[str, Any]
 #: Arguments that say what a minibatch consists of, of which scvi-tools' loader takes care.
 OF_CONTENTS = ("data_and_attributes", "iter_ndarray", "collate_fn")
 
@@ -64,6 +67,10 @@ class CellLoader(AnnDataLoader):
         self._store = store
         self._is_plain = self.num_workers == 0 and self.batch_size is None
         self._is_plain &= not any(kwargs.get(name) for name in OF_CONTENTS)
+        #: State of torch's generator when the present epoch began, which gives its order.
+        self._start = torch.get_rng_state()
+        self._n_given = 0
+        self._interrupted: Place | None = None
 
     @cached_property
     def store(self) -> CellStore:
@@ -71,13 +78,53 @@ class CellLoader(AnnDataLoader):
         return store_of(CellSource(self.adata_manager)) if self._store is None else self._store
 
     def __iter__(self) -> Iterator[Minibatch]:
-        """Yield the minibatches of one epoch."""
-        minibatches = self._taken() if self._is_plain else map(self._with_csr, super().__iter__())
+        """Yield the minibatches of one epoch, or the rest of one that was interrupted."""
+        place, self._interrupted = self._interrupted, None
+        minibatches = self._epoch(place)
         if self.dense:
             minibatches = map(self._with_dense, minibatches)
         if self.description is None:
             return minibatches
         return track(minibatches, self.description, len(self), slow_steps=self.slow_steps)
+
+    def state_dict(self) -> Place:
+        """Return how far the present epoch has come, by the names that Lightning calls."""
+        return {"generator": self._start, "n_done": self._n_given}
+
+    def load_state_dict(self, place: Place) -> None:
+        """Let the next epoch be the rest of one that was interrupted.
+
+        Its order is drawn again, from the state that torch's generator had when it began, and the
+        minibatches that are done are left out of it: a store reads none of them, but workers do.
+
+        Parameters
+        ----------
+        place
+            What :meth:`state_dict` returned, with the number of minibatches that are done.
+        """
+        self._interrupted = place
+
+    def _epoch(self, place: Place | None) -> Iterator[Minibatch]:
+        """Yield minibatches; nothing is drawn before the first is asked for."""
+        if place is not None:
+            torch.set_rng_state(place["generator"])
+        n_done = 0 if place is None else place["n_done"]
+        self._start, self._n_given = torch.get_rng_state(), n_done
+        for minibatch in self._taken(n_done) if self._is_plain else self._by_torch(n_done):
+            self._n_given += 1
+            yield minibatch
+
+    def _by_torch(self, n_done: int) -> Iterator[Minibatch]:
+        try:
+            yield from map(self._with_csr, islice(super().__iter__(), n_done, None))
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise LostWorkerError(
+                f"A process that loads data ended (`num_workers` is {self.num_workers}): {error}.",
+                remedy="mostly it had no memory left: give a smaller `num_workers`, or 0, with "
+                'which this process reads, model.train(datasplitter_kwargs={"num_workers": 0})',
+            ) from error
 
     @cached_property
     def count_keys(self) -> list[str]:
@@ -100,14 +147,14 @@ class CellLoader(AnnDataLoader):
             key: form(x) for key, x in counts.items() if isinstance(x, Tensor) and x.ndim == 2
         }
 
-    def _taken(self) -> Iterator[Minibatch]:
+    def _taken(self, n_done: int) -> Iterator[Minibatch]:
         # A loader of torch draws a seed for its workers; so the order of the cells stays theirs.
         torch.empty((), dtype=torch.int64).random_(generator=self.generator)
         is_apart = self.store.device.type == "cpu"
         if is_apart and self.target is not None and self.target.type == "cuda":
-            yield from self._prefetched(iter(self.sampler))
+            yield from self._prefetched(islice(self.sampler, n_done, None))
         else:
-            for rows in self.sampler:
+            for rows in islice(self.sampler, n_done, None):
                 yield self.store.take(self.indices[rows])
 
     def _prefetched(self, batches: Iterator[Any]) -> Iterator[Minibatch]:
@@ -161,6 +208,15 @@ class Groups:
     def n_minibatches(self) -> int:
         """Minibatches an epoch."""
         return len(self.loader)
+
+    def state_dict(self) -> Place:
+        """Return how far the present epoch has come, in groups."""
+        place = self.loader.state_dict()
+        return {**place, "n_done": -(-place["n_done"] // self.size)}
+
+    def load_state_dict(self, place: Place) -> None:
+        """Let the next epoch be the rest of one; see :meth:`CellLoader.load_state_dict`."""
+        self.loader.load_state_dict({**place, "n_done": place["n_done"] * self.size})
 
     def __len__(self) -> int:
         """Count the groups of an epoch."""

@@ -2,6 +2,8 @@
 
 from lucidvi.train._kinetics import SplicedCells, fit_kinetics
 from lucidvi.train._presets import PRESETS, Preset, plan_arguments, preset_for
+from lucidvi.train.checkpoints._checkpointing import Checkpointing
+from lucidvi.train.checkpoints._fit import WITHOUT_EFFECT, described, versions
 from lucidvi.train.objectives import (
     ELBO,
     OBJECTIVES,
@@ -37,7 +39,9 @@ __all__ = [
     "OBJECTIVES",
     "PRACTICES",
     "PRESETS",
+    "WITHOUT_EFFECT",
     "AlignAxes",
+    "Checkpointing",
     "CollapseWarning",
     "Cyclical",
     "EncoderFirst",
@@ -55,6 +59,7 @@ __all__ = [
     "TrainRunner",
     "Training",
     "TrainingPlan",
+    "described",
     "fit_kinetics",
     "linear_warmup",
     "plan_arguments",
@@ -63,4 +68,5 @@ __all__ = [
     "process_put_back",
     "quiet_lightning",
     "say_which",
+    "versions",
 ]

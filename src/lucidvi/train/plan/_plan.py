@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
 from scvi import REGISTRY_KEYS
-from scvi.module.base import BaseModuleClass
+from scvi.module.base import BaseModuleClass, LossOutput
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -21,6 +22,7 @@ from lucidvi.train.plan._cyclical import as_kl_schedule
 from lucidvi.train.plan._faults import check_gradients, locate, locate_in
 from lucidvi.train.plan._optimizers import OPTIMIZERS, optimizer_creator
 from lucidvi.train.plan._options import OF_SCVI_SCHEDULE, check_one_schedule, check_options
+from lucidvi.train.plan._parts import Parts, mean_loss
 from lucidvi.train.plan._schedules import LR_SCHEDULES
 from lucidvi.train.plan._threads import ThreadChoice
 from lucidvi.train.plan._with_practices import PlanWithPractices
@@ -116,6 +118,7 @@ class TrainingPlan(PlanWithPractices):
         self.good_weights: dict[str, Tensor] = {}
         self.good_epoch = 0
         self.threads = ThreadChoice([torch.get_num_threads()])
+        self.parts = Parts()
 
     @property
     def automatic_optimization(self) -> bool:
@@ -156,12 +159,31 @@ class TrainingPlan(PlanWithPractices):
         for group in self.optimizers().param_groups:
             group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
+    # -- what a checkpoint holds
+
+    def training_state(self) -> dict[str, Any]:
+        """Return what the plan keeps from one step to the next."""
+        return {
+            **super().training_state(),
+            "good_weights": self.good_weights,
+            "good_epoch": self.good_epoch,
+            "n_at_once": self.parts.n_at_once,
+        }
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Go on with what :meth:`training_state` returned."""
+        super().load_training_state(state)
+        self.good_weights, self.good_epoch = state["good_weights"], state["good_epoch"]
+        self.parts.n_at_once = state["n_at_once"]
+
     # -- a step
 
     def training_step(self, batch: Minibatch | list[Minibatch], batch_idx: int) -> Tensor:
         """Return the loss of a minibatch, or of the last of several, each of which updated."""
         if isinstance(batch, dict):
-            loss = self._training_loss(batch, first=batch_idx == 0)
+            losses = self._training_losses(batch)
+            self._take_note([losses], first=batch_idx == 0)
+            loss = losses.loss
         else:
             loss = self._update(batch, first=batch_idx == 0)
         if self.trainer.is_last_batch:
@@ -174,19 +196,30 @@ class TrainingPlan(PlanWithPractices):
         losses = []
         for i, minibatch in enumerate(group):
             self.threads.begin()
-            loss = self._training_loss(minibatch, first=first and i == 0)
-            for weight in weights:
-                weight.grad = None
-            loss.backward()
+            parts = self.parts.of(minibatch, partial(self._descend, weights))
+            self._take_note(parts, first=first and i == 0)
             # Lightning counts the step; what else it would do has been ruled out by the runner.
             optimizer._on_before_step()
             optimizer.optimizer.step()
             optimizer._on_after_step()
-            losses.append(loss.detach())
+            losses.append(mean_loss(parts))
             self.threads.end()
         if self.device.type != "cpu" and not torch.stack(losses).isfinite().all():
             raise locate_in(self, group)
         return losses[-1]
+
+    def _descend(self, weights: list[Tensor], parts: list[Minibatch]) -> list[LossOutput]:
+        """Give weights the gradient of a minibatch: that of its parts, weighted by their cells."""
+        n_cells = sum(len(part[REGISTRY_KEYS.X_KEY]) for part in parts)
+        for weight in weights:
+            weight.grad = None
+        outputs = []
+        for part in parts:
+            losses = self._training_losses(part)
+            share = losses.n_obs_minibatch / n_cells
+            (losses.loss if len(parts) == 1 else share * losses.loss).backward()
+            outputs.append(losses)
+        return outputs
 
     def forward(self, minibatch: Minibatch, *args: Any, **kwargs: Any) -> Any:
         """Pass a minibatch through the module; one compiled by torch gets dense counts."""
@@ -196,7 +229,7 @@ class TrainingPlan(PlanWithPractices):
         with plain_torch():
             return super().forward({**minibatch, REGISTRY_KEYS.X_KEY: x}, *args, **kwargs)
 
-    def _training_loss(self, minibatch: Minibatch, *, first: bool) -> Tensor:
+    def _training_losses(self, minibatch: Minibatch) -> LossOutput:
         x = minibatch[REGISTRY_KEYS.X_KEY]
         if "kl_weight" in self.loss_kwargs:
             self.loss_kwargs["kl_weight"] = self.kl_weight
@@ -212,18 +245,26 @@ class TrainingPlan(PlanWithPractices):
         if at_once and not math.isfinite(losses.loss.item()):
             check_gradients(self)
             raise locate(x, generative_outputs, losses, self.global_step, self.current_epoch)
+        return losses
+
+    def _take_note(self, parts: list[LossOutput], *, first: bool) -> None:
+        """Record the losses of a minibatch; of the first in an epoch, keep the weights."""
         if first:
             # These weights have just given a finite loss, which those after an update have not.
             self.good_epoch = self.current_epoch
             weights = self.plain_module.state_dict()
             self.good_weights = {name: w.detach().clone() for name, w in weights.items()}
-        self._record(losses, "train")
-        return losses.loss
+        for losses in parts:
+            self._record(losses, "train")
 
     def validation_step(self, batch: Minibatch, batch_idx: int) -> None:
         """Add a minibatch of the validation cells to the means."""
-        _, _, losses = self.forward(batch, loss_kwargs=self.loss_kwargs)
-        self._record(losses, "validation")
+
+        def losses_of(parts: list[Minibatch]) -> list[LossOutput]:
+            return [self.forward(part, loss_kwargs=self.loss_kwargs)[2] for part in parts]
+
+        for losses in self.parts.of(batch, losses_of):
+            self._record(losses, "validation")
 
     def on_train_end(self) -> None:
         """Look at what the last update left."""

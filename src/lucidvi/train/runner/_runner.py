@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lucidvi.data import CellSplitter, StoredCounts
 from lucidvi.errors import DataError, TrainingError
 from lucidvi.kernels import warm_up
+from lucidvi.train.checkpoints._checkpointing import CheckpointCallback, Checkpointing
 from lucidvi.train.plan._faults import NonFiniteLoss
 from lucidvi.train.plan._optimizers import OPTIMIZERS
 from lucidvi.train.plan._plan import TrainingPlan
@@ -47,14 +48,19 @@ class TrainRunner(scvi.train.TrainRunner):
         gene; the model then has the last good weights, and the history up to that step.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, checkpointing: Checkpointing | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.checkpointing = checkpointing
         plan, data = self.training_plan, self.data_splitter
         if isinstance(data, CellSplitter):
             self._check_early_stopping(data)
             data.device = self.device
         replace_bar(self.trainer)
         self.trainer.callbacks.append(LastEpoch())
+        if checkpointing is not None:  # the first, so that no other has begun with a step
+            self.trainer.callbacks.insert(0, CheckpointCallback(checkpointing, self.model, data))
         if not isinstance(plan, TrainingPlan):
             return
         self.trainer.callbacks.append(ThreadsCallback())
@@ -86,6 +92,8 @@ class TrainRunner(scvi.train.TrainRunner):
 
     def _run_training_core(self) -> None:
         """Let Lightning train, and leave a usable model."""
+        if self.checkpointing is not None and self.checkpointing.saved is not None:
+            self.checkpointing.load_model(self.model)
         start = Start.of(self.model)
         try:
             let_learn(self.model.module)
@@ -96,6 +104,8 @@ class TrainRunner(scvi.train.TrainRunner):
             has_learned = self._leave_usable(start, fault)
             if isinstance(fault, NonFiniteLoss):
                 raise self._explain(fault, has_learned) from fault
+            if isinstance(fault, torch.OutOfMemoryError):
+                raise self._no_memory(has_learned) from fault
             if not is_stopped_by_hand(fault):
                 fault.add_note(how_far(self.model, self.trainer, has_learned=has_learned))
                 raise
@@ -105,6 +115,8 @@ class TrainRunner(scvi.train.TrainRunner):
         else:
             with interrupts_held():
                 self._finish(start, has_learned=True)
+                if self.checkpointing is not None and self.trainer.is_global_zero:
+                    self.checkpointing.finish(self.model)
 
     def _leave_usable(self, start: Start, fault: BaseException) -> bool:
         """Return whether the model has learned from a training that was cut short."""
@@ -179,6 +191,15 @@ class TrainRunner(scvi.train.TrainRunner):
             remedy += ", or leave out the cell named if its counts are not plausible"
         return TrainingError(
             f"{problem} The model keeps the weights {weights}.", remedy=f"{remedy}."
+        )
+
+    def _no_memory(self, has_learned: bool) -> TrainingError:
+        size = self.data_splitter.data_loader_kwargs.get("batch_size") or 128
+        return TrainingError(
+            f"The device has too little memory for a training with batch_size={size}, in which "
+            "Lightning updates the weights, so that minibatches cannot be halved. "
+            + how_far(self.model, self.trainer, has_learned=has_learned),
+            remedy=f"model.train(batch_size={max(1, size // 2)})",
         )
 
 
