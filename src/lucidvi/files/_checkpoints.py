@@ -96,9 +96,7 @@ class Checkpoints:
                 damaged.append(error.problem)
                 continue
             if damaged:
-                logger.warning(
-                    f"{damaged[0]} The checkpoint before it is taken, {path.name}."
-                )
+                logger.warning(f"{damaged[0]} The checkpoint before it is taken, {path.name}.")
             self._before = n_steps
             return values
         if not numbers:

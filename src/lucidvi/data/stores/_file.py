@@ -8,6 +8,7 @@ from scipy import sparse
 from torch import Tensor
 
 from lucidvi import kernels
+from lucidvi.data.matrices._broken import readable_rows
 from lucidvi.data.matrices._repeats import without_repeats
 from lucidvi.data.matrices._stored import StoredCounts
 from lucidvi.data.stores._annotations import Minibatch
@@ -45,8 +46,11 @@ class FileStore(CellStore):
         rows = positions(rows)
         minibatch = self.annotations.take(torch.from_numpy(rows))
         for key, stored in self.stored.items():
-            counts = stored[rows]
-            if not stored.is_in_memory:
+            if stored.is_in_memory:
+                minibatch[key] = _csr(stored[rows])
+                continue
+            with readable_rows(stored.matrix, rows):
+                counts = stored[rows]
                 self.adata_manager.check_values(rows, counts, key)
             minibatch[key] = _csr(counts)
         return minibatch

@@ -109,3 +109,11 @@ SHORT = (
     "added up over {} cells at a time, which is the same update but for batch norm, which sees "
     "these parts. batch_size={} would have fitted, and trains differently."
 )
+
+#: What is said where Lightning has the minibatch, and what to do.
+UNDIVIDED = (
+    "There is not enough memory on the device for a minibatch of {} cells, and it cannot be halved "
+    "where Lightning updates the weights: with several devices, lower precision, gradients that "
+    "are clipped or accumulated."
+)
+SMALLER = "a smaller minibatch, model.train(batch_size={})"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lucidvi.data import Groups, Minibatch
+from lucidvi.errors import TrainingError
 from lucidvi.kernels import plain_torch, to_dense
 from lucidvi.nn import frozen_batch_norm
 from lucidvi.train.objectives import Objective, as_objective
@@ -22,7 +23,7 @@ from lucidvi.train.plan._cyclical import as_kl_schedule
 from lucidvi.train.plan._faults import check_gradients, locate, locate_in
 from lucidvi.train.plan._optimizers import OPTIMIZERS, optimizer_creator
 from lucidvi.train.plan._options import OF_SCVI_SCHEDULE, check_one_schedule, check_options
-from lucidvi.train.plan._parts import Parts, mean_loss
+from lucidvi.train.plan._parts import SMALLER, UNDIVIDED, Parts, mean_loss
 from lucidvi.train.plan._schedules import LR_SCHEDULES
 from lucidvi.train.plan._threads import ThreadChoice
 from lucidvi.train.plan._with_practices import PlanWithPractices
@@ -119,6 +120,7 @@ class TrainingPlan(PlanWithPractices):
         self.good_epoch = 0
         self.threads = ThreadChoice([torch.get_num_threads()])
         self.parts = Parts()
+        self._n_cells = 0
 
     @property
     def automatic_optimization(self) -> bool:
@@ -181,7 +183,9 @@ class TrainingPlan(PlanWithPractices):
     def training_step(self, batch: Minibatch | list[Minibatch], batch_idx: int) -> Tensor:
         """Return the loss of a minibatch, or of the last of several, each of which updated."""
         if isinstance(batch, dict):
-            losses = self._training_losses(batch)
+            self._n_cells = len(batch[REGISTRY_KEYS.X_KEY])
+            with self._enough_memory():
+                losses = self._training_losses(batch)
             self._take_note([losses], first=batch_idx == 0)
             loss = losses.loss
         else:
@@ -189,6 +193,22 @@ class TrainingPlan(PlanWithPractices):
         if self.trainer.is_last_batch:
             self._log_means("train", self.n_obs_training)
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradient, where Lightning updates the weights."""
+        with self._enough_memory():
+            super().backward(loss, *args, **kwargs)
+
+    @contextmanager
+    def _enough_memory(self) -> Iterator[None]:
+        """Explain that memory is short where Lightning has a minibatch, which cannot be halved."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            half = max(1, self._n_cells // 2)
+            raise TrainingError(
+                UNDIVIDED.format(self._n_cells), remedy=SMALLER.format(half)
+            ) from error
 
     def _update(self, group: list[Minibatch], *, first: bool) -> Tensor:
         optimizer = self.optimizers()
@@ -211,11 +231,12 @@ class TrainingPlan(PlanWithPractices):
     def _descend(self, weights: list[Tensor], parts: list[Minibatch]) -> list[LossOutput]:
         """Give weights the gradient of a minibatch: that of its parts, weighted by their cells."""
         n_cells = sum(len(part[REGISTRY_KEYS.X_KEY]) for part in parts)
-        for weight in weights:
-            weight.grad = None
-        outputs = []
+        outputs: list[LossOutput] = []
         for part in parts:
             losses = self._training_losses(part)
+            if not outputs:  # a loss that is no number is explained by the gradient before it
+                for weight in weights:
+                    weight.grad = None
             share = losses.n_obs_minibatch / n_cells
             (losses.loss if len(parts) == 1 else share * losses.loss).backward()
             outputs.append(losses)

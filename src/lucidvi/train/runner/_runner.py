@@ -104,8 +104,6 @@ class TrainRunner(scvi.train.TrainRunner):
             has_learned = self._leave_usable(start, fault)
             if isinstance(fault, NonFiniteLoss):
                 raise self._explain(fault, has_learned) from fault
-            if isinstance(fault, torch.OutOfMemoryError):
-                raise self._no_memory(has_learned) from fault
             if not is_stopped_by_hand(fault):
                 fault.add_note(how_far(self.model, self.trainer, has_learned=has_learned))
                 raise
@@ -191,15 +189,6 @@ class TrainRunner(scvi.train.TrainRunner):
             remedy += ", or leave out the cell named if its counts are not plausible"
         return TrainingError(
             f"{problem} The model keeps the weights {weights}.", remedy=f"{remedy}."
-        )
-
-    def _no_memory(self, has_learned: bool) -> TrainingError:
-        size = self.data_splitter.data_loader_kwargs.get("batch_size") or 128
-        return TrainingError(
-            f"The device has too little memory for a training with batch_size={size}, in which "
-            "Lightning updates the weights, so that minibatches cannot be halved. "
-            + how_far(self.model, self.trainer, has_learned=has_learned),
-            remedy=f"model.train(batch_size={max(1, size // 2)})",
         )
 
 
