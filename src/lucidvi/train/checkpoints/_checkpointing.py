@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lucidvi._random import generator_states, put_generators_back
 from lucidvi.errors import DataError, FileError
@@ -212,22 +213,37 @@ class CheckpointCallback(Callback):
         if self.saved is not None or (batch_idx > 0 and can_be_interrupted(trainer, pl_module)):
             self._at(trainer, pl_module)
 
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Write a last checkpoint if the system wants the process to end.
+
+        Lightning then ends the training between two steps, or two epochs.
+        """
+        if isinstance(exception, SIGTERMException) and self.saved is None:
+            epochs = trainer.fit_loop.epoch_progress.current
+            if epochs.started == epochs.completed or can_be_interrupted(trainer, pl_module):
+                self._write(trainer, pl_module)
+
     def _at(self, trainer: Any, plan: Any) -> None:
         if self.saved is not None:
             put_generators_back(self.saved["generators"][trainer.global_rank])
             go_on(self.saved["training"], trainer)
             self.saved = self.checkpointing.saved = None
         elif self._is_due(trainer):
-            self.is_first = False
-            training = training_state(trainer, plan, self.data)
-            rest = {"training": training, "generators": states_of_all(trainer)}
-            if trainer.is_global_zero:
-                self.checkpointing.write(self.model, trainer.global_step, rest)
+            self._write(trainer, plan)
 
     def _is_due(self, trainer: Any) -> bool:
         is_due = self.is_first or self.checkpointing.every.is_due(trainer.global_step)
-        # The first process decides for all: clocks differ, and so does when a signal comes.
-        return bool(trainer.strategy.broadcast(is_due or trainer.received_sigterm))
+        # The first process decides for all, whose clocks differ.
+        return bool(trainer.strategy.broadcast(is_due))
+
+    def _write(self, trainer: Any, plan: Any) -> None:
+        self.is_first = False
+        training = training_state(trainer, plan, self.data)
+        rest = {"training": training, "generators": states_of_all(trainer)}
+        if trainer.is_global_zero:
+            self.checkpointing.write(self.model, trainer.global_step, rest)
 
 
 def _whole(folder: str | PathLike[str]) -> Path:

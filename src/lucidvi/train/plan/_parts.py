@@ -112,7 +112,7 @@ SHORT = (
 
 #: What is said where Lightning has the minibatch, and what to do.
 UNDIVIDED = (
-    "There is not enough memory on the device for a minibatch of {} cells, and it cannot be halved "
+    "There is not enough memory on the device for a minibatch of {} cells, which cannot be halved "
     "where Lightning updates the weights: with several devices, lower precision, gradients that "
     "are clipped or accumulated."
 )
