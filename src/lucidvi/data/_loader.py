@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.utils.data import BatchSampler
 
 from lucidvi import kernels
 from lucidvi._progress import track
+from lucidvi._random import isolated
 from lucidvi.data.stores import CellSource, CellStore, Minibatch, store_of
 from lucidvi.errors import LostWorkerError
 
@@ -96,6 +98,7 @@ class CellLoader(AnnDataLoader):
 
         Its order is drawn again, from the state that torch's generator had when it began, and the
         minibatches that are done are left out of it: a store reads none of them, but workers do.
+        The generators are left as they are.
 
         Parameters
         ----------
@@ -106,11 +109,15 @@ class CellLoader(AnnDataLoader):
 
     def _epoch(self, place: Place | None) -> Iterator[Minibatch]:
         """Yield minibatches; nothing is drawn before the first is asked for."""
-        if place is not None:
-            torch.set_rng_state(place["generator"])
-        n_done = 0 if place is None else place["n_done"]
-        self._start, self._n_given = torch.get_rng_state(), n_done
-        for minibatch in self._taken(n_done) if self._is_plain else self._by_torch(n_done):
+        # Of an epoch that was over when its place was kept, the next one follows.
+        n_done = 0 if place is None or place["n_done"] >= len(self) else place["n_done"]
+        rest = self._taken(n_done) if self._is_plain else self._by_torch(n_done)
+        with isolated() if n_done else nullcontext():
+            if place is not None and n_done:
+                torch.set_rng_state(place["generator"])
+            self._start, self._n_given = torch.get_rng_state(), n_done
+            first = list(islice(rest, 1))
+        for minibatch in chain(first, rest):
             self._n_given += 1
             yield minibatch
 

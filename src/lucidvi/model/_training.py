@@ -9,7 +9,7 @@ from typing import Any
 
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type, device_of
 from lucidvi._progress import settings
 from lucidvi.checks import check_choice
 from lucidvi.data import CellSplitter, CheckedAnnDataManager
@@ -161,8 +161,6 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         trainer_kwargs = with_own_callbacks(trainer_kwargs)
         check_training(self, trainer_config | trainer_kwargs, plan_kwargs, datasplitter_kwargs)
         check_values(max_epochs, batch_size, train_size, validation_size, plan_kwargs.get("lr"))
-        # Not kept in a saved model; whoever trains the model again wants to know.
-        self._trained_with = {name: arguments[name] for name in REMEMBERED if arguments[name]}
         n_cells = getattr(self.adata if datamodule is None else datamodule, "n_obs", None)
         defaults = preset_for(self.module, preset, n_cells)
         if issubclass(self._training_plan_cls, TrainingPlan):
@@ -183,14 +181,18 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             "trainer_config": trainer_config,
             **trainer_kwargs,
         }
+        checkpointing = None
         if any(it is not None for it in (checkpoint_every, checkpoint_dir, resume_from)):
             check_can_resume(self, datamodule, trainer_config | trainer_kwargs)
             checkpointing = Checkpointing(checkpoint_every, checkpoint_dir, resume_from)
             checkpointing.find(signature(self, {**resolved, "preset": preset}))
-            if checkpointing.load_finished(self):
-                self.preset_ = preset
-                return None
             resolved["checkpointing"] = checkpointing
+        # Not kept in a saved model; whoever trains the model again wants to know.
+        self._trained_with = {name: arguments[name] for name in REMEMBERED if arguments[name]}
+        if checkpointing is not None and checkpointing.load_finished(self):
+            self.to_device(device_of(accelerator, devices))
+            self.preset_ = preset
+            return None
         if not settings.progress_bars:
             resolved.setdefault("enable_progress_bar", False)
         start = time.perf_counter()

@@ -25,7 +25,8 @@ from lucidvi.train.checkpoints._state import (
     training_state,
 )
 
-logger = logging.getLogger(__name__)
+#: What is worth a line where someone watches; follows ``scvi.settings.verbosity``.
+news = logging.getLogger("scvi.lucidvi")
 
 #: How often a checkpoint is written where nothing says so.
 EVERY = "10min"
@@ -101,7 +102,7 @@ class Checkpointing:
         if self.saved is not None:
             check_same(self.saved["signature"], self.signature, self.source.folder)
         elif self.may_begin:
-            logger.info("There is no checkpoint in %s yet: the training begins.", folder)
+            news.info("There is no checkpoint in %s yet: the training begins.", folder)
         else:
             raise FileError(
                 f"There is no checkpoint in {self.source.folder}, from which the training should "
@@ -171,7 +172,7 @@ class Checkpointing:
             setattr(model, name, cells)
         model.module.eval()
         put_generators_back(self.saved["generators"][0])
-        logger.info(FINISHED, self.checkpoints.folder)
+        news.info(FINISHED, self.checkpoints.folder)
         return True
 
 
@@ -201,6 +202,8 @@ class CheckpointCallback(Callback):
         if self.saved is not None:
             load_training_state(self.saved["training"], trainer, pl_module, self.data)
             self.checkpointing.every.restart(trainer.global_step)
+            n_epochs, folder = trainer.current_epoch, self.checkpointing.checkpoints.folder
+            news.info(GOES_ON, n_epochs, trainer.global_step, folder)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write a checkpoint before an epoch."""
@@ -221,7 +224,7 @@ class CheckpointCallback(Callback):
         Lightning then ends the training between two steps, or two epochs.
         """
         if isinstance(exception, SIGTERMException) and self.saved is None:
-            epochs = trainer.fit_loop.epoch_progress.current
+            epochs: Any = trainer.fit_loop.epoch_progress.current
             if epochs.started == epochs.completed or can_be_interrupted(trainer, pl_module):
                 self._write(trainer, pl_module)
 
@@ -252,7 +255,9 @@ def _whole(folder: str | PathLike[str]) -> Path:
 
 #: Sets of cells of a model.
 INDICES = ("train_indices", "validation_indices", "test_indices")
-#: What is said of a training that is over.
+#: What is said of a training that goes on.
+GOES_ON = "The training goes on after %d epochs and %d updates; checkpoints are in %s."
+#: What is said of one that is over.
 FINISHED = (
     "The training in %s is over: the model is what came out of it. To train it further, give "
     "another `checkpoint_dir`."
