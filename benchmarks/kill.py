@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 import signal
@@ -163,6 +164,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two trainings a way")
     quick = parser.parse_args().quick
     import lucidvi.model  # noqa: F401  (loaded here, each process is a copy)
+
+    logging.disable(logging.WARNING)
 
     n = QUICK if quick else N_TRAININGS
     header = ["cells", "trainings", "kills", "while writing", "the same", "optimizer compared"]

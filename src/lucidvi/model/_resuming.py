@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any
 
 from lucidvi.data import CheckedAnnDataManager
 from lucidvi.errors import DataError
 from lucidvi.files import named_functions
-from lucidvi.train import WITHOUT_EFFECT, TrainingPlan, described, versions
+from lucidvi.train import Checkpointing, TrainingPlan
+from lucidvi.train.checkpoints._fit import WITHOUT_EFFECT, described, versions
 
 
-def check_can_resume(model: Any, datamodule: Any, trainer_kwargs: Mapping[str, Any]) -> None:
+def checkpointing_of(
+    model: Any,
+    every: Any,
+    folder: str | PathLike[str] | None,
+    resume_from: str | PathLike[str] | None,
+    datamodule: Any,
+    arguments: Mapping[str, Any],
+) -> Checkpointing | None:
+    """Return the checkpoints of a training, the one from which it goes on found, if it has any.
+
+    Parameters
+    ----------
+    model
+        The model, which is not changed.
+    every, folder, resume_from, datamodule
+        Arguments of ``train``.
+    arguments
+        The others by name, with what the preset says.
+    """
+    if every is None and folder is None and resume_from is None:
+        return None
+    check_can_resume(model, datamodule, arguments)
+    checkpointing = Checkpointing(every, folder, resume_from)
+    checkpointing.find(signature(model, arguments))
+    return checkpointing
+
+
+def check_can_resume(model: Any, datamodule: Any, arguments: Mapping[str, Any]) -> None:
     """Raise :class:`DataError` for a training of which no checkpoint can be written.
 
     Parameters
@@ -20,8 +49,8 @@ def check_can_resume(model: Any, datamodule: Any, trainer_kwargs: Mapping[str, A
         The model.
     datamodule
         Where its cells come from, if not from an AnnData.
-    trainer_kwargs
-        Arguments of the trainer.
+    arguments
+        The other arguments of the training by name.
     """
     manager = getattr(model, "_adata_manager", None)
     if datamodule is not None or not isinstance(manager, CheckedAnnDataManager):
@@ -36,9 +65,9 @@ def check_can_resume(model: Any, datamodule: Any, trainer_kwargs: Mapping[str, A
             "so that no checkpoint of it can be written.",
             remedy="derive the training plan from `lucidvi.train.TrainingPlan`.",
         )
-    if trainer_kwargs.get("ckpt_path") is not None:
+    if arguments.get("ckpt_path") is not None:
         raise DataError(
-            f"`ckpt_path` is {trainer_kwargs['ckpt_path']!r}, a checkpoint of Lightning, beside "
+            f"`ckpt_path` is {arguments['ckpt_path']!r}, a checkpoint of Lightning, beside "
             "LucidVI's own.",
             remedy="leave one of the two out.",
         )
@@ -54,6 +83,8 @@ def signature(model: Any, arguments: Mapping[str, Any]) -> dict[str, str]:
     arguments
         Arguments of the training by name, with what its preset says.
     """
+    arguments = {**arguments.get("trainer_config", {}), **arguments}
+    arguments.pop("trainer_config", None)
     manager = model.adata_manager
     parts: dict[str, Any] = {"the model": type(model)}
     given = model.init_params_["non_kwargs"], *model.init_params_["kwargs"].values()

@@ -15,10 +15,9 @@ from lucidvi.checks import check_choice
 from lucidvi.data import CellSplitter, CheckedAnnDataManager
 from lucidvi.errors import DataError
 from lucidvi.model._arguments import as_mapping, check_training, check_values
-from lucidvi.model._resuming import check_can_resume, signature
+from lucidvi.model._resuming import checkpointing_of
 from lucidvi.train import (
     PRESETS,
-    Checkpointing,
     TrainingPlan,
     TrainRunner,
     plan_arguments,
@@ -181,18 +180,22 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             "trainer_config": trainer_config,
             **trainer_kwargs,
         }
-        checkpointing = None
-        if any(it is not None for it in (checkpoint_every, checkpoint_dir, resume_from)):
-            check_can_resume(self, datamodule, trainer_config | trainer_kwargs)
-            checkpointing = Checkpointing(checkpoint_every, checkpoint_dir, resume_from)
-            checkpointing.find(signature(self, {**resolved, "preset": preset}))
-            resolved["checkpointing"] = checkpointing
+        checkpointing = checkpointing_of(
+            self,
+            checkpoint_every,
+            checkpoint_dir,
+            resume_from,
+            datamodule,
+            {**resolved, "preset": preset},
+        )
         # Not kept in a saved model; whoever trains the model again wants to know.
         self._trained_with = {name: arguments[name] for name in REMEMBERED if arguments[name]}
-        if checkpointing is not None and checkpointing.load_finished(self):
-            self.to_device(device_of(accelerator, devices))
-            self.preset_ = preset
-            return None
+        if checkpointing is not None:
+            if checkpointing.load_finished(self):
+                self.to_device(device_of(accelerator, devices))
+                self.preset_ = preset
+                return None
+            resolved["checkpointing"] = checkpointing
         if not settings.progress_bars:
             resolved.setdefault("enable_progress_bar", False)
         start = time.perf_counter()

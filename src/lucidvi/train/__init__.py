@@ -3,7 +3,6 @@
 from lucidvi.train._kinetics import SplicedCells, fit_kinetics
 from lucidvi.train._presets import PRESETS, Preset, plan_arguments, preset_for
 from lucidvi.train.checkpoints._checkpointing import Checkpointing
-from lucidvi.train.checkpoints._fit import WITHOUT_EFFECT, described, versions
 from lucidvi.train.objectives import (
     ELBO,
     OBJECTIVES,
@@ -39,7 +38,6 @@ __all__ = [
     "OBJECTIVES",
     "PRACTICES",
     "PRESETS",
-    "WITHOUT_EFFECT",
     "AlignAxes",
     "Checkpointing",
     "CollapseWarning",
@@ -59,7 +57,6 @@ __all__ = [
     "TrainRunner",
     "Training",
     "TrainingPlan",
-    "described",
     "fit_kinetics",
     "linear_warmup",
     "plan_arguments",
@@ -68,5 +65,4 @@ __all__ = [
     "process_put_back",
     "quiet_lightning",
     "say_which",
-    "versions",
 ]

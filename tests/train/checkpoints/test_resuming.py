@@ -1,5 +1,7 @@
 """A training that was interrupted ends as one that was not, bit for bit."""
 
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -22,7 +24,9 @@ from tests.train.checkpoints.runs import (
 )
 
 from lucidvi.model import FLOWVI, MOSAICVI
+from lucidvi.train import PRACTICES, Practice
 from lucidvi.train.checkpoints import _checkpointing
+from lucidvi.train.runner._quiet import TrainingBar
 
 #: After the first step, before and after the last of an epoch, and twice at one place.
 #: of 14 minibatches, which are two steps of Lightning.
@@ -170,6 +174,68 @@ def test_a_model_that_is_trained_further(make, tmp_path, after):
     got, _ = resumed(trained, tmp_path / "run", [10, 24], **after)
     assert differences(want, got) == []
     assert len(want["history elbo_train"]) == 3 + after.get("max_epochs", 3)
+
+
+@dataclass(eq=False)
+class Averaged(Practice):
+    """Keeps what it has seen, of all kinds that a checkpoint holds."""
+
+    average: bool = False
+
+    def __post_init__(self):
+        self.sums, self.counts, self.text = {}, [0, (0.5, None)], "none"
+
+    def on_step_end(self, training):
+        self.counts[0] += 1
+        self.text += f" {training.global_step}"
+        for name, weight in training.plain_module.named_parameters():
+            self.sums[name] = self.sums.get(name, 0) + weight.detach()
+
+    @torch.no_grad()
+    def on_end(self, training):
+        assert self.text == "none 10 14 24 28 38 42"
+        for name, weight in training.plain_module.named_parameters():
+            weight.copy_(self.sums[name] / self.counts[0])
+
+
+def test_a_practice_of_ones_own(make, tmp_path, monkeypatch):
+    monkeypatch.setitem(PRACTICES, "averaged", Averaged)
+    options = {"plan_kwargs": {"average": True}}
+    want, _ = whole(make, **options)
+    got, _ = resumed(make, tmp_path / "run", [10, 28], **options)
+    assert differences(want, got) == []
+    assert differences(want, whole(make)[0]) != []
+
+
+class Bar:
+    """In the place of tqdm's, which is switched off here."""
+
+    def __init__(self):
+        self.n = 0
+
+    def update(self, n=1):
+        self.n += n
+
+    def nothing(self, *_):
+        pass
+
+    set_description = set_postfix = close = nothing
+
+
+def test_the_bar_goes_on_too(make, tmp_path, monkeypatch):
+    bars = []
+    monkeypatch.setattr(TrainingBar, "init_train_tqdm", lambda *_: bars.append(Bar()) or bars[-1])
+    monkeypatch.setattr(TrainingBar, "is_enabled", True)
+    for n in (28, np.inf):
+        with suppress(Interruption):
+            make(seed=0).train(
+                **FAST | {"enable_progress_bar": True},
+                checkpoint_every=1,
+                checkpoint_dir=tmp_path,
+                resume_from=tmp_path,
+                callbacks=[Stop(n)],
+            )
+    assert [bar.n for bar in bars] == [1, 3]
 
 
 class Drawing(Callback):

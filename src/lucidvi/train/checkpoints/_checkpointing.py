@@ -61,16 +61,15 @@ class Checkpointing:
             )
         self.checkpoints = Checkpoints(target)
         self.source = None if resume_from is None else Checkpoints(resume_from)
+        if resume_from is not None and _whole(resume_from) == _whole(target):
+            self.source = self.checkpoints
         #: Whether there may be no checkpoint yet: the training itself writes it.
-        self.may_begin = folder is not None and self._is_target(resume_from)
+        self.may_begin = folder is not None and self.source is self.checkpoints
         self.saved: dict[str, Any] | None = None
         self.signature: dict[str, str] = {}
         self._start = time.perf_counter()
         #: Whether the training has come to its end, and was not stopped.
         self.is_finished = False
-
-    def _is_target(self, folder: str | PathLike[str] | None) -> bool:
-        return folder is not None and _whole(folder) == _whole(self.checkpoints.folder)
 
     def find(self, signature: Mapping[str, str]) -> None:
         """Read the checkpoint from which the training goes on, if there is one.
@@ -90,7 +89,7 @@ class Checkpointing:
         """
         self.signature = dict(signature)
         folder = self.checkpoints.folder
-        if self.checkpoints and not (self.source and self._is_target(self.source.folder)):
+        if self.checkpoints and self.source is not self.checkpoints:
             raise FileError(
                 f"{folder} has checkpoints of a training already, which this one would replace.",
                 remedy=f'go on with that one, resume_from="{folder}"; or give another '
