@@ -26,6 +26,16 @@ def test_generators_go_on_where_they_were(seed: int | None):
     assert draws() == expected
 
 
+def test_a_state_to_go_on_from():
+    torch.rand(3)
+    state = torch.get_rng_state()
+    want = torch.rand(3)
+    present = torch.get_rng_state()
+    with isolated(state=state):
+        assert torch.equal(torch.rand(3), want)
+    assert torch.equal(torch.get_rng_state(), present)
+
+
 def test_states_are_put_back():
     draws()
     states = generator_states()

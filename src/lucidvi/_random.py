@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
-def isolated(seed: int | None = None, module: nn.Module | None = None) -> Iterator[None]:
+def isolated(
+    seed: int | None = None, module: nn.Module | None = None, state: Tensor | None = None
+) -> Iterator[None]:
     """Draw from a seed, and evaluate a module, and leave both as they were before.
 
     Every global generator is put back: Python's, NumPy's, and torch's of the CPU, of every CUDA
@@ -26,13 +28,18 @@ def isolated(seed: int | None = None, module: nn.Module | None = None) -> Iterat
         What the generators start from; None goes on with their present states.
     module
         A module that is in evaluation mode meanwhile; None for none.
+    state
+        State from which torch's generator of the CPU goes on meanwhile, in place of a seed.
     """
-    with _isolated_generators(seed), nullcontext() if module is None else in_evaluation(module):
+    with (
+        _isolated_generators(seed, state),
+        nullcontext() if module is None else in_evaluation(module),
+    ):
         yield
 
 
 @contextmanager
-def _isolated_generators(seed: int | None) -> Iterator[None]:
+def _isolated_generators(seed: int | None, state: Tensor | None) -> Iterator[None]:
     states = generator_states()
     try:
         if seed is not None:
@@ -43,6 +50,8 @@ def _isolated_generators(seed: int | None) -> Iterator[None]:
                 torch.cuda.manual_seed_all(seed)
             if states["mps"] is not None:
                 torch.mps.manual_seed(seed)
+        if state is not None:
+            torch.set_rng_state(state)
         yield
     finally:
         put_generators_back(states)

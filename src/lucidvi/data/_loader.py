@@ -112,9 +112,7 @@ class CellLoader(AnnDataLoader):
         # Of an epoch that was over when its place was kept, the next one follows.
         n_done = 0 if place is None or place["n_done"] >= len(self) else place["n_done"]
         rest = self._taken(n_done) if self._is_plain else self._by_torch(n_done)
-        with isolated() if n_done else nullcontext():
-            if place is not None and n_done:
-                torch.set_rng_state(place["generator"])
+        with nullcontext() if place is None or not n_done else isolated(state=place["generator"]):
             self._start, self._n_given = torch.get_rng_state(), n_done
             first = list(islice(rest, 1))
         for minibatch in chain(first, rest):
