@@ -127,10 +127,13 @@ def one_training(
     seconds = time.monotonic() - start
     out.unlink()
     rng, n_kills, span = np.random.default_rng(seed), 0, seconds
+    left_before: set[Path] = set()
     while n_kills < MOST_KILLS:
         if forked(to_be_killed, out, rng.uniform(0, span)):
             n_kills += 1
-            row.n_while_writing += any(folder.glob(".checkpoint-*.tmp"))
+            left = set(folder.glob(".checkpoint-*.tmp"))
+            row.n_while_writing += bool(left - left_before)
+            left_before = left
         elif n_kills > 0:
             break
         else:  # it was faster than before: each is killed once at least

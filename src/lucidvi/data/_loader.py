@@ -122,11 +122,13 @@ class CellLoader(AnnDataLoader):
     def _by_torch(self, n_done: int) -> Iterator[Minibatch]:
         try:
             yield from map(self._with_csr, islice(super().__iter__(), n_done, None))
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # One that ends while it hands a minibatch over leaves a broken connection.
+            is_said = "DataLoader worker" in str(error) or not isinstance(error, RuntimeError)
+            if self.num_workers == 0 or not is_said:
                 raise
             raise LostWorkerError(
-                f"A process that loads data ended (`num_workers` is {self.num_workers}): {error}.",
+                f"A process that loads data ended (`num_workers` is {self.num_workers}): {error}",
                 remedy="mostly it had no memory left: give a smaller `num_workers`, or 0, with "
                 'which this process reads, model.train(datasplitter_kwargs={"num_workers": 0})',
             ) from error

@@ -21,6 +21,7 @@ from tests.train.checkpoints.runs import (
 )
 
 from lucidvi.errors import DataError, FileError, UnwritableError
+from lucidvi.files import Checkpoints
 from lucidvi.model import SCVI
 from lucidvi.train import TrainingPlan
 from lucidvi.train.checkpoints import _fit
@@ -309,6 +310,22 @@ def test_another_version(make, tmp_path, monkeypatch):
     monkeypatch.setattr(_fit, "version", lambda name: "0" if name == "torch" else version(name))
     with pytest.raises(FileError, match=r"version of torch was .* and is 0\."):
         make().train(**FAST, resume_from=tmp_path)
+
+
+def test_another_number_of_processes(make, tmp_path, monkeypatch):
+    stopped(make, tmp_path)
+    read = Checkpoints.read
+
+    def twice(checkpoints):
+        values = read(checkpoints)
+        return values | {"processes": values["processes"] * 2}
+
+    monkeypatch.setattr(Checkpoints, "read", twice)
+    model = make()
+    before = state_of(model)
+    with pytest.raises(FileError, match="the number of processes was 2 and is 1"):
+        model.train(**FAST, resume_from=tmp_path)
+    assert all(torch.equal(before[name], w) for name, w in model.module.state_dict().items())
 
 
 def test_what_does_not_change_the_outcome_may_differ(make, tmp_path):

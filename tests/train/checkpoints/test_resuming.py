@@ -250,15 +250,14 @@ def test_nothing_that_is_kept_is_idle(make, tmp_path, monkeypatch, lost):
     """What is left out of a checkpoint shows."""
 
     def spoil(state):
-        training = state["training"]
+        training, process = state["training"], state["processes"][0]
         match lost:
             case "generators":
-                state["generators"] = [_checkpointing.generator_states()]
+                process["generators"] = _checkpointing.generator_states()
             case "order":
-                for place in training["loops"]["state_dict"]["combined_loader"]:
-                    place["generator"] = torch.Generator().manual_seed(7).get_state()
+                process["orders"] = [torch.Generator().manual_seed(7).get_state()]
             case "means":
-                training["plan"]["means"]["train"]["sums"] += 1
+                process["plan"]["means"]["train"]["sums"] += 1
             case "optimizer":
                 training["optimizers"][0]["state"][0]["exp_avg"].zero_()
             case "statistics":

@@ -21,7 +21,7 @@ from lucidvi.train.checkpoints._state import (
     can_be_interrupted,
     go_on,
     load_training_state,
-    states_of_all,
+    states_of_processes,
     training_state,
 )
 
@@ -122,8 +122,8 @@ class Checkpointing:
         n_steps
             Number of updates done.
         rest
-            All that is not said by the model: of a training under way its state, and the states
-            of the generators.
+            All that is not said by the model: of a training under way its state, and those of
+            its processes.
         """
         history = {
             name: plain_frame(frame, f"history[{name!r}]")
@@ -147,10 +147,32 @@ class Checkpointing:
     def finish(self, model: Any) -> None:
         """Write what came out of a training that is over, from which another returns at once."""
         indices = {name: getattr(model, name) for name in INDICES}
-        rest = {"finished": True, "indices": indices, "generators": [generator_states()]}
+        processes = [{"generators": generator_states()}]
+        rest = {"finished": True, "indices": indices, "processes": processes}
         self.write(model, model.trainer.global_step, rest)
 
     # -- what it finds
+
+    def begin(self, model: Any, n_processes: int) -> None:
+        """Give a model that is about to train the weights and the past of the checkpoint, if any.
+
+        Parameters
+        ----------
+        model
+            The model.
+        n_processes
+            Number of processes that train it.
+
+        Raises
+        ------
+        lucidvi.errors.FileError
+            If the training had another number of them.
+        """
+        if self.saved is not None and self.source is not None:
+            before = {"the number of processes": str(len(self.saved["processes"]))}
+            now = {"the number of processes": str(n_processes)}
+            check_same(before, now, self.source.folder)
+            self.load_model(model)
 
     def load_model(self, model: Any) -> None:
         """Give a model the weights and the past that the checkpoint has."""
@@ -170,7 +192,7 @@ class Checkpointing:
         for name, cells in self.saved["indices"].items():
             setattr(model, name, cells)
         model.module.eval()
-        put_generators_back(self.saved["generators"][0])
+        put_generators_back(self.saved["processes"][0]["generators"])
         news.info(FINISHED, self.checkpoints.folder)
         return True
 
@@ -199,7 +221,8 @@ class CheckpointCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the training go on from a checkpoint."""
         if self.saved is not None:
-            load_training_state(self.saved["training"], trainer, pl_module, self.data)
+            process = self.saved["processes"][trainer.global_rank]
+            load_training_state(self.saved["training"], process, trainer, pl_module, self.data)
             self.checkpointing.every.restart(trainer.global_step)
             n_epochs, folder = trainer.current_epoch, self.checkpointing.checkpoints.folder
             news.info(GOES_ON, n_epochs, trainer.global_step, folder)
@@ -229,7 +252,7 @@ class CheckpointCallback(Callback):
 
     def _at(self, trainer: Any, plan: Any) -> None:
         if self.saved is not None:
-            put_generators_back(self.saved["generators"][trainer.global_rank])
+            put_generators_back(self.saved["processes"][trainer.global_rank]["generators"])
             go_on(self.saved["training"], trainer)
             self.saved = self.checkpointing.saved = None
         elif self._is_due(trainer):
@@ -243,7 +266,7 @@ class CheckpointCallback(Callback):
     def _write(self, trainer: Any, plan: Any) -> None:
         self.is_first = False
         training = training_state(trainer, plan, self.data)
-        rest = {"training": training, "generators": states_of_all(trainer)}
+        rest = {"training": training, "processes": states_of_processes(trainer, plan)}
         if trainer.is_global_zero:
             self.checkpointing.write(self.model, trainer.global_step, rest)
 

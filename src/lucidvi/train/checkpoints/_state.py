@@ -8,7 +8,7 @@ without its first part, and leave out what callbacks monitor; here nothing is le
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ def can_be_interrupted(trainer: Any, plan: Any) -> bool:
 
 
 def training_state(trainer: Any, plan: Any, data: Any) -> dict[str, Any]:
-    """Return the state of a training between two steps, but for the generators and the model.
+    """Return the state of a training between two steps, but for the model and its processes.
 
     Parameters
     ----------
@@ -66,7 +66,8 @@ def training_state(trainer: Any, plan: Any, data: Any) -> dict[str, Any]:
         "shown": dict(connector._progress_bar_metrics),
         "validated": dict(trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader),
         "should_stop": bool(trainer.should_stop),
-        "plan": plan.training_state(),
+        "good_weights": plan.good_weights,
+        "good_epoch": plan.good_epoch,
         "splits": {name: getattr(data, name, None) for name in SPLITS},
         "logged": {
             name: plain_frame(frame, f"history[{name!r}]")
@@ -82,14 +83,13 @@ def loops_state(trainer: Any) -> dict[str, Any]:
     for counts in (batches["total"], batches["current"]):
         counts["ready"] = counts["started"] = counts["completed"]
     batches["is_last_batch"] = False
-    places = loops["state_dict"].pop("combined_loader", [])
+    loops["state_dict"].pop("combined_loader", None)  # it differs between processes
+    loops["n_done"] = batches["current"]["completed"]
     epochs = loops["epoch_progress"]
     if epochs["current"]["started"] == epochs["current"]["completed"]:  # the next is to begin
+        loops["n_done"] = 0
         for counts in (epochs["total"], epochs["current"]):
             counts["ready"] = counts["completed"]
-        return loops
-    n_done = batches["current"]["completed"]
-    loops["state_dict"]["combined_loader"] = [{**place, "n_done": n_done} for place in places]
     return loops
 
 
@@ -99,13 +99,15 @@ def callback_state(callback: Callback) -> dict[str, Any]:
     return {"state": callback.state_dict(), "attributes": unsaved}
 
 
-def load_training_state(state: Mapping[str, Any], trainer: Any, plan: Any, data: Any) -> None:
+def load_training_state(
+    state: Mapping[str, Any], process: Mapping[str, Any], trainer: Any, plan: Any, data: Any
+) -> None:
     """Let a training that is about to begin go on from a state.
 
     Parameters
     ----------
-    state
-        What :func:`training_state` returned.
+    state, process
+        What :func:`training_state` returned, and of this process :func:`process_state`.
     trainer, plan, data
         Those of the new training, with optimizers, and cells that are split.
     """
@@ -122,20 +124,35 @@ def load_training_state(state: Mapping[str, Any], trainer: Any, plan: Any, data:
     trainer._logger_connector._callback_metrics.update(state["metrics"])
     trainer._logger_connector._progress_bar_metrics.update(state["shown"])
     trainer.should_stop = state["should_stop"]
-    plan.load_training_state(state["plan"])
+    plan.good_weights, plan.good_epoch = state["good_weights"], state["good_epoch"]
     for name, cells in state["splits"].items():
         if cells is not None:
             setattr(data, name, cells)
     if state["logged"] and trainer.is_global_zero:
         frames = {name: frame_of(frame) for name, frame in state["logged"].items()}
         trainer.logger.experiment.data = frames
-    load_loops_state(state["loops"], trainer)
+    plan.load_training_state(process["plan"])
+    load_loops_state(state["loops"], process["orders"], trainer)
 
 
-def load_loops_state(loops: Mapping[str, Any], trainer: Any) -> None:
-    """Let Lightning's loops go on; those within an epoch that is to begin start as ever."""
-    trainer.fit_loop.load_state_dict(dict(loops))
-    if "combined_loader" not in loops["state_dict"]:
+def load_loops_state(loops: Mapping[str, Any], orders: Sequence[Any], trainer: Any) -> None:
+    """Let Lightning's loops go on; those within an epoch that is to begin start as ever.
+
+    Parameters
+    ----------
+    loops
+        What :func:`loops_state` returned.
+    orders
+        States of torch's generator at the beginning of the epoch, which give its order.
+    trainer
+        Lightning's trainer.
+    """
+    within = loops["n_done"]
+    loops = {name: counts for name, counts in loops.items() if name != "n_done"}
+    places = [{"generator": order, "n_done": within} for order in orders]
+    own = {**loops["state_dict"], **({"combined_loader": places} if within else {})}
+    trainer.fit_loop.load_state_dict({**loops, "state_dict": own})
+    if not within:
         trainer.fit_loop.epoch_loop.restarting = False
 
 
@@ -154,11 +171,21 @@ def go_on(state: Mapping[str, Any], trainer: Any) -> None:
     seen.update(state["validated"])
 
 
-def states_of_all(trainer: Any) -> list[dict[str, Any]]:
-    """Return the states of the generators of each process of a training, by its rank."""
-    states = generator_states()
+def process_state(trainer: Any, plan: Any) -> dict[str, Any]:
+    """Return what differs between the processes of a training: draws, and what is added up."""
+    places = trainer.fit_loop.state_dict()["state_dict"].get("combined_loader", [])
+    return {
+        "generators": generator_states(),
+        "orders": [place["generator"] for place in places],
+        "plan": plan.training_state(),
+    }
+
+
+def states_of_processes(trainer: Any, plan: Any) -> list[dict[str, Any]]:
+    """Return the states of all processes of a training, by their ranks."""
+    state = process_state(trainer, plan)
     if trainer.world_size == 1:
-        return [states]
+        return [state]
     gathered: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(gathered, states)
+    torch.distributed.all_gather_object(gathered, state)
     return gathered

@@ -161,21 +161,15 @@ class TrainingPlan(PlanWithPractices):
         for group in self.optimizers().param_groups:
             group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
-    # -- what a checkpoint holds
+    # -- what a checkpoint holds of a process, besides the weights
 
     def training_state(self) -> dict[str, Any]:
         """Return what the plan keeps from one step to the next."""
-        return {
-            **super().training_state(),
-            "good_weights": self.good_weights,
-            "good_epoch": self.good_epoch,
-            "n_at_once": self.parts.n_at_once,
-        }
+        return {**super().training_state(), "n_at_once": self.parts.n_at_once}
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Go on with what :meth:`training_state` returned."""
         super().load_training_state(state)
-        self.good_weights, self.good_epoch = state["good_weights"], state["good_epoch"]
         self.parts.n_at_once = state["n_at_once"]
 
     # -- a step

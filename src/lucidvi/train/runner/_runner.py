@@ -92,8 +92,8 @@ class TrainRunner(scvi.train.TrainRunner):
 
     def _run_training_core(self) -> None:
         """Let Lightning train, and leave a usable model."""
-        if self.checkpointing is not None and self.checkpointing.saved is not None:
-            self.checkpointing.load_model(self.model)
+        if self.checkpointing is not None:
+            self.checkpointing.begin(self.model, self.trainer.world_size)
         start = Start.of(self.model)
         try:
             let_learn(self.model.module)
