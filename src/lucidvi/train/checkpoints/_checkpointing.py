@@ -68,8 +68,6 @@ class Checkpointing:
         self.saved: dict[str, Any] | None = None
         self.signature: dict[str, str] = {}
         self._start = time.perf_counter()
-        #: Whether the training has come to its end, and was not stopped.
-        self.is_finished = False
 
     def find(self, signature: Mapping[str, str]) -> None:
         """Read the checkpoint from which the training goes on, if there is one.
@@ -99,7 +97,7 @@ class Checkpointing:
             return
         self.saved = self.source.read()
         if self.saved is not None:
-            check_same(self.saved["signature"], self.signature, self.source.folder)
+            check_same(self.saved.get("signature", {}), self.signature, self.source.folder)
         elif self.may_begin:
             news.info("There is no checkpoint in %s yet: the training begins.", folder)
         else:
@@ -125,6 +123,7 @@ class Checkpointing:
             All that is not said by the model: of a training under way its state, and those of
             its processes.
         """
+        before = float(getattr(model, "training_seconds_", 0.0))
         history = {
             name: plain_frame(frame, f"history[{name!r}]")
             for name, frame in (model.history_ or {}).items()
@@ -135,14 +134,10 @@ class Checkpointing:
             "is_fresh": bool(getattr(model.module, "is_fresh", False)),
             "is_trained": bool(model.is_trained_),
             "history": history,
-            "seconds": self.seconds_before(model) + time.perf_counter() - self._start,
+            "seconds": before + time.perf_counter() - self._start,
         }
         self.checkpoints.write(n_steps, {**of_model, **rest})
         self.every.restart(n_steps)
-
-    def seconds_before(self, model: Any) -> float:
-        """Seconds of all trainings before this process."""
-        return float(getattr(model, "training_seconds_", 0.0))
 
     def finish(self, model: Any) -> None:
         """Write what came out of a training that is over, from which another returns at once."""
