@@ -16,8 +16,8 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-#: Cells, genes, epochs, and cells a minibatch: a training of about two seconds.
-N_CELLS, N_GENES, N_EPOCHS, BATCH_SIZE = 400, 60, 24, 16
+#: Cells, genes, epochs, and cells a minibatch: a training of some seconds.
+N_CELLS, N_GENES, N_EPOCHS, BATCH_SIZE = 400, 60, 16, 16
 #: Settings of trainings, in turn.
 SETTINGS: dict[str, dict[str, Any]] = {
     "validation": {"check_val_every_n_epoch": 1},

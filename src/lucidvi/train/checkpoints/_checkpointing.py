@@ -224,14 +224,17 @@ class CheckpointCallback(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write a checkpoint before an epoch."""
-        self._at(trainer, pl_module)
+        if not self._goes_on(trainer) and self._is_due(trainer):
+            self._write(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Write a checkpoint within an epoch."""
-        if self.saved is not None or (batch_idx > 0 and can_be_interrupted(trainer, pl_module)):
-            self._at(trainer, pl_module)
+        """Write a checkpoint within an epoch, as soon as that can be."""
+        if self._goes_on(trainer) or batch_idx == 0 or not self._is_due(trainer):
+            return
+        if can_be_interrupted(trainer, pl_module):
+            self._write(trainer, pl_module)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -245,13 +248,14 @@ class CheckpointCallback(Callback):
             if epochs.started == epochs.completed or can_be_interrupted(trainer, pl_module):
                 self._write(trainer, pl_module)
 
-    def _at(self, trainer: Any, plan: Any) -> None:
-        if self.saved is not None:
-            put_generators_back(self.saved["processes"][trainer.global_rank]["generators"])
-            go_on(self.saved["training"], trainer)
-            self.saved = self.checkpointing.saved = None
-        elif self._is_due(trainer):
-            self._write(trainer, plan)
+    def _goes_on(self, trainer: Any) -> bool:
+        """Put the generators back where they were, once; whether that is done now."""
+        if self.saved is None:
+            return False
+        put_generators_back(self.saved["processes"][trainer.global_rank]["generators"])
+        go_on(self.saved["training"], trainer)
+        self.saved = self.checkpointing.saved = None
+        return True
 
     def _is_due(self, trainer: Any) -> bool:
         is_due = self.is_first or self.checkpointing.every.is_due(trainer.global_step)

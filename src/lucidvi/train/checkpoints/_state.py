@@ -120,7 +120,7 @@ def load_training_state(
         saved = state["callbacks"].get(callback.state_key)
         if saved is not None:
             callback.load_state_dict(saved["state"])
-            vars(callback).update(saved["attributes"])
+            vars(callback).update({k: v for k, v in saved["attributes"].items() if k in UNSAVED})
     trainer._logger_connector._callback_metrics.update(state["metrics"])
     trainer._logger_connector._progress_bar_metrics.update(state["shown"])
     trainer.should_stop = state["should_stop"]
