@@ -1,7 +1,10 @@
 """Trainings that end early, go on in a model made anew, and what came out of them."""
 
+import os
+
 import numpy as np
 import pandas as pd
+import pytest
 import scvi
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -94,3 +97,17 @@ def whole(make, **training):
     model.train(**FAST | training, callbacks=[stop])
     assert all(isinstance(frame, pd.DataFrame) for frame in model.history.values())
     return outcome(model), stop.n_steps
+
+
+def stopped(make, folder, n_updates=28, **training):
+    """Leave checkpoints of a training that was interrupted."""
+    model = make(seed=0)
+    torch.manual_seed(100)
+    np.random.seed(100)  # noqa: NPY002
+    arguments = {"checkpoint_every": 1, "checkpoint_dir": folder} | training
+    with pytest.raises(Interruption):
+        model.train(**FAST | arguments, callbacks=[Stop(n_updates)])
+
+
+def names(folder):
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
