@@ -1,12 +1,11 @@
 """Checkpoints are whole, the newest two, and read without running anything."""
 
 import os
-import resource
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
+from tests.disks import files_of_at_most
 
 from lucidvi.errors import FileError, UntrustedFileError, UnwritableError
 from lucidvi.files import Checkpoints, _checkpoints
@@ -47,17 +46,6 @@ def damage(path, kind):
 
 def newest(folder):
     return sorted(folder.glob("checkpoint-*.pt"))[-1]
-
-
-@contextmanager
-def files_of_at_most(n_bytes):
-    """Refuse longer files, as a disk does that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_what_is_read_is_what_was_written(tmp_path):

@@ -94,10 +94,18 @@ def writable(path: Path) -> Iterator[None]:
 
 
 def errno_of(error: BaseException) -> int | None:
-    """Return the system's number of an error; HDF5 has it in the text alone."""
+    """Return the system's number of an error, or of the one that it explains.
+
+    HDF5 has it in the text alone. What is saved as a part of something is explained once for the
+    part, whose place nobody knows, and once for the whole.
+    """
     number = getattr(error, "errno", None)
     said = re.search(r"errno = (\d+)", str(error))
-    return int(said[1]) if number is None and said else number
+    if number is None and said:
+        return int(said[1])
+    if isinstance(error, UnwritableError) and error.__cause__ is not None:
+        return errno_of(error.__cause__)
+    return number
 
 
 def _put(stage: Path, folder: Path, name: str, files: list[Path]) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import scvi
 import torch
 from lightning.pytorch.callbacks import Callback
+from tests.disks import files_of_at_most
 from tests.train.checkpoints.runs import (
     FAST,
     Stop,
@@ -134,24 +136,21 @@ def test_a_place_where_nothing_can_be_written_shows_at_once(make, tmp_path):
 
 
 def test_a_disk_that_fills_up(make, tmp_path):
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    disk = ExitStack()
 
     class Full(Callback):
         def on_train_batch_end(self, trainer, *_):
             if trainer.global_step == 24:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, hard))
+                disk.enter_context(files_of_at_most(5_000))
 
     want, _ = whole(make)
     model = make()
     torch.manual_seed(100)
     np.random.seed(100)  # noqa: NPY002
     arguments = {"checkpoint_every": 1, "checkpoint_dir": tmp_path / "run"}
-    try:
-        with pytest.raises(UnwritableError, match="cannot be written: File too large"):
-            model.train(**FAST, **arguments, callbacks=[Full()])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    message = "cannot be written: File too large"
+    with pytest.raises(UnwritableError, match=message), disk:
+        model.train(**FAST, **arguments, callbacks=[Full()])
     assert names(tmp_path / "run") == [f"checkpoint-{n:012d}.pt" for n in (10, 14)]
     assert model.is_trained  # as far as it came
     assert not model.module.training
