@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lucidvi._random import isolated
+from lucidvi._random import generator_states, isolated, put_generators_back
 
 
 def draws() -> tuple[float, float, float]:
@@ -24,6 +24,35 @@ def test_generators_go_on_where_they_were(seed: int | None):
     with pytest.raises(ZeroDivisionError), isolated(seed):
         1 / (sum(draws()) > 3)
     assert draws() == expected
+
+
+def test_a_state_to_go_on_from():
+    torch.rand(3)
+    state = torch.get_rng_state()
+    want = torch.rand(3)
+    present = torch.get_rng_state()
+    with isolated(state=state):
+        assert torch.equal(torch.rand(3), want)
+    assert torch.equal(torch.get_rng_state(), present)
+
+
+def test_states_are_put_back():
+    draws()
+    states = generator_states()
+    first = draws()
+    draws()
+    put_generators_back(states)
+    assert draws() == first
+    assert states["cuda"] == [] or torch.cuda.is_initialized()
+
+
+def test_states_of_a_machine_with_other_devices():
+    states = generator_states()
+    here = [states["cuda"], states["mps"]]
+    states |= {"cuda": [*here[0], torch.get_rng_state()], "mps": states["torch"]}
+    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        put_generators_back(states)
+        assert torch.equal(torch.get_rng_state(), states["torch"])
 
 
 def test_a_seed_gives_the_same_draws():

@@ -25,7 +25,7 @@ from scvi.data._utils import _make_column_categorical as make_column_categorical
 from scvi.data._utils import _validate_adata_dataloader_input as check_adata_or_dataloader
 from scvi.dataloaders._anncollection import ArrayFakerSparse
 from scvi.model._utils import _init_library_size as init_library_size
-from scvi.model._utils import get_max_epochs_heuristic
+from scvi.model._utils import get_max_epochs_heuristic, parse_device_args
 from scvi.model.base import _archesmixin, _base_model
 from scvi.model.base._constants import SAVE_KEYS
 from scvi.model.base._differential import credible_intervals, estimate_delta
@@ -44,6 +44,7 @@ __all__ = [
     "adata_minify_type",
     "check_adata_or_dataloader",
     "credible_intervals",
+    "device_of",
     "download",
     "estimate_delta",
     "get_max_epochs_heuristic",
@@ -60,6 +61,11 @@ READ_SAFELY = "Differs from scvi-tools: a saved model is read without running wh
 def adata_minify_type(adata: AnnData) -> str | None:
     """Return how an AnnData was minified (its counts replaced by posteriors), if it was."""
     return _get_adata_minify_type(adata)
+
+
+def device_of(accelerator: str, devices: Any) -> Any:
+    """Return the device of torch that arguments of a training name."""
+    return parse_device_args(accelerator, devices, return_device="torch")[-1]
 
 
 def write_adata(adata: Any, path: str, **kwargs: Any) -> None:

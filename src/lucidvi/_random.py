@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
-def isolated(seed: int | None = None, module: nn.Module | None = None) -> Iterator[None]:
+def isolated(
+    seed: int | None = None, module: nn.Module | None = None, state: Tensor | None = None
+) -> Iterator[None]:
     """Draw from a seed, and evaluate a module, and leave both as they were before.
 
     Every global generator is put back: Python's, NumPy's, and torch's of the CPU, of every CUDA
@@ -25,38 +28,68 @@ def isolated(seed: int | None = None, module: nn.Module | None = None) -> Iterat
         What the generators start from; None goes on with their present states.
     module
         A module that is in evaluation mode meanwhile; None for none.
+    state
+        State from which torch's generator of the CPU goes on meanwhile, in place of a seed.
     """
-    with _isolated_generators(seed), nullcontext() if module is None else in_evaluation(module):
+    with (
+        _isolated_generators(seed, state),
+        nullcontext() if module is None else in_evaluation(module),
+    ):
         yield
 
 
 @contextmanager
-def _isolated_generators(seed: int | None) -> Iterator[None]:
-    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
-    devices = range(torch.cuda.device_count()) if cuda else ()
-    mps = torch.backends.mps.is_available()
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    cpu = torch.get_rng_state()
-    cuda_states = [torch.cuda.get_rng_state(device) for device in devices]
-    mps_state = torch.mps.get_rng_state() if mps else None
+def _isolated_generators(seed: int | None, state: Tensor | None) -> Iterator[None]:
+    states = generator_states()
     try:
         if seed is not None:
             random.seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002 (what others draw from)
             torch.default_generator.manual_seed(seed)
-            if cuda:
+            if states["cuda"]:
                 torch.cuda.manual_seed_all(seed)
-            if mps:
+            if states["mps"] is not None:
                 torch.mps.manual_seed(seed)
+        if state is not None:
+            torch.set_rng_state(state)
         yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-        torch.set_rng_state(cpu)
-        for device, state in zip(devices, cuda_states, strict=True):
-            torch.cuda.set_rng_state(state, device)
-        if mps_state is not None:
-            torch.mps.set_rng_state(mps_state)
+        put_generators_back(states)
+
+
+def generator_states() -> dict[str, Any]:
+    """Return the states of all global generators, of plain types and tensors.
+
+    A CUDA that nothing has used yet has none.
+    """
+    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    devices = range(torch.cuda.device_count()) if cuda else ()
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),  # noqa: NPY002 (what others draw from)
+        "torch": torch.get_rng_state(),
+        "cuda": [torch.cuda.get_rng_state(device) for device in devices],
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
+    }
+
+
+def put_generators_back(states: dict[str, Any]) -> None:
+    """Let all global generators go on from these states.
+
+    Parameters
+    ----------
+    states
+        What :func:`generator_states` returned, here or on a machine with other devices, whose
+        generators are then left alone.
+    """
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002 (what others draw from)
+    torch.set_rng_state(states["torch"])
+    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for device, state in zip(range(n_devices), states["cuda"], strict=False):
+        torch.cuda.set_rng_state(state, device)
+    if states["mps"] is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states["mps"])
 
 
 @contextmanager

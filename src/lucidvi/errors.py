@@ -90,6 +90,10 @@ class TrainingError(LucidVIError, RuntimeError):
     """The training had to stop."""
 
 
+class LostWorkerError(LucidVIError, RuntimeError):
+    """A process that loads data ended."""
+
+
 class MissingPackageError(LucidVIError, ImportError):
     """A package that only some functions need is not installed."""
 

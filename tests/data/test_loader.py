@@ -1,5 +1,8 @@
 """The loader gives what scvi's own gives, cell by cell; the splitter splits as scvi's does."""
 
+import multiprocessing
+import os
+import signal
 import threading
 import warnings
 
@@ -13,7 +16,7 @@ from torch.utils.data import BatchSampler, SequentialSampler
 
 from lucidvi.data import CellSource, CellSplitter, DeviceStore, store_of
 from lucidvi.data._loader import N_AHEAD, CellLoader, Groups, map_parts
-from lucidvi.errors import DataError
+from lucidvi.errors import DataError, LostWorkerError
 from lucidvi.kernels import csr
 from lucidvi.model import SCVI
 
@@ -177,7 +180,7 @@ def test_prefetched_cells_of_a_subset(manager):
     """The sampler counts within the loader's own cells, and is asked here, not by the thread."""
     loader = ahead(manager, indices=[20, 21, 22], batch_size=2)
     loader.order = [[2, 0], [1]]
-    assert [rows_of(m) for m in loader._taken()] == [[22, 20], [21]]
+    assert [rows_of(m) for m in loader._taken(0)] == [[22, 20], [21]]
 
 
 class Recording:
@@ -319,3 +322,80 @@ def test_sizes_that_cannot_be(manager, sizes, message):
     with pytest.raises(DataError, match=message) as error:
         CellSplitter(manager, **sizes)
     assert error.value.remedy
+
+
+# -- an epoch that was interrupted
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("n_done", [1, 2, 4])
+def test_the_rest_of_an_epoch(manager, monkeypatch, size, n_done):
+    """The same minibatches follow, in all epochs; none that is done is read."""
+    store = laid_out(manager)
+    arguments = {"shuffle": True, "batch_size": 3, "store": store, "description": None}
+    loader = Groups(CellLoader(manager, **arguments), size)
+    torch.manual_seed(3)
+    torch.rand(2)
+    groups = iter(loader)
+    before = [next(groups) for _ in range(min(n_done, len(loader) - 1))]
+    place, state = loader.state_dict(), torch.get_rng_state()
+    assert place["n_done"] == len(before)
+    want = [*groups, *loader]
+
+    read = []
+    take = type(store).take
+    monkeypatch.setattr(type(store), "take", lambda s, rows: read.append(rows) or take(s, rows))
+    torch.manual_seed(99)
+    again = Groups(CellLoader(manager, **arguments), size)
+    again.load_state_dict(place)
+    rest = iter(again)
+    first = next(rest)
+    torch.set_rng_state(state)  # as whoever goes on does, before the first step
+    got = [first, *rest, *again]
+    assert [[rows_of(m) for m in group] for group in got] == [
+        [rows_of(m) for m in group] for group in want
+    ]
+    assert len(read) == sum(map(len, want))
+
+
+def test_the_generators_are_left_as_they_are(manager):
+    loader = CellLoader(manager, shuffle=True, batch_size=3)
+    next(iter(loader))
+    place = loader.state_dict()
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    loader.load_state_dict(place)
+    next(iter(loader))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_epoch_that_was_over_is_followed_by_the_next(manager):
+    loader = CellLoader(manager, shuffle=True, batch_size=4)
+    assert len(list(loader)) == len(loader)
+    place = loader.state_dict()
+    assert place["n_done"] == len(loader)
+    loader.load_state_dict(place)
+    assert len(list(loader)) == len(loader)
+
+
+def test_the_rest_of_an_epoch_by_workers(manager):
+    arguments = {"shuffle": True, "batch_size": 4, "num_workers": 1}
+    loader = CellLoader(manager, **arguments)
+    epoch = iter(loader)
+    next(epoch)
+    place = loader.state_dict()
+    want = [rows_of(minibatch) for minibatch in epoch]
+    again = CellLoader(manager, **arguments)
+    again.load_state_dict(place)
+    assert [rows_of(minibatch) for minibatch in again] == want
+
+
+def test_a_worker_that_is_killed(manager):
+    loader = CellLoader(manager, batch_size=1, num_workers=1, prefetch_factor=1)
+    epoch = iter(loader)
+    next(epoch)
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGKILL)
+    with pytest.raises(LostWorkerError, match="`num_workers` is 1") as raised:
+        list(epoch)
+    assert '"num_workers": 0' in raised.value.remedy

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from tests.disks import files_of_at_most
 
 from lucidvi.atlas import Reference
 from lucidvi.demo import run_demo
@@ -138,6 +139,22 @@ def test_a_system_that_refuses(saved, tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     with pytest.raises(UnwritableError, match="place cannot be written: Permission denied"):
         save(tmp_path / "place")
+
+
+# h5py's, of a file that it cannot close
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("n_bytes", [0, 2_000, 8_000])
+def test_a_disk_that_is_full(saved, tmp_path, n_bytes):
+    """What was there before is there still, and can be loaded."""
+    save, loads = saved
+    save(tmp_path / "place")
+    before = sorted(os.listdir(tmp_path / "place"))
+    message = "place cannot be written: File too large"
+    with pytest.raises(UnwritableError, match=message), files_of_at_most(n_bytes):
+        save(tmp_path / "place", overwrite=True)
+    assert sorted(os.listdir(tmp_path / "place")) == before
+    assert os.listdir(tmp_path) == ["place"]
+    assert loads(tmp_path / "place")
 
 
 def test_the_home_of_the_user(saved, tmp_path, monkeypatch):

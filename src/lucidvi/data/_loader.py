@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cached_property
 from itertools import chain, islice
 from typing import Any
@@ -16,12 +17,16 @@ from torch.utils.data import BatchSampler, RandomSampler
 
 from lucidvi import kernels
 from lucidvi._progress import track
+from lucidvi._random import isolated
 from lucidvi.checks import check_whole
 from lucidvi.data._order import BLOCK_SIZE, BlockShuffle
 from lucidvi.data.stores import CellSource, CellStore, Minibatch, store_of
+from lucidvi.errors import LostWorkerError
 
 #: Minibatches that are prepared ahead where the counts do not fit on the device.
 N_AHEAD = 2
+#: Where an epoch is: the state of torch's generator at its beginning, and what of it is done.
+Place = dict[str, Any]
 #: Arguments that say what a minibatch consists of, of which scvi-tools' loader takes care.
 OF_CONTENTS = ("data_and_attributes", "iter_ndarray", "collate_fn")
 
@@ -76,6 +81,10 @@ class CellLoader(AnnDataLoader):
         self._store = store
         self._is_plain = self.num_workers == 0 and self.batch_size is None
         self._is_plain &= not any(kwargs.get(name) for name in OF_CONTENTS)
+        #: State of torch's generator when the present epoch began, which gives its order.
+        self._start = torch.get_rng_state()
+        self._n_given = 0
+        self._interrupted: Place | None = None
 
     @cached_property
     def store(self) -> CellStore:
@@ -97,13 +106,58 @@ class CellLoader(AnnDataLoader):
         return BlockShuffle(self.indices, size, drop_last, self.block_size, n_at_once)
 
     def __iter__(self) -> Iterator[Minibatch]:
-        """Yield the minibatches of one epoch."""
-        minibatches = self._taken() if self._is_plain else map(self._with_csr, super().__iter__())
+        """Yield the minibatches of one epoch, or the rest of one that was interrupted."""
+        place, self._interrupted = self._interrupted, None
+        minibatches = self._epoch(place)
         if self.dense:
             minibatches = map(self._with_dense, minibatches)
         if self.description is None:
             return minibatches
         return track(minibatches, self.description, len(self), slow_steps=self.slow_steps)
+
+    def state_dict(self) -> Place:
+        """Return how far the present epoch has come, by the names that Lightning calls."""
+        return {"generator": self._start, "n_done": self._n_given}
+
+    def load_state_dict(self, place: Place) -> None:
+        """Let the next epoch be the rest of one that was interrupted.
+
+        Its order is drawn again, from the state that torch's generator had when it began, and the
+        minibatches that are done are left out of it: a store reads none of them, but workers do.
+        The generators are left as they are.
+
+        Parameters
+        ----------
+        place
+            What :meth:`state_dict` returned, with the number of minibatches that are done.
+        """
+        self._interrupted = place
+
+    def _epoch(self, place: Place | None) -> Iterator[Minibatch]:
+        """Yield minibatches; nothing is drawn before the first is asked for."""
+        # Of an epoch that was over when its place was kept, the next one follows.
+        n_done = 0 if place is None or place["n_done"] >= len(self) else place["n_done"]
+        rest = self._taken(n_done) if self._is_plain else self._by_torch(n_done)
+        with nullcontext() if place is None or not n_done else isolated(state=place["generator"]):
+            self._start, self._n_given = torch.get_rng_state(), n_done
+            first = list(islice(rest, 1))
+        for minibatch in chain(first, rest):
+            self._n_given += 1
+            yield minibatch
+
+    def _by_torch(self, n_done: int) -> Iterator[Minibatch]:
+        try:
+            yield from map(self._with_csr, islice(super().__iter__(), n_done, None))
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # One that ends while it hands a minibatch over leaves a broken connection.
+            is_said = "DataLoader worker" in str(error) or not isinstance(error, RuntimeError)
+            if self.num_workers == 0 or not is_said:
+                raise
+            raise LostWorkerError(
+                f"A process that loads data ended (`num_workers` is {self.num_workers}): {error}",
+                remedy="mostly it had no memory left: give a smaller `num_workers`, or 0, with "
+                'which this process reads, model.train(datasplitter_kwargs={"num_workers": 0})',
+            ) from error
 
     @cached_property
     def count_keys(self) -> list[str]:
@@ -126,14 +180,14 @@ class CellLoader(AnnDataLoader):
             key: form(x) for key, x in counts.items() if isinstance(x, Tensor) and x.ndim == 2
         }
 
-    def _taken(self) -> Iterator[Minibatch]:
+    def _taken(self, n_done: int) -> Iterator[Minibatch]:
         # A loader of torch draws a seed for its workers; so the order of the cells stays theirs.
         torch.empty((), dtype=torch.int64).random_(generator=self.generator)
-        places = iter(self.order)
+        places = islice(self.order, n_done, None)
         # The order is drawn here and now, whichever thread goes on with it.
         first = list(islice(places, 1))
         rows = (self.indices[cells] for cells in chain(first, places))
-        minibatches = self.store.stream(rows, self.buffer_size)
+        minibatches = self.store.stream(rows, self.buffer_size, n_done)
         is_apart = self.store.device.type == "cpu"
         if is_apart and self.target is not None and self.target.type == "cuda":
             minibatches = self._prefetched(minibatches)
@@ -191,6 +245,15 @@ class Groups:
     def n_minibatches(self) -> int:
         """Minibatches an epoch."""
         return len(self.loader)
+
+    def state_dict(self) -> Place:
+        """Return how far the present epoch has come, in groups."""
+        place = self.loader.state_dict()
+        return {**place, "n_done": -(-place["n_done"] // self.size)}
+
+    def load_state_dict(self, place: Place) -> None:
+        """Let the next epoch be the rest of one; see :meth:`CellLoader.load_state_dict`."""
+        self.loader.load_state_dict({**place, "n_done": place["n_done"] * self.size})
 
     def __len__(self) -> int:
         """Count the groups of an epoch."""

@@ -103,6 +103,8 @@ class Reader:
 
 def is_on_disk(adata: AnnData, layer: str | None = None) -> bool:
     """Return whether a matrix is in a file, where numpy and scipy cannot compute with it."""
+    if getattr(adata, "is_view", False):  # whose matrices are read when they are asked for
+        adata = adata._adata_ref
     matrix = adata.X if layer is None else adata.layers.get(layer)
     if isinstance(matrix, np.ndarray) or sparse.issparse(matrix):
         return False

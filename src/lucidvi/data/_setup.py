@@ -186,6 +186,12 @@ class CheckedAnnDataManager(AnnDataManager):
         else:
             self._modalities.check_values(self.adata, rows, values, key)
 
+    def checked_values(self) -> dict[str, Any]:
+        """Return what was checked, by its place: names of genes, digests of counts, columns."""
+        values = {} if self._snapshot is None else self._snapshot.values(self.ignored)
+        counts = {f"counts of {name!r}": it for name, it in self._modalities.digests.items()}
+        return {"adata.var_names": self.adata.var_names, **values, **counts}
+
     @property
     def sample(self) -> NDArray[np.integer]:
         """Positions of a few cells, evenly spaced, to look at where none is read."""

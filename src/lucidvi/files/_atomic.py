@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,15 +81,31 @@ def writable(path: Path) -> Iterator[None]:
     """Say of a place that cannot be written to which it is, and why."""
     try:
         yield
-    except OSError as error:
-        if error.errno is None:  # not of the system
+    except (OSError, RuntimeError) as error:
+        number = errno_of(error)
+        if number is None:  # not of the system
             raise
         above = next((parent for parent in path.parents if os.path.lexists(parent)), path.parent)
-        why = error.strerror if above.is_dir() else f"{above} is a file"
+        why = os.strerror(number) if above.is_dir() else f"{above} is a file"
         raise UnwritableError(
             f"{path} cannot be written: {why}.",
             remedy="name a place in a folder that you may write to, with space left.",
         ) from error
+
+
+def errno_of(error: BaseException) -> int | None:
+    """Return the system's number of an error, or of the one that it explains.
+
+    HDF5 has it in the text alone. What is saved as a part of something is explained once for the
+    part, whose place nobody knows, and once for the whole.
+    """
+    number = getattr(error, "errno", None)
+    said = re.search(r"errno = (\d+)", str(error))
+    if number is None and said:
+        return int(said[1])
+    if isinstance(error, UnwritableError) and error.__cause__ is not None:
+        return errno_of(error.__cause__)
+    return number
 
 
 def _put(stage: Path, folder: Path, name: str, files: list[Path]) -> None:

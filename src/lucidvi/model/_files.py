@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import scvi
-import torch
 from anndata import AnnData
 from lightning import LightningDataModule
 from scvi.data import AnnDataManager
@@ -25,6 +24,7 @@ from lucidvi.files import (
     read_adata,
     read_model,
     read_saved_files,
+    save_tensors,
     writable,
     written_whole,
 )
@@ -115,7 +115,7 @@ class SafeFilesMixin:
             ):
                 if adata is not None:
                     write_adata(adata, str(stage / adata_path.name), **anndata_write_kwargs)
-                torch.save(saved, stage / path.name, **(save_kwargs or {}))
+                save_tensors(saved, stage / path.name, **(save_kwargs or {}))
                 check_readable(stage / path.name, path)
         finally:
             if backed and adata.filename != before:  # writing made the new file its own

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
+from os import PathLike
 from typing import Any
 
 from scvi.model.base import UnsupervisedTrainingMixin
 
-from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type, device_of
 from lucidvi._progress import settings
 from lucidvi.checks import check_choice
 from lucidvi.data import CellSplitter, CheckedAnnDataManager
 from lucidvi.errors import DataError
 from lucidvi.model._arguments import as_mapping, check_training, check_values
+from lucidvi.model._resuming import checkpointing_of
 from lucidvi.train import (
     PRESETS,
     TrainingPlan,
@@ -61,6 +64,9 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         trainer_config: Any = None,
         *,
         preset: str = "lucid",
+        checkpoint_every: str | int | timedelta | None = None,
+        checkpoint_dir: str | PathLike[str] | None = None,
+        resume_from: str | PathLike[str] | None = None,
         **trainer_kwargs: Any,
     ) -> Any:
         """Train the model.
@@ -74,6 +80,11 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         epoch returns, with a line that says after how many epochs, and leaves a model that is
         trained that far. Whatever ends a training, the model keeps its last good weights and is
         in evaluation mode.
+
+        With checkpoints a training goes on in another process as if it had not been interrupted:
+        on the CPU with the same bits. ``model.train(checkpoint_dir="run1", resume_from="run1")``
+        in a script that is started again and again begins, goes on, and, once the training is
+        over, returns at once with what came out of it.
 
         Parameters
         ----------
@@ -109,6 +120,18 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             rate of up to 3e-2 and short memories of Adam; for several modalities a quarter, or,
             where one has fewer counts than its decoder has weights, a ninth.
             ``"scvi"``: as scvi-tools trains.
+        checkpoint_every
+            How often a checkpoint is written: a duration with its unit (``"10min"``, ``"30s"``,
+            ``"2h"``), or a number of updates; by default every 10 minutes where a folder is
+            given. It is written at the end of the steps that are under way then, of up to ten
+            updates; a first one is written at once.
+        checkpoint_dir
+            Folder of the checkpoints, the newest two; made if it does not exist, by default that
+            of ``resume_from``. A folder with checkpoints of a training is never written to by
+            another.
+        resume_from
+            Folder of the checkpoints from which the training goes on, with the same data, model
+            and arguments. If ``checkpoint_dir`` is the same, there need not be one yet.
 
         Raises
         ------
@@ -117,7 +140,9 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         lucidvi.errors.DataError
             If the preset does not exist, or an argument has a value that makes no sense.
         lucidvi.errors.TrainingError
-            If the loss or a gradient becomes NaN or infinite.
+            If the loss or a gradient becomes NaN or infinite, or there is too little memory.
+        lucidvi.errors.FileError
+            If a checkpoint cannot be read or written, is of another training, or would be lost.
         KeyboardInterrupt
             If the training is stopped by hand before the end of its first epoch, and the model
             was not trained before.
@@ -137,8 +162,6 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         trainer_kwargs = with_own_callbacks(trainer_kwargs)
         check_training(self, trainer_config | trainer_kwargs, plan_kwargs, datasplitter_kwargs)
         check_values(max_epochs, batch_size, train_size, validation_size, plan_kwargs.get("lr"))
-        # Not kept in a saved model; whoever trains the model again wants to know.
-        self._trained_with = {name: arguments[name] for name in REMEMBERED if arguments[name]}
         n_cells = getattr(self.adata if datamodule is None else datamodule, "n_obs", None)
         defaults = preset_for(self.module, preset, n_cells)
         if issubclass(self._training_plan_cls, TrainingPlan):
@@ -147,26 +170,45 @@ class TrainingMixin(UnsupervisedTrainingMixin):
                 say_which(max_epochs, defaults.max_epochs(n_cells), plan_kwargs["lr"])
         if max_epochs is None and n_cells is not None:
             max_epochs = defaults.max_epochs(n_cells)
+        resolved: dict[str, Any] = {
+            "max_epochs": None if max_epochs is None else int(max_epochs),
+            "train_size": train_size,
+            "validation_size": validation_size,
+            "shuffle_set_split": shuffle_set_split,
+            "batch_size": int(batch_size or defaults.batch_size),
+            "early_stopping": early_stopping,
+            "datasplitter_kwargs": datasplitter_kwargs,
+            "plan_kwargs": plan_kwargs,
+            "trainer_config": trainer_config,
+            **trainer_kwargs,
+        }
+        checkpointing = checkpointing_of(
+            self,
+            checkpoint_every,
+            checkpoint_dir,
+            resume_from,
+            datamodule,
+            {**resolved, "preset": preset},
+        )
+        # Not kept in a saved model; whoever trains the model again wants to know.
+        self._trained_with = {name: arguments[name] for name in REMEMBERED if arguments[name]}
+        if checkpointing is not None:
+            if checkpointing.load_finished(self):
+                self.to_device(device_of(accelerator, devices))
+                self.preset_ = preset
+                return None
+            resolved["checkpointing"] = checkpointing
         if not settings.progress_bars:
-            trainer_kwargs.setdefault("enable_progress_bar", False)
+            resolved.setdefault("enable_progress_bar", False)
         start = time.perf_counter()
         try:
             with quiet_lightning(), process_put_back(n_cells):
                 return super().train(
-                    max_epochs=None if max_epochs is None else int(max_epochs),
                     accelerator=accelerator,
                     devices=devices,
-                    train_size=train_size,
-                    validation_size=validation_size,
-                    shuffle_set_split=shuffle_set_split,
                     load_sparse_tensor=load_sparse_tensor,
-                    batch_size=int(batch_size or defaults.batch_size),
-                    early_stopping=early_stopping,
-                    datasplitter_kwargs=datasplitter_kwargs,
-                    plan_kwargs=plan_kwargs,
                     datamodule=datamodule,
-                    trainer_config=trainer_config,
-                    **trainer_kwargs,
+                    **resolved,
                 )
         finally:
             before = getattr(self, "training_seconds_", 0.0)

@@ -2,6 +2,7 @@
 
 from lucidvi.train._kinetics import SplicedCells, fit_kinetics
 from lucidvi.train._presets import PRESETS, Preset, plan_arguments, preset_for
+from lucidvi.train.checkpoints._checkpointing import Checkpointing
 from lucidvi.train.objectives import (
     ELBO,
     OBJECTIVES,
@@ -38,6 +39,7 @@ __all__ = [
     "PRACTICES",
     "PRESETS",
     "AlignAxes",
+    "Checkpointing",
     "CollapseWarning",
     "Cyclical",
     "EncoderFirst",

@@ -95,10 +95,18 @@ def test_cells_that_have_changed_are_refused(tmp_path):
 
 
 def test_size_of_what_is_read_together():
-    rows = [np.arange(n) for n in (3, 3, 3, 5, 20, 1)]
-    assert [sum(map(len, group)) for group in grouped(rows, 9)] == [9, 5, 20, 1]
+    rows = [np.arange(n) for n in (3, 3, 3, 3, 3, 1)]
+    assert [sum(map(len, group)) for group in grouped(rows, 6)] == [6, 6, 4]
+    assert [sum(map(len, group)) for group in grouped(rows, 8)] == [6, 6, 4]
     assert [len(group) for group in grouped(rows, 1)] == [1] * 6
     assert list(grouped([], 4)) == []
+
+
+def test_groups_of_what_is_left_end_where_they_did():
+    rows = [np.arange(2)] * 10
+    for n_done in range(10):
+        ends = n_done + np.cumsum([len(group) for group in grouped(rows[n_done:], 6, n_done)])
+        assert set(ends) <= {3, 6, 9, 10}
 
 
 def test_memory_of_a_cell_is_that_of_its_counts(tmp_path):

@@ -98,3 +98,29 @@ def test_they_keep_no_graph():
     means = EpochMeans("train")
     means.add(LossOutput(weight.mean(), weight * 2, weight * 3, kl_global=weight.sum()))
     assert not any(term.requires_grad for term in means.terms)
+
+
+@pytest.mark.parametrize("n_kept", [4, 4096])
+def test_they_go_on_where_they_were(monkeypatch, n_kept):
+    """With the same bits as those of an epoch that was not interrupted."""
+    monkeypatch.setattr(_epoch_means, "N_KEPT", n_kept)
+    losses = list(losses_of([3, 4, 5, 6, 7]))
+    whole, first, rest = (EpochMeans("train") for _ in range(3))
+    for i, output in enumerate(losses):
+        for means in (whole, first if i < 2 else rest):
+            if means is rest and i == 2:
+                means.load(first.state(), torch.device("cpu"))
+            means.add(output)
+            means.add_further("of_a_part", output.loss / 3, output.n_obs_minibatch)
+    assert rest.take(25) == whole.take(25)
+
+
+def test_what_some_minibatches_have_is_a_mean_over_their_cells():
+    means = EpochMeans("validation")
+    for output, mean in zip(losses_of([3, 4, 5]), (1.0, None, torch.tensor(2.0)), strict=True):
+        means.add(output)
+        if mean is not None:
+            means.add_further("reconstruction_loss_prot", mean, output.n_obs_minibatch)
+    got = means.take(12)["reconstruction_loss_prot_validation"]
+    assert got == pytest.approx((3 * 1.0 + 5 * 2.0) / 8)
+    assert means.take(12) == {}

@@ -114,6 +114,21 @@ class Snapshot:
         if self.digests is not None:
             self._compare(adata, rows, digests_of_values(values), None)
 
+    def values(self, ignored: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return digests of the counts and columns, by place.
+
+        Parameters
+        ----------
+        ignored
+            Arguments of ``setup_anndata`` whose columns do not matter.
+        """
+        columns = {
+            column_of(name): column
+            for (argument, name), column in self.columns.items()
+            if argument not in ignored
+        }
+        return {self._place: self.digests, **columns}
+
     @property
     def sample(self) -> NDArray[np.integer]:
         """Positions of a few cells, evenly spaced."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lucidvi import kernels
+from lucidvi.data.matrices._broken import readable_rows
 from lucidvi.data.matrices._repeats import without_repeats
 from lucidvi.data.matrices._stored import StoredCounts
 from lucidvi.data.stores._annotations import Minibatch
@@ -65,14 +66,14 @@ class FileStore(CellStore):
         return minibatch
 
     def stream(
-        self, minibatches: Iterable[Rows], n_at_once: int | None = None
+        self, minibatches: Iterable[Rows], n_at_once: int | None = None, n_done: int = 0
     ) -> Iterator[Minibatch]:
         """See :meth:`CellStore.stream`."""
         n_at_once = n_at_once or self.n_at_once
         if n_at_once is None:
             yield from super().stream(minibatches)
             return
-        together = grouped(map(positions, minibatches), n_at_once)
+        together = grouped(map(positions, minibatches), n_at_once, n_done)
         with ThreadPoolExecutor(1, "lucidvi reads ahead") as thread:
             waiting = [thread.submit(self._passage, some) for some in islice(together, 1)]
             while waiting:
@@ -103,9 +104,12 @@ class FileStore(CellStore):
     def _read(self, key: str, rows: NDArray[np.int64]) -> Arrays:
         """Return rows as CSR (int32, float32), after a look at whether they have changed."""
         stored = self.stored[key]
-        counts = stored[rows]
-        if not stored.is_in_memory:
-            self.adata_manager.check_values(rows, counts, key)
+        if stored.is_in_memory:
+            counts = stored[rows]
+        else:
+            with readable_rows(stored.matrix, rows):
+                counts = stored[rows]
+                self.adata_manager.check_values(rows, counts, key)
         if not sparse.issparse(counts):
             starts, genes, values = kernels.csr_parts(as_tensor(counts, np.float32))
             return starts.numpy(), genes.numpy(), values.numpy()
@@ -119,22 +123,28 @@ class FileStore(CellStore):
 
 
 def grouped(
-    minibatches: Iterable[NDArray[np.int64]], n_cells: int
+    minibatches: Iterable[NDArray[np.int64]], n_cells: int, n_done: int = 0
 ) -> Iterator[list[NDArray[np.int64]]]:
     """Yield minibatches in groups, each of as many as have no more cells together.
 
     Parameters
     ----------
     minibatches
-        Positions of the cells of each.
+        Positions of the cells of each, of which all but the last have as many as the first.
     n_cells
         Most cells of a group, unless one minibatch has more.
+    n_done
+        Minibatches that came before, with which the first group began.
     """
     group: list[NDArray[np.int64]] = []
+    size, n_left = None, 0
     for rows in minibatches:
-        if group and sum(map(len, group)) + len(rows) > n_cells:
-            yield group
-            group = []
+        if size is None:
+            size = max(1, n_cells // max(1, len(rows)))
+            n_left = size - n_done % size
         group.append(rows)
+        if len(group) == n_left:
+            yield group
+            group, n_left = [], size
     if group:
         yield group

@@ -144,7 +144,7 @@ class CellStore(Protocol):
         """
 
     def stream(
-        self, minibatches: Iterable[Rows], n_at_once: int | None = None
+        self, minibatches: Iterable[Rows], n_at_once: int | None = None, n_done: int = 0
     ) -> Iterator[Minibatch]:
         """Yield minibatches one after the other; a store may read what comes next ahead of time.
 
@@ -154,6 +154,8 @@ class CellStore(Protocol):
             Positions of the cells of each.
         n_at_once
             Cells that are read together where they have to be read; by default :attr:`n_at_once`.
+        n_done
+            Minibatches of the same order that came before, if it goes on in its midst.
         """
         yield from map(self.take, minibatches)
 

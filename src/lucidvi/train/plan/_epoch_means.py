@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from typing import Any
+
 import torch
 from scvi.module.base import LossOutput
 from torch import Tensor
@@ -29,6 +32,7 @@ class EpochMeans:
         self.sums = torch.zeros(4, dtype=torch.float64)
         self.n_cells = 0
         self.n_minibatches = 0
+        self.further: defaultdict[str, CellMean] = defaultdict(CellMean)
 
     def add(self, losses: LossOutput) -> None:
         """Add a minibatch."""
@@ -44,6 +48,10 @@ class EpochMeans:
         self.n_minibatches += 1
         if len(self.terms) >= N_KEPT:
             self._sum()
+
+    def add_further(self, name: str, mean: Tensor | float, n_cells: int) -> None:
+        """Add the mean over the cells of a minibatch of something that only some modules have."""
+        self.further[name].add(torch.as_tensor(mean).detach(), n_cells)
 
     def _sum(self) -> None:
         terms = torch.stack(self.terms).cpu().double()
@@ -68,6 +76,7 @@ class EpochMeans:
             self._sum()
         loss, reconstruction, kl_local, kl_global = self.sums.tolist()
         n, kl_global = self.n_cells, kl_global / self.n_minibatches
+        further = {f"{name}_{self.mode}": mean.value for name, mean in self.further.items()}
         self.reset()
         return {
             f"{self.mode}_loss": loss / n,
@@ -75,4 +84,60 @@ class EpochMeans:
             f"reconstruction_loss_{self.mode}": reconstruction / n,
             f"kl_local_{self.mode}": kl_local / n,
             f"kl_global_{self.mode}": kl_global,
+            **further,
         }
+
+    def state(self) -> dict[str, Any]:
+        """Return what has been added, not summed further: sums depend on their order."""
+        return {
+            "terms": torch.stack(self.terms) if self.terms else torch.zeros(0),
+            "sums": self.sums,
+            "n_cells": self.n_cells,
+            "n_minibatches": self.n_minibatches,
+            "further": {name: mean.state() for name, mean in self.further.items()},
+        }
+
+    def load(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on with what :meth:`state` returned."""
+        self.reset()
+        self.terms = list(state["terms"].to(device).unbind())
+        self.sums = state["sums"]
+        self.n_cells, self.n_minibatches = state["n_cells"], state["n_minibatches"]
+        for name, of_name in state["further"].items():
+            self.further[name].load(of_name, device)
+
+
+class CellMean:
+    """Mean over cells of what each minibatch gives, kept where it is computed."""
+
+    def __init__(self) -> None:
+        self.terms: list[Tensor] = []
+        self.sum = 0.0
+        self.n_cells = 0
+
+    def add(self, mean: Tensor, n_cells: int) -> None:
+        """Add the mean over some cells."""
+        self.terms.append(n_cells * mean)
+        self.n_cells += n_cells
+        if len(self.terms) >= N_KEPT:
+            self.sum, self.terms = self._total(), []
+
+    def _total(self) -> float:
+        if not self.terms:
+            return self.sum
+        return self.sum + torch.stack(self.terms).cpu().double().sum().item()
+
+    @property
+    def value(self) -> float:
+        """The mean."""
+        return self._total() / self.n_cells
+
+    def state(self) -> dict[str, Any]:
+        """Return what has been added."""
+        terms = torch.stack(self.terms) if self.terms else torch.zeros(0)
+        return {"terms": terms, "sum": self.sum, "n_cells": self.n_cells}
+
+    def load(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on with what :meth:`state` returned."""
+        self.terms = list(state["terms"].to(device).unbind())
+        self.sum, self.n_cells = state["sum"], state["n_cells"]

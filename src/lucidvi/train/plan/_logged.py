@@ -48,11 +48,19 @@ class LoggedPlan(scvi.train.TrainingPlan):
             return
         for name, value in losses.extra_metrics.items():
             if not self.on_step and (not isinstance(value, Tensor) or value.ndim == 0):
-                how = {"batch_size": losses.n_obs_minibatch, "sync_dist": self.use_sync_dist}
-                self.log(f"{name}_{mode}", value, on_step=False, on_epoch=True, **how)
+                self._means[mode].add_further(name, value, losses.n_obs_minibatch)
         if "z" in losses.extra_metrics:
             stage = "training" if mode == "train" else mode
             self.prepare_scib_autotune(losses.extra_metrics, stage)
+
+    def training_state(self) -> dict[str, Any]:
+        """Return what the plan keeps from one step to the next, of plain types and tensors."""
+        return {"means": {mode: means.state() for mode, means in self._means.items()}}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Go on with what :meth:`training_state` returned."""
+        for mode, means in self._means.items():
+            means.load(state["means"][mode], self.device)
 
     def _log_step(self, losses: LossOutput, mode: str) -> None:
         """Log each minibatch, which ``on_step=True`` asks for."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from scvi import REGISTRY_KEYS
-from scvi.module.base import BaseModuleClass
+from scvi.module.base import BaseModuleClass, LossOutput
 from torch import Tensor
 from torch.optim import Optimizer
 
 from lucidvi.data import Groups, Minibatch
+from lucidvi.errors import TrainingError
 from lucidvi.kernels import plain_torch, to_dense
 from lucidvi.nn import frozen_batch_norm
 from lucidvi.train.objectives import Objective, as_objective
@@ -21,6 +23,7 @@ from lucidvi.train.plan._cyclical import as_kl_schedule
 from lucidvi.train.plan._faults import check_gradients, locate, locate_in
 from lucidvi.train.plan._optimizers import OPTIMIZERS, optimizer_creator
 from lucidvi.train.plan._options import OF_SCVI_SCHEDULE, check_one_schedule, check_options
+from lucidvi.train.plan._parts import SMALLER, UNDIVIDED, Parts, mean_loss
 from lucidvi.train.plan._schedules import LR_SCHEDULES
 from lucidvi.train.plan._threads import ThreadChoice
 from lucidvi.train.plan._with_practices import PlanWithPractices
@@ -116,6 +119,8 @@ class TrainingPlan(PlanWithPractices):
         self.good_weights: dict[str, Tensor] = {}
         self.good_epoch = 0
         self.threads = ThreadChoice([torch.get_num_threads()])
+        self.parts = Parts()
+        self._n_cells = 0
 
     @property
     def automatic_optimization(self) -> bool:
@@ -156,17 +161,48 @@ class TrainingPlan(PlanWithPractices):
         for group in self.optimizers().param_groups:
             group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
+    # -- what a checkpoint holds of a process, besides the weights
+
+    def training_state(self) -> dict[str, Any]:
+        """Return what the plan keeps from one step to the next."""
+        return {**super().training_state(), "n_at_once": self.parts.n_at_once}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Go on with what :meth:`training_state` returned."""
+        super().load_training_state(state)
+        self.parts.n_at_once = state["n_at_once"]
+
     # -- a step
 
     def training_step(self, batch: Minibatch | list[Minibatch], batch_idx: int) -> Tensor:
         """Return the loss of a minibatch, or of the last of several, each of which updated."""
         if isinstance(batch, dict):
-            loss = self._training_loss(batch, first=batch_idx == 0)
+            self._n_cells = len(batch[REGISTRY_KEYS.X_KEY])
+            with self._enough_memory():
+                losses = self._training_losses(batch)
+            self._take_note([losses], first=batch_idx == 0)
+            loss = losses.loss
         else:
             loss = self._update(batch, first=batch_idx == 0)
         if self.trainer.is_last_batch:
             self._log_means("train", self.n_obs_training)
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradient, where Lightning updates the weights."""
+        with self._enough_memory():
+            super().backward(loss, *args, **kwargs)
+
+    @contextmanager
+    def _enough_memory(self) -> Iterator[None]:
+        """Explain that memory is short where Lightning has a minibatch, which cannot be halved."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            half = max(1, self._n_cells // 2)
+            raise TrainingError(
+                UNDIVIDED.format(self._n_cells), remedy=SMALLER.format(half)
+            ) from error
 
     def _update(self, group: list[Minibatch], *, first: bool) -> Tensor:
         optimizer = self.optimizers()
@@ -174,19 +210,31 @@ class TrainingPlan(PlanWithPractices):
         losses = []
         for i, minibatch in enumerate(group):
             self.threads.begin()
-            loss = self._training_loss(minibatch, first=first and i == 0)
-            for weight in weights:
-                weight.grad = None
-            loss.backward()
+            parts = self.parts.of(minibatch, partial(self._descend, weights))
+            self._take_note(parts, first=first and i == 0)
             # Lightning counts the step; what else it would do has been ruled out by the runner.
             optimizer._on_before_step()
             optimizer.optimizer.step()
             optimizer._on_after_step()
-            losses.append(loss.detach())
+            losses.append(mean_loss(parts))
             self.threads.end()
         if self.device.type != "cpu" and not torch.stack(losses).isfinite().all():
             raise locate_in(self, group)
         return losses[-1]
+
+    def _descend(self, weights: list[Tensor], parts: list[Minibatch]) -> list[LossOutput]:
+        """Give weights the gradient of a minibatch: that of its parts, weighted by their cells."""
+        n_cells = sum(len(part[REGISTRY_KEYS.X_KEY]) for part in parts)
+        outputs: list[LossOutput] = []
+        for part in parts:
+            losses = self._training_losses(part)
+            if not outputs:  # a loss that is no number is explained by the gradient before it
+                for weight in weights:
+                    weight.grad = None
+            share = losses.n_obs_minibatch / n_cells
+            (losses.loss if len(parts) == 1 else share * losses.loss).backward()
+            outputs.append(losses)
+        return outputs
 
     def forward(self, minibatch: Minibatch, *args: Any, **kwargs: Any) -> Any:
         """Pass a minibatch through the module; one compiled by torch gets dense counts."""
@@ -196,7 +244,7 @@ class TrainingPlan(PlanWithPractices):
         with plain_torch():
             return super().forward({**minibatch, REGISTRY_KEYS.X_KEY: x}, *args, **kwargs)
 
-    def _training_loss(self, minibatch: Minibatch, *, first: bool) -> Tensor:
+    def _training_losses(self, minibatch: Minibatch) -> LossOutput:
         x = minibatch[REGISTRY_KEYS.X_KEY]
         if "kl_weight" in self.loss_kwargs:
             self.loss_kwargs["kl_weight"] = self.kl_weight
@@ -212,18 +260,26 @@ class TrainingPlan(PlanWithPractices):
         if at_once and not math.isfinite(losses.loss.item()):
             check_gradients(self)
             raise locate(x, generative_outputs, losses, self.global_step, self.current_epoch)
+        return losses
+
+    def _take_note(self, parts: list[LossOutput], *, first: bool) -> None:
+        """Record the losses of a minibatch; of the first in an epoch, keep the weights."""
         if first:
             # These weights have just given a finite loss, which those after an update have not.
             self.good_epoch = self.current_epoch
             weights = self.plain_module.state_dict()
             self.good_weights = {name: w.detach().clone() for name, w in weights.items()}
-        self._record(losses, "train")
-        return losses.loss
+        for losses in parts:
+            self._record(losses, "train")
 
     def validation_step(self, batch: Minibatch, batch_idx: int) -> None:
         """Add a minibatch of the validation cells to the means."""
-        _, _, losses = self.forward(batch, loss_kwargs=self.loss_kwargs)
-        self._record(losses, "validation")
+
+        def losses_of(parts: list[Minibatch]) -> list[LossOutput]:
+            return [self.forward(part, loss_kwargs=self.loss_kwargs)[2] for part in parts]
+
+        for losses in self.parts.of(batch, losses_of):
+            self._record(losses, "validation")
 
     def on_train_end(self) -> None:
         """Look at what the last update left."""

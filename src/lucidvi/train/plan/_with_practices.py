@@ -27,6 +27,8 @@ class PlanWithPractices(LoggedPlan):
         practices, kwargs = make_practices(kwargs)
         super().__init__(module, **kwargs)
         self.practices = practices
+        #: Whether the training goes on where another process was interrupted.
+        self.is_resumed = False
         for practice in practices:
             practice.check(self.plain_module)
 
@@ -51,8 +53,22 @@ class PlanWithPractices(LoggedPlan):
         """Whether no practice is about to change the weights further."""
         return not any(practice.is_pending for practice in self.practices)
 
+    def training_state(self) -> dict[str, Any]:
+        """Return what plan and practices keep from one step to the next."""
+        practices = {type(it).__name__: it.state() for it in self.practices}
+        return {**super().training_state(), "practices": practices}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Go on with what :meth:`training_state` returned, and not from a new start."""
+        super().load_training_state(state)
+        self.is_resumed = True
+        for practice in self.practices:
+            practice.load(state["practices"][type(practice).__name__], self.device)
+
     def on_fit_start(self) -> None:
-        """Let practices give the module its start."""
+        """Let practices give the module its start, unless it had it before an interruption."""
+        if self.is_resumed:
+            return
         for practice in self.practices:
             practice.on_fit_start(self)
 

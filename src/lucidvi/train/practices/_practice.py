@@ -63,6 +63,9 @@ class Practice:
     on. A training makes a practice of its own, which may keep what it needs from one hook to the
     next.
 
+    What a practice keeps in attributes of its own is part of a checkpoint: numbers, text, tensors
+    on the device of the module, and containers of these.
+
     A practice implements the hooks that it needs; those of several practices are called in the
     order of :data:`PRACTICES`.
     """
@@ -80,6 +83,22 @@ class Practice:
     def is_on(self) -> bool:
         """Whether the first option is anything but None, False and zero."""
         return bool(getattr(self, next(iter(self.options()))))
+
+    def state(self) -> dict[str, Any]:
+        """Return what is kept from one hook to the next: the attributes that are no options."""
+        return {name: kept for name, kept in vars(self).items() if name not in self.options()}
+
+    def load(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on with what :meth:`state` returned.
+
+        Parameters
+        ----------
+        state
+            Attributes by name.
+        device
+            Where tensors go.
+        """
+        vars(self).update(on_device(state, device))
 
     def check(self, module: Any) -> None:
         """Raise a :class:`~lucidvi.errors.DataError` if a module cannot be trained with it."""
@@ -111,3 +130,14 @@ class Practice:
     def on_end(self, training: Training) -> None:
         """Act after a training that ended well, with weights that are finite."""
         return
+
+
+def on_device(kept: Any, device: torch.device) -> Any:
+    """Return tensors, and those in dictionaries, lists and tuples, on a device."""
+    if isinstance(kept, torch.Tensor):
+        return kept.to(device)
+    if isinstance(kept, dict):
+        return {key: on_device(value, device) for key, value in kept.items()}
+    if isinstance(kept, list | tuple):
+        return type(kept)(on_device(value, device) for value in kept)
+    return kept

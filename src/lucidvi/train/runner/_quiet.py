@@ -60,6 +60,12 @@ def quiet_lightning() -> Iterator[None]:
 class TrainingBar(ScviProgressBar):
     """Progress bar of scvi-tools, without a version number, closed however a training ends."""
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin at the epoch from which the training goes on."""
+        super().on_train_start(trainer, pl_module)
+        if self.is_enabled:
+            self.main_progress_bar.update(trainer.current_epoch)
+
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Return what is shown besides the epochs."""
         metrics = super().get_metrics(trainer, pl_module)

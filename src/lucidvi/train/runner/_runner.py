@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lucidvi.data import CellSplitter, StoredCounts
 from lucidvi.errors import DataError, TrainingError
 from lucidvi.kernels import warm_up
+from lucidvi.train.checkpoints._checkpointing import CheckpointCallback, Checkpointing
 from lucidvi.train.plan._faults import NonFiniteLoss
 from lucidvi.train.plan._optimizers import OPTIMIZERS
 from lucidvi.train.plan._plan import TrainingPlan
@@ -47,14 +48,19 @@ class TrainRunner(scvi.train.TrainRunner):
         gene; the model then has the last good weights, and the history up to that step.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, checkpointing: Checkpointing | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.checkpointing = checkpointing
         plan, data = self.training_plan, self.data_splitter
         if isinstance(data, CellSplitter):
             self._check_early_stopping(data)
             data.device = self.device
         replace_bar(self.trainer)
         self.trainer.callbacks.append(LastEpoch())
+        if checkpointing is not None:  # the first, so that no other has begun with a step
+            self.trainer.callbacks.insert(0, CheckpointCallback(checkpointing, self.model, data))
         if not isinstance(plan, TrainingPlan):
             return
         self.trainer.callbacks.append(ThreadsCallback())
@@ -86,6 +92,8 @@ class TrainRunner(scvi.train.TrainRunner):
 
     def _run_training_core(self) -> None:
         """Let Lightning train, and leave a usable model."""
+        if self.checkpointing is not None:
+            self.checkpointing.begin(self.model, self.trainer.world_size)
         start = Start.of(self.model)
         try:
             let_learn(self.model.module)
@@ -105,6 +113,8 @@ class TrainRunner(scvi.train.TrainRunner):
         else:
             with interrupts_held():
                 self._finish(start, has_learned=True)
+                if self.checkpointing is not None and self.trainer.is_global_zero:
+                    self.checkpointing.finish(self.model)
 
     def _leave_usable(self, start: Start, fault: BaseException) -> bool:
         """Return whether the model has learned from a training that was cut short."""
