@@ -146,13 +146,16 @@ class CellLoader(AnnDataLoader):
             yield minibatch
 
     def _by_torch(self, n_done: int) -> Iterator[Minibatch]:
+        minibatches = super().__iter__()
         try:
-            yield from map(self._with_csr, islice(super().__iter__(), n_done, None))
+            yield from map(self._with_csr, islice(minibatches, n_done, None))
         except (RuntimeError, ConnectionError, EOFError) as error:
             # One that ends while it hands a minibatch over leaves a broken connection.
             is_said = "DataLoader worker" in str(error) or not isinstance(error, RuntimeError)
             if self.num_workers == 0 or not is_said:
                 raise
+            # While torch has them on its list, every child that ends would be taken for them.
+            getattr(minibatches, "_shutdown_workers", lambda: None)()
             raise LostWorkerError(
                 f"A process that loads data ended (`num_workers` is {self.num_workers}): {error}",
                 remedy="mostly it had no memory left: give a smaller `num_workers`, or 0, with "
