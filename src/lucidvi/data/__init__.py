@@ -6,6 +6,7 @@ from lucidvi.data._loader import CellLoader, Groups
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
 from lucidvi.data._remedies import Reader, call, place_of
 from lucidvi.data._setup import CheckedAnnDataManager, align_genes, unchanged_on_error
+from lucidvi.data._shares import total_of
 from lucidvi.data._splits import check_sizes
 from lucidvi.data._splitter import CellSplitter
 from lucidvi.data._stratified import stratified
@@ -119,6 +120,7 @@ __all__ = [
     "specifications",
     "store_of",
     "stratified",
+    "total_of",
     "unchanged_on_error",
     "with_tables_in_memory",
     "write_modalities",

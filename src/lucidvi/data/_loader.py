@@ -16,7 +16,10 @@ from torch.utils.data import BatchSampler
 
 from lucidvi import kernels
 from lucidvi._progress import track
+from lucidvi._ranks import ALONE, Ranks
+from lucidvi.data._shares import Shares
 from lucidvi.data.stores import CellSource, CellStore, Minibatch, store_of
+from lucidvi.errors import DataError
 
 #: Minibatches that are prepared ahead where the counts do not fit on the device.
 N_AHEAD = 2
@@ -41,6 +44,13 @@ class CellLoader(AnnDataLoader):
         What a progress bar says; None for no bar.
     dense
         Give the counts dense, for code that needs them so.
+    ranks
+        The processes that share each minibatch; by default this one has all of it.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If several processes are to share the minibatches of a sampler that gives single cells.
     """
 
     #: Whether what is done with a minibatch may take seconds.
@@ -54,9 +64,18 @@ class CellLoader(AnnDataLoader):
         device: torch.device | None = None,
         description: str | None = "Going through the cells",
         dense: bool = False,
+        ranks: Ranks = ALONE,
         **kwargs: Any,
     ) -> None:
         super().__init__(adata_manager, *args, **kwargs)
+        self.ranks = ranks
+        if ranks.are_several and self.batch_size is not None:
+            raise DataError(
+                "A `sampler` of one's own is read cell by cell, and the processes of a training "
+                "share minibatches.",
+                remedy="leave `sampler` out of `datasplitter_kwargs`, or train on one device, "
+                "model.train(devices=1)",
+            )
         self.adata_manager = adata_manager
         self.target = device
         self.description = description
@@ -73,11 +92,19 @@ class CellLoader(AnnDataLoader):
     def __iter__(self) -> Iterator[Minibatch]:
         """Yield the minibatches of one epoch."""
         minibatches = self._taken() if self._is_plain else map(self._with_csr, super().__iter__())
+        if self.ranks.are_several:
+            minibatches = map(self._index_sampler.with_total, minibatches)
         if self.dense:
             minibatches = map(self._with_dense, minibatches)
         if self.description is None:
             return minibatches
         return track(minibatches, self.description, len(self), slow_steps=self.slow_steps)
+
+    @cached_property
+    def _index_sampler(self) -> Any:
+        """Rows of the minibatches, as the iterators of torch ask for them, too."""
+        whole = super()._index_sampler
+        return Shares(whole, self.ranks) if self.ranks.are_several else whole
 
     @cached_property
     def count_keys(self) -> list[str]:
@@ -105,9 +132,9 @@ class CellLoader(AnnDataLoader):
         torch.empty((), dtype=torch.int64).random_(generator=self.generator)
         is_apart = self.store.device.type == "cpu"
         if is_apart and self.target is not None and self.target.type == "cuda":
-            yield from self._prefetched(iter(self.sampler))
+            yield from self._prefetched(iter(self._index_sampler))
         else:
-            for rows in self.sampler:
+            for rows in self._index_sampler:
                 yield self.store.take(self.indices[rows])
 
     def _prefetched(self, batches: Iterator[Any]) -> Iterator[Minibatch]:

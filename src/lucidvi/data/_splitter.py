@@ -12,6 +12,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.dataloaders import DataSplitter
 
+from lucidvi._ranks import ALONE, ranks_of
 from lucidvi.data._loader import CellLoader, Groups
 from lucidvi.data._splits import check_sizes, splits
 from lucidvi.data.stores import CellSource, CellStore, Minibatch, store_of
@@ -23,7 +24,8 @@ class CellSplitter(DataSplitter):
     """Data splitter of scvi-tools that loads with :class:`CellLoader`.
 
     Differs from scvi-tools: all cells are trained on where there are so few that it would leave
-    none, and sizes that cannot be are refused.
+    none, sizes that cannot be are refused, and the processes of a training share each minibatch,
+    so that ``batch_size`` is that of all of them together.
 
     Parameters
     ----------
@@ -32,6 +34,8 @@ class CellSplitter(DataSplitter):
     external_indexing
         Training, validation and test cells, each positions, a mask or names; the first of the
         last two that is left out or empty gets all other cells.
+    distributed_sampler
+        Accepted as scvi-tools gives it: the processes of a training share minibatches always.
 
     Raises
     ------
@@ -44,6 +48,8 @@ class CellSplitter(DataSplitter):
     group_size = 1
     #: Where the minibatches are wanted; set by the runner.
     device = torch.device("cpu")
+    #: The processes that share each minibatch; known after :meth:`setup`.
+    ranks = ALONE
     n_train: int
     _store: CellStore | None = None
 
@@ -54,6 +60,7 @@ class CellSplitter(DataSplitter):
         validation_size: float | None = None,
         *args: Any,
         external_indexing: Any = None,
+        distributed_sampler: bool = False,
         **kwargs: Any,
     ) -> None:
         check_sizes(train_size, validation_size)
@@ -79,6 +86,12 @@ class CellSplitter(DataSplitter):
     def setup(self, stage: str | None = None) -> None:
         """Split the cells, and lay them out for loading."""
         super().setup(stage)
+        self.ranks = ranks_of(self.trainer)
+        # Where no seed was set, each process splits the cells in a way of its own.
+        for name in ("train_idx", "val_idx", "test_idx"):
+            setattr(self, name, self.ranks.from_first(getattr(self, name)))
+        if self.ranks.are_several:
+            self.device = self.ranks.device
         if self._store is None:
             source = CellSource(self.adata_manager, is_read_often=True, device=self.device)
             self._store = store_of(source)
@@ -86,6 +99,7 @@ class CellSplitter(DataSplitter):
                 "store": self._store,
                 "device": self.device,
                 "description": None,
+                "ranks": self.ranks,
             }
 
     @property

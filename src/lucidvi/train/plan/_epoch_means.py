@@ -6,6 +6,8 @@ import torch
 from scvi.module.base import LossOutput
 from torch import Tensor
 
+from lucidvi._ranks import ALONE, Ranks
+
 #: Numbers that are kept until they are summed.
 N_KEPT = 4096
 
@@ -50,24 +52,27 @@ class EpochMeans:
         self.sums = self.sums + terms.view(-1, 4).sum(dim=0)
         self.terms = []
 
-    def take(self, n_total: int | None) -> dict[str, float]:
+    def take(self, n_total: int | None, ranks: Ranks = ALONE) -> dict[str, float]:
         """Return the means by scvi-tools' names, and forget them.
 
         Parameters
         ----------
         n_total
             Cells over which a global KL term is spread.
+        ranks
+            Processes whose minibatches are added to those of this one.
 
         Returns
         -------
         In nats a cell, but for the global KL, which is in nats. Empty if nothing was added.
         """
-        if self.n_minibatches == 0:
-            return {}
         if self.terms:
             self._sum()
-        loss, reconstruction, kl_local, kl_global = self.sums.tolist()
-        n, kl_global = self.n_cells, kl_global / self.n_minibatches
+        sums = ranks.total([*self.sums.tolist(), self.n_cells, self.n_minibatches])
+        loss, reconstruction, kl_local, kl_global, n, n_minibatches = sums
+        if n_minibatches == 0:
+            return {}
+        kl_global /= n_minibatches
         self.reset()
         return {
             f"{self.mode}_loss": loss / n,

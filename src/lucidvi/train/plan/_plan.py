@@ -15,28 +15,27 @@ from torch.optim import Optimizer
 
 from lucidvi.data import Groups, Minibatch
 from lucidvi.kernels import plain_torch, to_dense
-from lucidvi.nn import frozen_batch_norm
 from lucidvi.train.objectives import Objective, as_objective
 from lucidvi.train.plan._cyclical import as_kl_schedule
-from lucidvi.train.plan._faults import check_gradients, locate, locate_in
+from lucidvi.train.plan._faults import check_gradients, locate_in
 from lucidvi.train.plan._optimizers import OPTIMIZERS, optimizer_creator
 from lucidvi.train.plan._options import OF_SCVI_SCHEDULE, check_one_schedule, check_options
 from lucidvi.train.plan._schedules import LR_SCHEDULES
 from lucidvi.train.plan._threads import ThreadChoice
-from lucidvi.train.plan._with_practices import PlanWithPractices
+from lucidvi.train.plan._together import PlanTogether
 from lucidvi.train.practices import with_documented_options
 
 #: Minibatches that share the overhead of one step of Lightning.
 MINIBATCHES_PER_STEP = 10
 
 
-class TrainingPlan(PlanWithPractices):
+class TrainingPlan(PlanTogether):
     """Training plan of scvi-tools, fast, and mended in three places.
 
     A step of Lightning gets several minibatches, each of which updates the weights, and metrics
     are logged once an epoch. What Lightning does of its own accord for each step (clipping or
-    accumulating gradients, lower precision, several devices) needs one minibatch a step, which
-    the runner then sets.
+    accumulating gradients, lower precision) needs one minibatch a step, which the runner then
+    sets. Several processes share each minibatch, and train as one would.
 
     - The weight of the KL term rises over a fraction of the training and always arrives.
       scvi-tools' rises over 400 epochs however long the training is: with a million cells, which
@@ -178,13 +177,15 @@ class TrainingPlan(PlanWithPractices):
             for weight in weights:
                 weight.grad = None
             loss.backward()
+            self.add_up_gradients()
             # Lightning counts the step; what else it would do has been ruled out by the runner.
             optimizer._on_before_step()
             optimizer.optimizer.step()
             optimizer._on_after_step()
             losses.append(loss.detach())
             self.threads.end()
-        if self.device.type != "cpu" and not torch.stack(losses).isfinite().all():
+        is_known = self.device.type == "cpu" or self.ranks.are_several
+        if not is_known and not torch.stack(losses).isfinite().all():
             raise locate_in(self, group)
         return losses[-1]
 
@@ -202,28 +203,26 @@ class TrainingPlan(PlanWithPractices):
             self.loss_kwargs["kl_weight"] = self.kl_weight
         self._set_lr()
         with ExitStack() as stack:
-            if len(x) == 1:
-                stack.enter_context(frozen_batch_norm(self.module))
+            weight = stack.enter_context(self.as_share(minibatch))
             for practice in self.practices:
                 stack.enter_context(practice.around_minibatch(self))
             generative_outputs, losses = self.objective(self, minibatch)
+        if self.ranks.are_several:
+            return self.loss_of_share(losses, weight, x, generative_outputs, first=first)
         # Another device would have to be waited for; it is asked once a group of minibatches.
         at_once = self.device.type == "cpu" or self.automatic_optimization
         if at_once and not math.isfinite(losses.loss.item()):
-            check_gradients(self)
-            raise locate(x, generative_outputs, losses, self.global_step, self.current_epoch)
+            raise self.fault_of(x, generative_outputs, losses)
         if first:
-            # These weights have just given a finite loss, which those after an update have not.
-            self.good_epoch = self.current_epoch
-            weights = self.plain_module.state_dict()
-            self.good_weights = {name: w.detach().clone() for name, w in weights.items()}
+            self.keep_weights()
         self._record(losses, "train")
         return losses.loss
 
     def validation_step(self, batch: Minibatch, batch_idx: int) -> None:
         """Add a minibatch of the validation cells to the means."""
         _, _, losses = self.forward(batch, loss_kwargs=self.loss_kwargs)
-        self._record(losses, "validation")
+        if self.ranks.weight(*self.n_cells_of(batch)) > 0:
+            self._record(losses, "validation")
 
     def on_train_end(self) -> None:
         """Look at what the last update left."""

@@ -16,12 +16,14 @@ logger = logging.getLogger(__name__)
 
 #: Loggers that speak of devices, of how a training ended, and of other products.
 LIGHTNING = ("lightning.pytorch", "lightning.fabric")
-#: Warnings about the number of minibatches, of workers, and of Lightning about itself.
+#: Warnings about the number of minibatches, of workers, of means that are over all processes
+#: already, and of Lightning about itself.
 NOISE = (
     r"The number of training batches \(\d+\) is smaller than the logging interval",
     r"The '\w+' does not have many workers",
     r"Found \d+ module\(s\) in eval mode at the start of training",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"It is recommended to use `self\.log\('\w+', \.\.\., sync_dist=True\)`",
     r"Checkpoint directory .* exists and is not empty",
 )
 #: What is worth a line where someone watches; follows ``scvi.settings.verbosity``.
