@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
+from lucidvi._random import go_on_from, state_of_cpu
 from lucidvi.errors import TrainingError
 
 T = TypeVar("T")
@@ -126,16 +127,16 @@ class Ranks:
         if not self.are_several:
             yield
             return
-        before = torch.get_rng_state()
+        before = state_of_cpu()
         state = self.from_first(before)
         if self.is_first:
             yield
             return
-        torch.set_rng_state(state)
+        go_on_from(state)
         try:
             yield
         finally:
-            torch.set_rng_state(before)
+            go_on_from(before)
 
     def draw_apart(self) -> None:
         """Let each process draw numbers of its own, which follow from those of the first.
@@ -144,15 +145,15 @@ class Ranks:
         """
         if not self.are_several:
             return
-        state = self.from_first(torch.get_rng_state())
+        state = self.from_first(state_of_cpu())
         if not self.is_first:
-            digest = hashlib.sha256(state.numpy().tobytes() + bytes([self.rank % 256]))
-            torch.manual_seed(int.from_bytes(digest.digest()[:7], "big") + self.rank)
+            digest = hashlib.sha256(state.numpy().tobytes() + str(self.rank).encode())
+            go_on_from(int.from_bytes(digest.digest()[:7], "big"))
 
     def draw_alike(self) -> None:
         """Let all processes draw on the CPU as the first one goes on to draw."""
         if self.are_several:
-            torch.set_rng_state(self.from_first(torch.get_rng_state()))
+            go_on_from(self.from_first(state_of_cpu()))
 
     def leave(self) -> None:
         """Part from the others, who then do not wait for this process in vain."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 
 from lucidvi._compat import ScviProgressBar
 
@@ -79,9 +80,16 @@ def replace_bar(trainer: Any) -> None:
     for i, callback in enumerate(trainer.callbacks):
         if type(callback) is ScviProgressBar:
             bar = TrainingBar(callback.refresh_rate)
-            if callback.is_disabled:
+            if callback.is_disabled or not trainer.is_global_zero:
                 bar.disable()
             trainer.callbacks[i] = bar
+
+
+def speak_once(trainer: Any) -> None:
+    """Let the first of several processes alone say why a training stopped early."""
+    callback = trainer.early_stopping_callback
+    if callback is not None and not trainer.is_global_zero:
+        callback.teardown = lambda *_, **__: None
 
 
 def say_which(max_epochs: int, usual: int, lr: float) -> None:
@@ -96,6 +104,8 @@ def say_which(max_epochs: int, usual: int, lr: float) -> None:
     lr
         Learning rate.
     """
+    if rank_zero_only.rank != 0:
+        return
     # Of scvi-tools' levels this is news, of Python's a warning: these are seen without a handler.
     if max_epochs > usual and news.isEnabledFor(logging.INFO):
         logger.warning(SAID.format(max_epochs, usual, lr))

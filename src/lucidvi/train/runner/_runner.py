@@ -29,7 +29,7 @@ from lucidvi.train.runner._process import (
     is_stopped_by_hand,
     stopping_together,
 )
-from lucidvi.train.runner._quiet import replace_bar
+from lucidvi.train.runner._quiet import replace_bar, speak_once
 from lucidvi.train.runner._strategy import check_processes, with_own_strategy
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class TrainRunner(scvi.train.TrainRunner):
             self._check_early_stopping(data)
             data.device = self.device
         replace_bar(self.trainer)
+        speak_once(self.trainer)
         self.trainer.callbacks.append(LastEpoch())
         if not isinstance(plan, TrainingPlan):
             return

@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from torch import Tensor
 
 import __main__
+from lucidvi._random import isolated
 from lucidvi.data import CellSplitter
 from lucidvi.errors import DataError
 
@@ -24,6 +25,11 @@ class TogetherStrategy(DDPStrategy):
     """
 
     _adds_up = True
+
+    def setup_distributed(self) -> None:
+        """Let the processes find each other; Lightning would start from the seed again."""
+        with isolated():
+            super().setup_distributed()
 
     def configure_ddp(self) -> None:
         """Leave the module as it is."""
