@@ -53,7 +53,9 @@ class LoggedPlan(scvi.train.TrainingPlan):
             return
         for name, value in losses.extra_metrics.items():
             if not self.on_step and (not isinstance(value, Tensor) or value.ndim == 0):
-                how = {"batch_size": losses.n_obs_minibatch, "sync_dist": self.use_sync_dist}
+                # Lightning rounds the mean number of cells of a process down to a whole number.
+                n_cells = losses.n_obs_minibatch * self.ranks.number
+                how = {"batch_size": n_cells, "sync_dist": self.use_sync_dist}
                 self.log(f"{name}_{mode}", value, on_step=False, on_epoch=True, **how)
         if "z" in losses.extra_metrics:
             stage = "training" if mode == "train" else mode
