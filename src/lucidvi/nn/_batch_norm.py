@@ -40,19 +40,14 @@ class _SharedBatchNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.BatchNorm1d, ranks: Ranks
     ) -> Tensor:
-        # Sums of squares lose digits where a mean is far from zero.
-        rows = x.double()
-        sums = torch.cat([rows.new_tensor([len(x)]), rows.sum(dim=0), rows.square().sum(dim=0)])
-        sums = ranks.add_up(sums)
-        n = sums[0]
-        mean, square = (sums[1:] / n).chunk(2)
-        variance = (square - mean.square()).clamp(min=0)
+        mean, variance, n = _moments(x, ranks)
         if layer.running_mean is not None:
-            _follow(layer, mean, variance * n / (n - 1))
+            _follow(layer, mean, variance * (n / (n - 1)))
         reciprocal = (variance + layer.eps).rsqrt()
-        unit = ((rows - mean) * reciprocal).to(x.dtype)
+        reciprocal, mean = reciprocal.to(x.dtype), mean.to(x.dtype)
+        unit = (x - mean).mul_(reciprocal)
         ctx.ranks = ranks
-        ctx.save_for_backward(weight, unit, reciprocal, n)
+        ctx.save_for_backward(weight, unit, reciprocal, n.to(x.dtype))
         return torch.addcmul(bias, unit, weight)
 
     @staticmethod
@@ -60,11 +55,20 @@ class _SharedBatchNorm(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, unit, reciprocal, n = ctx.saved_tensors
         by_bias, by_weight = gradient.sum(dim=0), (gradient * unit).sum(dim=0)
-        means = ctx.ranks.add_up(torch.cat([by_bias, by_weight]).double()) / n
-        of_one, of_unit = means.to(gradient.dtype).chunk(2)
-        factor = (weight * reciprocal).to(gradient.dtype)
-        by_x = factor * (gradient - of_one - unit * of_unit)
+        means = ctx.ranks.add_up(torch.cat([by_bias, by_weight])).div_(n)
+        of_one, of_unit = means.chunk(2)
+        by_x = torch.addcmul(gradient - of_one, unit, of_unit, value=-1).mul_(weight * reciprocal)
         return by_x, by_weight, by_bias, None, None
+
+
+def _moments(x: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance over the rows of all processes, in double precision, and their number."""
+    variance, mean = torch.var_mean(x, dim=0, correction=0)
+    # Squares lose digits where a mean is far from zero.
+    mean, n = mean.double(), mean.new_tensor([len(x)], dtype=torch.float64)
+    sums = ranks.add_up(torch.cat([n, len(x) * mean, len(x) * (variance + mean.square())]))
+    mean, square = (sums[1:] / sums[0]).chunk(2)
+    return mean, (square - mean.square()).clamp_(min=0), sums[0]
 
 
 def _follow(layer: nn.BatchNorm1d, mean: Tensor, variance: Tensor) -> None:

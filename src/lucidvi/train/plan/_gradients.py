@@ -77,7 +77,7 @@ class SummedGradients:
             gradient = gradients[i]
             if gradient is None:
                 place.zero_()
-            elif gradient.data_ptr() != place.data_ptr():  # which a sum over minibatches is
+            else:
                 place.copy_(gradient)
         said = [float(gradient is not None) for gradient in gradients]
         self.tail[:-1] = self.tail.new_tensor([*said, float(is_stopping)])
@@ -85,20 +85,10 @@ class SummedGradients:
         self.ranks.add_up(self.message)
         *n_with, n_stopping, total = self.tail.tolist()
         late = [i for i, n in enumerate(n_with) if n > 0 and i not in self.places]
-        if late:
-            self._send_late(late)
+        if late:  # weights that had no gradient before; all processes find the same ones
+            self.sent = sorted([*self.sent, *late])
+            self._lay_out()
+            return self(loss, is_stopping)
         for i, weight in enumerate(self.weights):
             weight.grad = self.places[i] if n_with[i] > 0 else None
         return Sums(total, int(n_stopping))
-
-    def _send_late(self, late: list[int]) -> None:
-        """Add up gradients of weights that had none before."""
-        before = {i: place.clone() for i, place in self.places.items()}
-        for i in late:
-            gradient = self.weights[i].grad
-            whole = torch.zeros_like(self.weights[i]) if gradient is None else gradient.clone()
-            before[i] = self.ranks.add_up(whole)
-        self.sent = sorted(before)
-        self._lay_out()
-        for i, gradient in before.items():
-            self.places[i].copy_(gradient)

@@ -104,7 +104,7 @@ def say_which(max_epochs: int, usual: int, lr: float) -> None:
     lr
         Learning rate.
     """
-    if rank_zero_only.rank != 0:
+    if getattr(rank_zero_only, "rank", 0) != 0:
         return
     # Of scvi-tools' levels this is news, of Python's a warning: these are seen without a handler.
     if max_epochs > usual and news.isEnabledFor(logging.INFO):
