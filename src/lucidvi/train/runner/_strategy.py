@@ -80,11 +80,20 @@ def with_own_strategy(arguments: dict[str, Any]) -> dict[str, Any]:
     strategy = arguments.get("strategy", strategy)
     if strategy is None:
         return arguments
-    further = {"trainer_config": config, "strategy": own_strategy(strategy)}
+    own = own_strategy(strategy) if _are_several(arguments, config) else "auto"
+    further = {"trainer_config": config, "strategy": own}
     if isinstance(arguments.get("data_splitter"), CellSplitter):
         # Cells are shared out by the loaders themselves.
         further["use_distributed_sampler"] = False
     return {**arguments, **further}
+
+
+def _are_several(arguments: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Whether there will be more than one process; scvi-tools takes "auto" for one device."""
+    devices = arguments.get("devices", "auto")
+    n_nodes = arguments.get("num_nodes", config.get("num_nodes", 1))
+    is_one = devices in (1, "1", "auto") or (isinstance(devices, list) and len(devices) == 1)
+    return n_nodes > 1 or not is_one
 
 
 def own_strategy(strategy: Any) -> Any:
