@@ -47,6 +47,12 @@ def test_several_devices_without_a_strategy(model):
         model.train(devices=2, **FAST)
 
 
+def test_a_plan_that_does_not_add_gradients_up(model):
+    model._training_plan_cls = scvi.train.TrainingPlan
+    with pytest.raises(DataError, match=r"derive it from lucidvi\.train\.TrainingPlan"):
+        model.train(devices=2, **FAST)
+
+
 @pytest.mark.parametrize("devices", [1, "auto"])
 def test_one_device_needs_no_strategy(model, devices):
     with warnings.catch_warnings():

@@ -58,7 +58,7 @@ class TrainRunner(scvi.train.TrainRunner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **with_own_strategy(kwargs))
-        check_processes(self.trainer)
+        check_processes(self.trainer, self.training_plan)
         plan, data = self.training_plan, self.data_splitter
         if self.trainer.world_size > 1:
             self.device = self.trainer.strategy.root_device

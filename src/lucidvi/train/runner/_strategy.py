@@ -137,15 +137,24 @@ def _check_script(strategy: str) -> None:
     )
 
 
-def check_processes(trainer: Any) -> None:
+def check_processes(trainer: Any, plan: Any) -> None:
     """Raise if several devices are used in a way that does not train as one process does.
 
     Raises
     ------
     lucidvi.errors.DataError
-        With the strategy that does.
+        With the strategy that does; or if the plan is not one that adds gradients up.
     """
-    if trainer.world_size == 1 or isinstance(trainer.strategy, TogetherStrategy):
+    if trainer.world_size == 1:
+        return
+    if not hasattr(plan, "add_up_gradients"):
+        raise DataError(
+            f"The training plan is a {type(plan).__name__}, by which several processes do not "
+            "train as one.",
+            remedy="derive it from lucidvi.train.TrainingPlan, or train on one device, "
+            "model.train(devices=1).",
+        )
+    if isinstance(trainer.strategy, TogetherStrategy):
         return
     raise DataError(
         f"`devices` and `num_nodes` make {trainer.world_size} processes, and the strategy is a "
