@@ -72,45 +72,49 @@ def quality(data: tuple[str, ...], seeds: tuple[int, ...]) -> tuple[list[list[st
 
 
 def cells_a_second(data: dict[str, Any], n_cells: int, batch_size: int) -> dict[str, float]:
-    """Cells a second by one process, two together, and two that know nothing of each other."""
-    ways = {
-        way: task("lucidvi", data, train={**train, "max_epochs": 2, "batch_size": batch_size})
-        for way, train in WAYS.items()
+    """Cells a second by one process, two together, and two that know nothing of each other.
+
+    ``cpu`` is what one process computes in all, in what one of two together does: how much faster
+    they would be if neither had to wait, which a busy machine can tell too.
+    """
+    how = {"max_epochs": 1, "batch_size": batch_size}
+    found = {
+        way: run(task("lucidvi", data, train={**train, **how})) for way, train in WAYS.items()
     }
-    found = {way: n_cells / epoch_seconds(run(one)) for way, one in ways.items()}
+    speeds = {way: n_cells / epoch_seconds(result) for way, result in found.items()}
     for name, of_each in (("apart", batch_size), ("halves", batch_size // 2)):
-        alone = {**WAYS["one"], "max_epochs": 2, "batch_size": of_each}
+        alone = task("lucidvi", data, train={**WAYS["one"], **how, "batch_size": of_each})
         with ThreadPoolExecutor(2) as threads:
-            both = list(threads.map(run, [task("lucidvi", data, train=alone)] * 2))
-        found[name] = sum(n_cells / epoch_seconds(result) for result in both)
-    return found
+            both = list(threads.map(run, [alone] * 2))
+        speeds[name] = sum(n_cells / epoch_seconds(result) for result in both)
+    cpu = found["one"]["seconds"] / found["two"]["seconds"]
+    return speeds | {"cpu": cpu}
 
 
 def speed(n_cells: int, repeats: int) -> tuple[list[list[str]], dict[int, list[float]]]:
     """Rows of cells a second by minibatch, and ratios of two processes to one."""
-    rows, ratios = [], {}
+    runs: dict[int, list[dict[str, float]]] = {size: [] for size in BATCH_SIZES}
     with tempfile.TemporaryDirectory() as folder:
         data = store(Path(folder, "cells.npz"), n_cells=n_cells, n_genes=N_GENES)
-        n_trained = round(0.9 * n_cells)
-        for batch_size in BATCH_SIZES:
-            runs = []
-            for _ in range(repeats):
+        for _ in range(repeats):
+            for size, of_size in runs.items():
                 load = os.getloadavg()[0]
-                runs.append(cells_a_second(data, n_trained, batch_size) | {"load": load})
-                print("  ", batch_size, runs[-1])
-            ratios[batch_size] = [each["two"] / each["one"] for each in runs]
-            rows.append(
-                [
-                    batch_size,
-                    spread((each["one"] for each in runs), ",.0f"),
-                    spread((each["two"] for each in runs), ",.0f"),
-                    spread(ratios[batch_size]),
-                    spread(each["apart"] / each["one"] for each in runs),
-                    spread(each["halves"] / each["one"] for each in runs),
-                    spread((each["load"] for each in runs), ".1f"),
-                ]
-            )
-    return rows, ratios
+                of_size.append(cells_a_second(data, round(0.9 * n_cells), size) | {"load": load})
+                print("  ", size, of_size[-1], flush=True)
+    rows = [
+        [
+            size,
+            spread((each["one"] for each in of_size), ",.0f"),
+            spread((each["two"] for each in of_size), ",.0f"),
+            spread(each["two"] / each["one"] for each in of_size),
+            spread(each["cpu"] for each in of_size),
+            spread(each["apart"] / each["one"] for each in of_size),
+            spread(each["halves"] / each["one"] for each in of_size),
+            spread((each["load"] for each in of_size), ".1f"),
+        ]
+        for size, of_size in runs.items()
+    ]
+    return rows, {size: [each["two"] / each["one"] for each in r] for size, r in runs.items()}
 
 
 def main() -> None:
@@ -149,6 +153,7 @@ def main() -> None:
                     "one process",
                     "two together",
                     "two / one",
+                    "by CPU time",
                     "two apart / one",
                     "two apart, half minibatches / one",
                     "load at the start",
@@ -156,11 +161,14 @@ def main() -> None:
                 of_speed,
             ),
             "",
-            f"{WANTED} times one process was {speeds}: the best is {best:.2f}. Two apart are two "
-            "processes that know nothing of each other, the ceiling of this machine; with half "
-            "minibatches each updates all weights after as few cells as one of two together, "
-            "the ceiling where messages cost nothing. Second epochs, medians with ranges over "
-            f"{N_REPEATS} turns.",
+            f"{WANTED} times one process was {speeds}: the best is {best:.2f}. Epochs of one "
+            f"training each, medians with ranges over {N_REPEATS} turns. By CPU time: what one "
+            "process computes in what one of two together does, however long they waited. Two "
+            "apart are two processes that know nothing of each other, the ceiling of this "
+            "machine; with half minibatches each updates all weights after as few cells as one "
+            "of two together, the ceiling where messages cost nothing. Other work on the machine "
+            "(a load above that of the processes themselves) slows two that wait for each other "
+            "most.",
             "",
             f"`python benchmarks/devices.py` on {machine(result)}",
         ],
