@@ -1,7 +1,7 @@
 """Two processes that train a model together, beside one: held-out quality and speed, on the CPU.
 
 Run it with ``python benchmarks/devices.py``; it rewrites ``benchmarks/devices.md``. Each process
-has one thread.
+has one thread. ``--turns 1`` measures speed once, and not three times.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DATA = ("pbmc4k_top2000", "lupus_t")
 SEEDS = (0, 1, 2)
 #: Most that the mean difference of held-out log p(x) should be, nats a cell.
 CLOSE = 0.2
-N_CELLS, N_GENES, N_REPEATS = 200_000, 2_000, 2
+N_CELLS, N_GENES, N_TURNS = 200_000, 2_000, 3
 #: Cells a minibatch, of all processes together: the preset's, and one for more devices.
 BATCH_SIZES = (128, 1024)
 #: Cells a second of two processes in those of one that were hoped for.
@@ -120,10 +120,11 @@ def speed(n_cells: int, repeats: int) -> tuple[list[list[str]], dict[int, list[f
 def main() -> None:
     """Measure and write the page."""
     quick = "--quick" in sys.argv
+    turns = int(sys.argv[sys.argv.index("--turns") + 1]) if "--turns" in sys.argv else N_TURNS
     warm_up()
     data, seeds = (DATA[:1], SEEDS[:1]) if quick else (DATA, SEEDS)
     rows, differences = quality(data, seeds)
-    of_speed, ratios = speed(10_000 if quick else N_CELLS, 1 if quick else N_REPEATS)
+    of_speed, ratios = speed(10_000 if quick else N_CELLS, 1 if quick else turns)
     result = run(task("lucidvi", {"n_cells": 300, "n_genes": 50}, train={"max_epochs": 1}))
     means = [np.mean(differences[i::1][: len(seeds)]) for i in range(0, len(rows), len(seeds))]
     close = "less" if max(map(abs, means)) < CLOSE else "MORE"
@@ -162,7 +163,7 @@ def main() -> None:
             ),
             "",
             f"{WANTED} times one process was {speeds}: the best is {best:.2f}. Epochs of one "
-            f"training each, medians with ranges over {N_REPEATS} turns. By CPU time: what one "
+            f"training each; turns: {turns}, of which medians and ranges. By CPU time: what one "
             "process computes in what one of two together does, however long they waited. Two "
             "apart are two processes that know nothing of each other, the ceiling of this "
             "machine; with half minibatches each updates all weights after as few cells as one "

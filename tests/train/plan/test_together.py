@@ -26,7 +26,7 @@ def run(tmp_path_factory):
     for devices in (1, 2):
         command = [sys.executable, str(SCRIPT), str(folder), str(devices)]
         done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, timeout=300
+            command, capture_output=True, text=True, env=environment, timeout=900
         )
         assert done.returncode == 0, done.stderr
         said.append(done.stdout + done.stderr)
