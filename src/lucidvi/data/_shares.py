@@ -59,6 +59,16 @@ class Shares:
 
 
 def total_of(minibatch: Minibatch) -> int | None:
-    """Return how many cells all processes have of a minibatch, if :class:`Shares` made it."""
+    """Return how many cells all processes of a training have of a minibatch.
+
+    Parameters
+    ----------
+    minibatch
+        Cells of this process.
+
+    Returns
+    -------
+    None of a minibatch that is not shared out, or not by :class:`CellLoader`.
+    """
     total = minibatch.get(TOTAL)
     return None if total is None else int(total)
