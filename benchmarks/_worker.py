@@ -189,9 +189,16 @@ def held_out(model: Any) -> dict[str, Any]:
     }
 
 
+def is_first() -> bool:
+    """Whether this process speaks for those that train together."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def measure(task: dict[str, Any]) -> dict[str, Any]:
     """Do what the task says."""
     model, result = (saved if task["reference"] else train)(task)
+    if not is_first():
+        return {}
     result["batch_size"] = batch_size(task)
     result["default_epochs"] = default_epochs(task, model.adata.n_obs)
     result["threads"] = torch.get_num_threads()
@@ -211,7 +218,8 @@ def main() -> None:
     logging.disable(logging.WARNING)
     with contextlib.redirect_stdout(sys.stderr):
         result = measure(json.loads(sys.argv[1]))
-    print(json.dumps(result))
+    if is_first():
+        print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -92,6 +92,22 @@ def put_generators_back(states: dict[str, Any]) -> None:
         torch.mps.set_rng_state(states["mps"])
 
 
+def state_of_cpu() -> torch.Tensor:
+    """Return the state of torch's generator of the CPU."""
+    return torch.get_rng_state()
+
+
+def go_on_from(start: torch.Tensor | int) -> None:
+    """Let torch draw from here on from a state of its generator of the CPU, or from a seed.
+
+    For processes that train together, which have to agree on what they draw, or to differ.
+    """
+    if isinstance(start, int):
+        torch.manual_seed(start)
+    else:
+        torch.set_rng_state(start)
+
+
 @contextmanager
 def in_evaluation(module: nn.Module, kind: type[nn.Module] = nn.Module) -> Iterator[None]:
     """Let the layers of a kind, by default all, do what they do after the training."""

@@ -7,6 +7,7 @@ from lucidvi.data._order import BlockShuffle
 from lucidvi.data._pbmc68k import pbmc68k, recover_counts
 from lucidvi.data._remedies import Reader, call, is_on_disk, place_of
 from lucidvi.data._setup import CheckedAnnDataManager, align_genes, unchanged_on_error
+from lucidvi.data._shares import total_of
 from lucidvi.data._splits import check_sizes
 from lucidvi.data._splitter import CellSplitter
 from lucidvi.data._stratified import stratified
@@ -131,6 +132,7 @@ __all__ = [
     "specifications",
     "store_of",
     "stratified",
+    "total_of",
     "unchanged_on_error",
     "with_panels_of",
     "with_tables_in_memory",

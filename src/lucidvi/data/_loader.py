@@ -18,10 +18,12 @@ from torch.utils.data import BatchSampler, RandomSampler
 from lucidvi import kernels
 from lucidvi._progress import track
 from lucidvi._random import isolated
+from lucidvi._ranks import ALONE, Ranks
 from lucidvi.checks import check_whole
 from lucidvi.data._order import BLOCK_SIZE, BlockShuffle
+from lucidvi.data._shares import Shares
 from lucidvi.data.stores import CellSource, CellStore, Minibatch, store_of
-from lucidvi.errors import LostWorkerError
+from lucidvi.errors import DataError, LostWorkerError
 
 #: Minibatches that are prepared ahead where the counts do not fit on the device.
 N_AHEAD = 2
@@ -52,6 +54,13 @@ class CellLoader(AnnDataLoader):
         Cells that are read together, and shuffled together, where cells that are not in memory
         come in random order; see :class:`~lucidvi.data.BlockShuffle`. The buffer is by default as
         large as 64 MB of counts.
+    ranks
+        The processes that share each minibatch; by default this one has all of it.
+
+    Raises
+    ------
+    lucidvi.errors.DataError
+        If several processes are to share the minibatches of a sampler that gives single cells.
     """
 
     #: Whether what is done with a minibatch may take seconds.
@@ -67,12 +76,21 @@ class CellLoader(AnnDataLoader):
         dense: bool = False,
         block_size: int = BLOCK_SIZE,
         buffer_size: int | None = None,
+        ranks: Ranks = ALONE,
         **kwargs: Any,
     ) -> None:
         check_whole("block_size", block_size, least=1)
         if buffer_size is not None:
             check_whole("buffer_size", buffer_size, least=1)
         super().__init__(adata_manager, *args, **kwargs)
+        self.ranks = ranks
+        if ranks.are_several and self.batch_size is not None:
+            raise DataError(
+                "A `sampler` of one's own is read cell by cell, and the processes of a training "
+                "share minibatches.",
+                remedy="leave `sampler` out of `datasplitter_kwargs`, or train on one device, "
+                "model.train(devices=1)",
+            )
         self.adata_manager = adata_manager
         self.target = device
         self.description = description
@@ -91,6 +109,11 @@ class CellLoader(AnnDataLoader):
         """Where the minibatches are taken from."""
         return store_of(CellSource(self.adata_manager)) if self._store is None else self._store
 
+    @property
+    def n_at_once(self) -> int | None:
+        """Cells that are read together; None where cells can be had one by one."""
+        return self.store.n_at_once and (self.buffer_size or self.store.n_at_once)
+
     @cached_property
     def order(self) -> Iterable[Any]:
         """Places of the cells of each minibatch among ``indices``.
@@ -98,12 +121,11 @@ class CellLoader(AnnDataLoader):
         Cells of a file that are shuffled come block by block, unless all are read at once: then
         they come in the order in which cells in memory do.
         """
-        n_at_once = self.store.n_at_once and (self.buffer_size or self.store.n_at_once)
         is_shuffled = isinstance(getattr(self.sampler, "sampler", None), RandomSampler)
-        if not is_shuffled or n_at_once is None or len(self.indices) <= n_at_once:
+        if not is_shuffled or self.n_at_once is None or len(self.indices) <= self.n_at_once:
             return self.sampler
         size, drop_last = self.sampler.batch_size, self.sampler.drop_last
-        return BlockShuffle(self.indices, size, drop_last, self.block_size, n_at_once)
+        return BlockShuffle(self.indices, size, drop_last, self.block_size, self.n_at_once)
 
     def __iter__(self) -> Iterator[Minibatch]:
         """Yield the minibatches of one epoch, or the rest of one that was interrupted."""
@@ -147,8 +169,11 @@ class CellLoader(AnnDataLoader):
 
     def _by_torch(self, n_done: int) -> Iterator[Minibatch]:
         minibatches = super().__iter__()
+        given = map(self._with_csr, minibatches)
+        if self.ranks.are_several:
+            given = map(self._index_sampler.with_total, given)
         try:
-            yield from map(self._with_csr, islice(minibatches, n_done, None))
+            yield from islice(given, n_done, None)
         except (RuntimeError, ConnectionError, EOFError) as error:
             # One that ends while it hands a minibatch over leaves a broken connection.
             is_said = "DataLoader worker" in str(error) or not isinstance(error, RuntimeError)
@@ -161,6 +186,12 @@ class CellLoader(AnnDataLoader):
                 remedy="mostly it had no memory left: give a smaller `num_workers`, or 0, with "
                 'which this process reads, model.train(datasplitter_kwargs={"num_workers": 0})',
             ) from error
+
+    @cached_property
+    def _index_sampler(self) -> Any:
+        """Rows of the minibatches, as the iterators of torch ask for them, too."""
+        whole = super()._index_sampler
+        return Shares(whole, self.ranks) if self.ranks.are_several else whole
 
     @cached_property
     def count_keys(self) -> list[str]:
@@ -186,15 +217,18 @@ class CellLoader(AnnDataLoader):
     def _taken(self, n_done: int) -> Iterator[Minibatch]:
         # A loader of torch draws a seed for its workers; so the order of the cells stays theirs.
         torch.empty((), dtype=torch.int64).random_(generator=self.generator)
-        places = islice(self.order, n_done, None)
+        order: Iterable[Any] = islice(self.order, n_done, None)
+        shares = Shares(order, self.ranks) if self.ranks.are_several else None
+        places = iter(order if shares is None else shares)
         # The order is drawn here and now, whichever thread goes on with it.
         first = list(islice(places, 1))
         rows = (self.indices[cells] for cells in chain(first, places))
-        minibatches = self.store.stream(rows, self.buffer_size, n_done)
+        n_at_once = self.n_at_once and max(1, self.n_at_once // self.ranks.number)
+        minibatches = self.store.stream(rows, n_at_once, n_done)
         is_apart = self.store.device.type == "cpu"
         if is_apart and self.target is not None and self.target.type == "cuda":
             minibatches = self._prefetched(minibatches)
-        yield from minibatches
+        yield from minibatches if shares is None else map(shares.with_total, minibatches)
 
     def _prefetched(self, minibatches: Iterator[Minibatch]) -> Iterator[Minibatch]:
         """Minibatches that a thread gathers, and pins for a copy that does not block."""

@@ -13,6 +13,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.dataloaders import DataSplitter
 
+from lucidvi._ranks import ALONE, ranks_of
 from lucidvi.data._loader import CellLoader, Groups
 from lucidvi.data._splits import check_sizes, splits
 from lucidvi.data.stores import CellSource, CellStore, Minibatch, store_of
@@ -27,7 +28,8 @@ class CellSplitter(DataSplitter):
     """Data splitter of scvi-tools that loads with :class:`CellLoader`.
 
     Differs from scvi-tools: all cells are trained on where there are so few that it would leave
-    none, and sizes that cannot be are refused.
+    none, sizes that cannot be are refused, and the processes of a training share each minibatch,
+    so that ``batch_size`` is that of all of them together.
 
     Parameters
     ----------
@@ -36,6 +38,8 @@ class CellSplitter(DataSplitter):
     external_indexing
         Training, validation and test cells, each positions, a mask or names; the first of the
         last two that is left out or empty gets all other cells.
+    distributed_sampler
+        Accepted as scvi-tools gives it: the processes of a training share minibatches always.
 
     Raises
     ------
@@ -48,6 +52,8 @@ class CellSplitter(DataSplitter):
     group_size = 1
     #: Where the minibatches are wanted; set by the runner.
     device = torch.device("cpu")
+    #: The processes that share each minibatch; known after :meth:`setup`.
+    ranks = ALONE
     n_train: int
     val_idx: NDArray[np.integer]
     test_idx: NDArray[np.integer]
@@ -60,6 +66,7 @@ class CellSplitter(DataSplitter):
         validation_size: float | None = None,
         *args: Any,
         external_indexing: Any = None,
+        distributed_sampler: bool = False,
         **kwargs: Any,
     ) -> None:
         check_sizes(train_size, validation_size)
@@ -85,6 +92,12 @@ class CellSplitter(DataSplitter):
     def setup(self, stage: str | None = None) -> None:
         """Split the cells, and lay them out for loading."""
         super().setup(stage)
+        self.ranks = ranks_of(self.trainer)
+        # Where no seed was set, each process splits the cells in a way of its own.
+        for name in ("train_idx", "val_idx", "test_idx"):
+            setattr(self, name, self.ranks.from_first(getattr(self, name)))
+        if self.ranks.are_several:
+            self.device = self.ranks.device
         if self._store is None:
             source = CellSource(self.adata_manager, is_read_often=True, device=self.device)
             self._store = store_of(source)
@@ -92,6 +105,7 @@ class CellSplitter(DataSplitter):
                 "store": self._store,
                 "device": self.device,
                 "description": None,
+                "ranks": self.ranks,
             }
             if self.is_read_in_parts:  # from the first cell to the last
                 self.val_idx, self.test_idx = map(np.sort, (self.val_idx, self.test_idx))

@@ -55,6 +55,10 @@ class SafeFilesMixin:
         ``torch.load(weights_only=True)`` refuses once NumPy's arrays are allowed. They appear
         whole or not at all, also if the process is killed; other files in the folder stay.
 
+        Of the processes that trained a model together the first writes it, and the others write
+        nothing. Before another one reads the files, let all of them pass
+        ``model.trainer.strategy.barrier()``.
+
         scvi-tools finds the history as plain values in ``model.history_values_``;
         :meth:`load` and :meth:`to_scvi_model` give tables.
 
@@ -83,6 +87,8 @@ class SafeFilesMixin:
             If the folder exists or cannot be written, or the model holds something that is not
             data. Nothing is written then.
         """
+        if not getattr(getattr(self, "trainer", None), "is_global_zero", True):
+            return
         dir_path = os.path.expanduser(dir_path)
         check_free(Path(dir_path), overwrite, "model")
         if save_anndata:

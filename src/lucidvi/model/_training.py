@@ -86,19 +86,28 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         in a script that is started again and again begins, goes on, and, once the training is
         over, returns at once with what came out of it.
 
+        With ``devices=4, strategy="ddp"`` each minibatch is shared by four processes, whose
+        gradients are added up: process :math:`r` takes every fourth of its cells from the
+        :math:`r`-th on. ``batch_size``, steps and schedules are those of one process, batch norm
+        is over all cells of a minibatch, and metrics over those of all processes, so that the
+        number of devices changes nothing but draws. Afterwards each process has the trained
+        model, and the first one, ``model.trainer.is_global_zero``, saves it. Processes are started
+        by running the script again, or by torchrun or SLURM. An error in one of them ends all.
+
         Parameters
         ----------
         max_epochs
             Passes through the training cells; by default those of the preset.
         accelerator, devices
-            Where to train, see :class:`lightning.pytorch.Trainer`.
+            Where to train, see :class:`lightning.pytorch.Trainer`. Several devices, with
+            ``strategy="ddp"``, train as one does, in a process each that runs the same script.
         train_size, validation_size, shuffle_set_split
             Shares of the cells to train and validate with, by default 0.9 and the rest, and
             whether they are drawn at random.
         load_sparse_tensor
             Accepted for scripts that give it: counts are always loaded sparse.
         batch_size
-            Cells a minibatch; by default that of the preset.
+            Cells a minibatch, of all devices together; by default that of the preset.
         early_stopping
             Stop when the ELBO of the validation cells no longer rises.
         datasplitter_kwargs
@@ -111,7 +120,8 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         datamodule
             Lightning data module to train with, if the model was made without AnnData.
         trainer_config, **trainer_kwargs
-            Arguments of :class:`scvi.train.Trainer`.
+            Arguments of :class:`scvi.train.Trainer`, such as ``strategy`` and ``num_nodes``, the
+            number of machines with ``devices`` each.
         preset
             ``"lucid"``: a tenth of scvi-tools' epochs, started at the mean and dispersion of each
             gene, with a learning rate of up to 2e-2 in one cycle, and the weight of the KL term

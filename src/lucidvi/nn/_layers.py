@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import scvi.nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, one_hot
 
 from lucidvi import kernels
+from lucidvi.nn._batch_norm import is_shared, shared_batch_norm
 
 #: Layers that are evaluated in one.
 FUSED = ([nn.BatchNorm1d, nn.ReLU], [nn.BatchNorm1d, nn.ReLU, nn.Dropout])
@@ -69,7 +71,7 @@ def _linear(layer: nn.Linear, x: Tensor, shown: list[Tensor]) -> Tensor:
 
 def _activate(layers: list[nn.Module], x: Tensor) -> Tensor:
     """Evaluate what follows a product: in one where that is possible, or layer by layer."""
-    fused = [type(layer) for layer in layers] in FUSED
+    fused = [type(layer) for layer in layers] in FUSED and not is_shared(layers[0])
     if fused and all(layer.training and not layer._forward_hooks for layer in layers):
         norm, rate = cast(nn.BatchNorm1d, layers[0]), float(getattr(layers[-1], "p", 0.0))
         if kernels.can_activate(x, norm, rate):
@@ -77,6 +79,8 @@ def _activate(layers: list[nn.Module], x: Tensor) -> Tensor:
     for layer in layers:
         if isinstance(layer, nn.BatchNorm1d) and x.ndim > 2:
             x = _normalize_samples(layer, x)
+        elif is_shared(layer):
+            x = shared_batch_norm(cast(nn.BatchNorm1d, layer), x)
         else:
             x = layer(x)
     return x
@@ -85,5 +89,6 @@ def _activate(layers: list[nn.Module], x: Tensor) -> Tensor:
 def _normalize_samples(layer: nn.BatchNorm1d, x: Tensor) -> Tensor:
     """Batch norm of several draws of the cells: in training each has its own statistics."""
     if layer.training:
-        return torch.stack([layer(draw) for draw in x])
+        norm = partial(shared_batch_norm, layer) if is_shared(layer) else layer
+        return torch.stack([norm(draw) for draw in x])
     return layer(x.reshape(-1, x.shape[-1])).view_as(x)

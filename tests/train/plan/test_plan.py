@@ -17,8 +17,8 @@ from lucidvi.errors import TrainingError
 from lucidvi.kernels import to_dense
 from lucidvi.model import SCVI
 from lucidvi.module import VAE
+from lucidvi.nn import frozen_batch_norm
 from lucidvi.train import PRESETS, TrainingPlan
-from lucidvi.train.plan._plan import frozen_batch_norm
 
 BATCH_SIZE = 128
 

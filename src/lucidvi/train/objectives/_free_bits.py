@@ -11,6 +11,7 @@ from scvi.module.base import LossOutput
 from torch import Tensor
 from torch.distributions import Distribution, Normal, kl_divergence
 
+from lucidvi._ranks import mean_of_all
 from lucidvi.data import Minibatch
 from lucidvi.errors import DataError
 from lucidvi.module import KL_Z
@@ -64,6 +65,7 @@ class FreeBits(Objective):
         passed = step.plain_module.read(minibatch, inference, generative)
         qz, pz = passed.posterior.latent, passed.prior.latent
         kl, floor = grouped_kl(qz, pz, losses.kl_local[KL_Z])
+        kl = mean_of_all(kl, len(losses.kl_local[KL_Z]))
         missing = (self.nats * floor - kl).clamp(min=0).sum()
         losses.loss = losses.loss + step.loss_kwargs.get("kl_weight", 1.0) * missing
         return generative, losses

@@ -9,6 +9,8 @@ import torch
 from scvi.module.base import LossOutput
 from torch import Tensor
 
+from lucidvi._ranks import ALONE, Ranks
+
 #: Numbers that are kept until they are summed.
 N_KEPT = 4096
 
@@ -58,25 +60,28 @@ class EpochMeans:
         self.sums = self.sums + terms.view(-1, 4).sum(dim=0)
         self.terms = []
 
-    def take(self, n_total: int | None) -> dict[str, float]:
+    def take(self, n_total: int | None, ranks: Ranks = ALONE) -> dict[str, float]:
         """Return the means by scvi-tools' names, and forget them.
 
         Parameters
         ----------
         n_total
             Cells over which a global KL term is spread.
+        ranks
+            Processes whose minibatches are added to those of this one.
 
         Returns
         -------
         In nats a cell, but for the global KL, which is in nats. Empty if nothing was added.
         """
-        if self.n_minibatches == 0:
-            return {}
         if self.terms:
             self._sum()
-        loss, reconstruction, kl_local, kl_global = self.sums.tolist()
-        n, kl_global = self.n_cells, kl_global / self.n_minibatches
-        further = {f"{name}_{self.mode}": mean.value for name, mean in self.further.items()}
+        sums = ranks.total([*self.sums.tolist(), self.n_cells, self.n_minibatches])
+        loss, reconstruction, kl_local, kl_global, n, n_minibatches = sums
+        further = self._further_means(ranks)
+        if n_minibatches == 0:
+            return {}
+        kl_global /= n_minibatches
         self.reset()
         return {
             f"{self.mode}_loss": loss / n,
@@ -86,6 +91,16 @@ class EpochMeans:
             f"kl_global_{self.mode}": kl_global,
             **further,
         }
+
+    def _further_means(self, ranks: Ranks) -> dict[str, float]:
+        # A process that had no cells of a set has no names of their means either.
+        names = sorted({name for own in ranks.of_all(list(self.further)) for name in own})
+        means = {}
+        for name in names if ranks.are_several else self.further:
+            mean = self.further[name]
+            total, n_cells = ranks.total([mean.total, mean.n_cells])
+            means[f"{name}_{self.mode}"] = total / n_cells
+        return means
 
     def state(self) -> dict[str, Any]:
         """Return what has been added, not summed further: sums depend on their order."""
@@ -108,7 +123,7 @@ class EpochMeans:
 
 
 class CellMean:
-    """Mean over cells of what each minibatch gives, kept where it is computed."""
+    """Sum over cells of what each minibatch gives, kept where it is computed."""
 
     def __init__(self) -> None:
         self.terms: list[Tensor] = []
@@ -120,17 +135,14 @@ class CellMean:
         self.terms.append(n_cells * mean)
         self.n_cells += n_cells
         if len(self.terms) >= N_KEPT:
-            self.sum, self.terms = self._total(), []
+            self.sum, self.terms = self.total, []
 
-    def _total(self) -> float:
+    @property
+    def total(self) -> float:
+        """The sum over the cells."""
         if not self.terms:
             return self.sum
         return self.sum + torch.stack(self.terms).cpu().double().sum().item()
-
-    @property
-    def value(self) -> float:
-        """The mean."""
-        return self._total() / self.n_cells
 
     def state(self) -> dict[str, Any]:
         """Return what has been added."""

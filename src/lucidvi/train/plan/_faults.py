@@ -40,6 +40,21 @@ class NonFiniteLoss(ArithmeticError):
         super().__init__(f"{what} is not finite at step {step} of epoch {epoch}")
         self.what, self.step, self.epoch, self.counts, self.gene = what, step, epoch, counts, gene
 
+    def __reduce__(self) -> tuple[type[NonFiniteLoss], tuple[Any, ...]]:
+        # Exceptions pickle their message alone; the processes of a training tell each other.
+        return type(self), (self.what, self.step, self.epoch, self.counts, self.gene)
+
+
+class StoppedTogether(Exception):
+    """The end of a training that one of its processes was asked to stop, in all of them."""
+
+
+def first_fault(found: list[NonFiniteLoss | None], step: int, epoch: int) -> NonFiniteLoss:
+    """Return what one of several processes found, rather one that names a cell."""
+    faults = [fault for fault in found if fault is not None]
+    of_cells = [fault for fault in faults if fault.counts is not None]
+    return (of_cells or faults or [NonFiniteLoss("loss", step, epoch)])[0]
+
 
 def locate(
     x: Tensor, generative_outputs: dict[str, Any], losses: LossOutput, step: int, epoch: int

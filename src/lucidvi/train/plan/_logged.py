@@ -8,14 +8,19 @@ import scvi.train
 from scvi.module.base import BaseModuleClass, LossOutput
 from torch import Tensor
 
+from lucidvi._ranks import ALONE
 from lucidvi.train.plan._epoch_means import EpochMeans
 
 
 class LoggedPlan(scvi.train.TrainingPlan):
     """Training plan of scvi-tools that reads the terms of the loss once an epoch.
 
-    With ``on_step=True`` each step is logged, as by scvi-tools.
+    With ``on_step=True`` each step is logged, as by scvi-tools. Means are over the cells of all
+    processes of a training.
     """
+
+    #: The processes of the training; known from its start on.
+    ranks = ALONE
 
     def __init__(self, module: BaseModuleClass, **kwargs: Any) -> None:
         super().__init__(module, **kwargs)
@@ -73,12 +78,12 @@ class LoggedPlan(scvi.train.TrainingPlan):
         self.compute_and_log_metrics(losses, metrics, mode)
 
     def _log_means(self, mode: str, n_total: int | None) -> None:
-        means = self._means[mode].take(n_total)
+        means = self._means[mode].take(n_total, self.ranks)
         if not means:
             return
         if mode == "train" and "kl_weight" in self.loss_kwargs:
             means["kl_weight"] = float(self.loss_kwargs["kl_weight"])
         how = {"on_step": False, "on_epoch": True, "batch_size": 1}
         loss = {f"{mode}_loss": means.pop(f"{mode}_loss")}
-        self.log_dict(loss, prog_bar=mode == "train", sync_dist=self.use_sync_dist, **how)
-        self.log_dict(means, sync_dist=self.use_sync_dist, **how)
+        self.log_dict(loss, prog_bar=mode == "train", **how)
+        self.log_dict(means, **how)

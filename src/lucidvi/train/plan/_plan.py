@@ -17,29 +17,28 @@ from torch.optim import Optimizer
 from lucidvi.data import Groups, Minibatch
 from lucidvi.errors import TrainingError
 from lucidvi.kernels import plain_torch, to_dense
-from lucidvi.nn import frozen_batch_norm
 from lucidvi.train.objectives import Objective, as_objective
 from lucidvi.train.plan._cyclical import as_kl_schedule
-from lucidvi.train.plan._faults import check_gradients, locate, locate_in
+from lucidvi.train.plan._faults import check_gradients, locate_in
 from lucidvi.train.plan._optimizers import OPTIMIZERS, optimizer_creator
 from lucidvi.train.plan._options import OF_SCVI_SCHEDULE, check_one_schedule, check_options
 from lucidvi.train.plan._parts import SMALLER, UNDIVIDED, Parts, mean_loss
 from lucidvi.train.plan._schedules import LR_SCHEDULES
 from lucidvi.train.plan._threads import ThreadChoice
-from lucidvi.train.plan._with_practices import PlanWithPractices
+from lucidvi.train.plan._together import PlanTogether
 from lucidvi.train.practices import with_documented_options
 
 #: Minibatches that share the overhead of one step of Lightning.
 MINIBATCHES_PER_STEP = 10
 
 
-class TrainingPlan(PlanWithPractices):
+class TrainingPlan(PlanTogether):
     """Training plan of scvi-tools, fast, and mended in three places.
 
     A step of Lightning gets several minibatches, each of which updates the weights, and metrics
     are logged once an epoch. What Lightning does of its own accord for each step (clipping or
-    accumulating gradients, lower precision, several devices) needs one minibatch a step, which
-    the runner then sets.
+    accumulating gradients, lower precision) needs one minibatch a step, which the runner then
+    sets. Several processes share each minibatch, and train as one would.
 
     - The weight of the KL term rises over a fraction of the training and always arrives.
       scvi-tools' rises over 400 epochs however long the training is: with a million cells, which
@@ -180,8 +179,8 @@ class TrainingPlan(PlanWithPractices):
             self._n_cells = len(batch[REGISTRY_KEYS.X_KEY])
             with self._enough_memory():
                 losses = self._training_losses(batch)
-            self._take_note([losses], first=batch_idx == 0)
-            loss = losses.loss
+            self._take_note(batch, [losses], first=batch_idx == 0)
+            loss = self.share_of(batch) * losses.loss if self.ranks.are_several else losses.loss
         else:
             loss = self._update(batch, first=batch_idx == 0)
         if self.trainer.is_last_batch:
@@ -210,15 +209,17 @@ class TrainingPlan(PlanWithPractices):
         losses = []
         for i, minibatch in enumerate(group):
             self.threads.begin()
-            parts = self.parts.of(minibatch, partial(self._descend, weights))
-            self._take_note(parts, first=first and i == 0)
+            parts = self._parts(minibatch, partial(self._descend, weights))
+            self._take_note(minibatch, parts, first=first and i == 0)
+            self.add_up_gradients()
             # Lightning counts the step; what else it would do has been ruled out by the runner.
             optimizer._on_before_step()
             optimizer.optimizer.step()
             optimizer._on_after_step()
             losses.append(mean_loss(parts))
             self.threads.end()
-        if self.device.type != "cpu" and not torch.stack(losses).isfinite().all():
+        is_known = self.device.type == "cpu" or self.ranks.are_several
+        if not is_known and not torch.stack(losses).isfinite().all():
             raise locate_in(self, group)
         return losses[-1]
 
@@ -232,7 +233,9 @@ class TrainingPlan(PlanWithPractices):
                 for weight in weights:
                     weight.grad = None
             share = losses.n_obs_minibatch / n_cells
-            (losses.loss if len(parts) == 1 else share * losses.loss).backward()
+            if self.ranks.are_several:
+                share = self.share_of(part)
+            (losses.loss if share == 1 else share * losses.loss).backward()
             outputs.append(losses)
         return outputs
 
@@ -250,27 +253,36 @@ class TrainingPlan(PlanWithPractices):
             self.loss_kwargs["kl_weight"] = self.kl_weight
         self._set_lr()
         with ExitStack() as stack:
-            if len(x) == 1:
-                stack.enter_context(frozen_batch_norm(self.module))
+            stack.enter_context(self.as_share(minibatch))
             for practice in self.practices:
                 stack.enter_context(practice.around_minibatch(self))
             generative_outputs, losses = self.objective(self, minibatch)
+        if self.ranks.are_several:
+            self.note_share(losses, self.share_of(minibatch), x, generative_outputs)
+            return losses
         # Another device would have to be waited for; it is asked once a group of minibatches.
         at_once = self.device.type == "cpu" or self.automatic_optimization
         if at_once and not math.isfinite(losses.loss.item()):
-            check_gradients(self)
-            raise locate(x, generative_outputs, losses, self.global_step, self.current_epoch)
+            raise self.fault_of(x, generative_outputs, losses)
         return losses
 
-    def _take_note(self, parts: list[LossOutput], *, first: bool) -> None:
+    def _parts(
+        self, minibatch: Minibatch, act: Callable[[list[Minibatch]], list[LossOutput]]
+    ) -> list[LossOutput]:
+        """Return the losses of the parts of a minibatch, or of a share, which is not halved."""
+        if not self.ranks.are_several:
+            return self.parts.of(minibatch, act)
+        self._n_cells = len(minibatch[REGISTRY_KEYS.X_KEY])
+        with self._enough_memory():
+            return act([minibatch])
+
+    def _take_note(self, minibatch: Minibatch, parts: list[LossOutput], *, first: bool) -> None:
         """Record the losses of a minibatch; of the first in an epoch, keep the weights."""
         if first:
-            # These weights have just given a finite loss, which those after an update have not.
-            self.good_epoch = self.current_epoch
-            weights = self.plain_module.state_dict()
-            self.good_weights = {name: w.detach().clone() for name, w in weights.items()}
-        for losses in parts:
-            self._record(losses, "train")
+            self.note_first()
+        if self.share_of(minibatch) > 0:
+            for losses in parts:
+                self._record(losses, "train")
 
     def validation_step(self, batch: Minibatch, batch_idx: int) -> None:
         """Add a minibatch of the validation cells to the means."""
@@ -278,7 +290,7 @@ class TrainingPlan(PlanWithPractices):
         def losses_of(parts: list[Minibatch]) -> list[LossOutput]:
             return [self.forward(part, loss_kwargs=self.loss_kwargs)[2] for part in parts]
 
-        for losses in self.parts.of(batch, losses_of):
+        for losses in self._parts(batch, losses_of) if self.share_of(batch) > 0 else ():
             self._record(losses, "validation")
 
     def on_train_end(self) -> None:

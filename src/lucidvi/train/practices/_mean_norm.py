@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from lucidvi._ranks import computing, mean_and_variance
 from lucidvi.errors import DataError
 from lucidvi.module import Normalizable, offers
 from lucidvi.nn import Encoder
@@ -115,7 +116,11 @@ class MeanNorm(Practice):
 
     def __call__(self, means: Tensor) -> Tensor:
         """Normalize the means of a minibatch, shape ``(n_cells, n_latent)``."""
-        if len(means) == 1:  # one cell has no variance of its own
+        if computing().are_several:
+            mean, variance, _ = mean_and_variance(means)
+            mean, variance = mean.to(means), variance.to(means)
+            self._follow(mean.detach(), variance.detach())
+        elif len(means) == 1:  # one cell has no variance of its own
             if self.mean is None or self.variance is None:
                 return means
             mean, variance = self.mean, self.variance

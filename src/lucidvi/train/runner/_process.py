@@ -7,8 +7,11 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+
+from lucidvi.train.plan._faults import StoppedTogether
 
 #: Cells that are trained on in less time than it takes to look for garbage.
 FEW_CELLS = 5_000
@@ -64,8 +67,34 @@ def interrupts_held() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
+@contextmanager
+def stopping_together(plan: Any, trainer: Any) -> Iterator[None]:
+    """Let the first Ctrl-C in one of several processes end the training in all of them.
+
+    They then end after the same step, each with the same weights. By itself Lightning would kill
+    the others. The second Ctrl-C is as ever.
+    """
+    if trainer.world_size == 1 or not _is_main_thread():
+        yield
+        return
+
+    def ask(*_: Any) -> None:
+        if plan.is_stopping:
+            raise KeyboardInterrupt
+        plan.is_stopping = True
+
+    handler = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+
+
 def is_stopped_by_hand(fault: BaseException) -> bool:
     """Whether a training ended by Ctrl-C or a stop button, which Lightning turns into an exit."""
+    if isinstance(fault, StoppedTogether):
+        return True
     if isinstance(fault, SystemExit):
         return isinstance(fault.__context__, KeyboardInterrupt)
     return isinstance(fault, KeyboardInterrupt)

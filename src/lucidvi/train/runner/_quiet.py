@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 
 from lucidvi._compat import ScviProgressBar
 
@@ -16,12 +17,14 @@ logger = logging.getLogger(__name__)
 
 #: Loggers that speak of devices, of how a training ended, and of other products.
 LIGHTNING = ("lightning.pytorch", "lightning.fabric")
-#: Warnings about the number of minibatches, of workers, and of Lightning about itself.
+#: Warnings about the number of minibatches, of workers, of means that are over all processes
+#: already, and of Lightning about itself.
 NOISE = (
     r"The number of training batches \(\d+\) is smaller than the logging interval",
     r"The '\w+' does not have many workers",
     r"Found \d+ module\(s\) in eval mode at the start of training",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"It is recommended to use `self\.log\('\w+', \.\.\., sync_dist=True\)`",
     r"Checkpoint directory .* exists and is not empty",
 )
 #: What is worth a line where someone watches; follows ``scvi.settings.verbosity``.
@@ -83,9 +86,16 @@ def replace_bar(trainer: Any) -> None:
     for i, callback in enumerate(trainer.callbacks):
         if type(callback) is ScviProgressBar:
             bar = TrainingBar(callback.refresh_rate)
-            if callback.is_disabled:
+            if callback.is_disabled or not trainer.is_global_zero:
                 bar.disable()
             trainer.callbacks[i] = bar
+
+
+def speak_once(trainer: Any) -> None:
+    """Let the first of several processes alone say why a training stopped early."""
+    callback = trainer.early_stopping_callback
+    if callback is not None and not trainer.is_global_zero:
+        callback.teardown = lambda *_, **__: None
 
 
 def say_which(max_epochs: int, usual: int, lr: float) -> None:
@@ -100,6 +110,8 @@ def say_which(max_epochs: int, usual: int, lr: float) -> None:
     lr
         Learning rate.
     """
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        return
     # Of scvi-tools' levels this is news, of Python's a warning: these are seen without a handler.
     if max_epochs > usual and news.isEnabledFor(logging.INFO):
         logger.warning(SAID.format(max_epochs, usual, lr))

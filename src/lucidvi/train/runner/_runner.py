@@ -15,17 +15,23 @@ from scvi.train import Trainer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lucidvi._ranks import ALONE, ranks_of
 from lucidvi.data import CellSplitter, StoredCounts
 from lucidvi.errors import DataError, TrainingError
 from lucidvi.kernels import warm_up
 from lucidvi.train.checkpoints._checkpointing import CheckpointCallback, Checkpointing
-from lucidvi.train.plan._faults import NonFiniteLoss
+from lucidvi.train.plan._faults import NonFiniteLoss, StoppedTogether
 from lucidvi.train.plan._optimizers import OPTIMIZERS
 from lucidvi.train.plan._plan import TrainingPlan
 from lucidvi.train.plan._threads import ThreadsCallback
 from lucidvi.train.runner._ending import NOT_TRAINED, LastEpoch, Start, how_far, leave_usable
-from lucidvi.train.runner._process import interrupts_held, is_stopped_by_hand
-from lucidvi.train.runner._quiet import replace_bar
+from lucidvi.train.runner._process import (
+    interrupts_held,
+    is_stopped_by_hand,
+    stopping_together,
+)
+from lucidvi.train.runner._quiet import replace_bar, speak_once
+from lucidvi.train.runner._strategy import check_processes, with_own_strategy
 
 logger = logging.getLogger(__name__)
 
@@ -48,16 +54,23 @@ class TrainRunner(scvi.train.TrainRunner):
         gene; the model then has the last good weights, and the history up to that step.
     """
 
+    #: The processes that end the training together; known at its end.
+    ranks = ALONE
+
     def __init__(
         self, *args: Any, checkpointing: Checkpointing | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **with_own_strategy(kwargs))
         self.checkpointing = checkpointing
+        check_processes(self.trainer, self.training_plan)
         plan, data = self.training_plan, self.data_splitter
+        if self.trainer.world_size > 1:
+            self.device = self.trainer.strategy.root_device
         if isinstance(data, CellSplitter):
             self._check_early_stopping(data)
             data.device = self.device
         replace_bar(self.trainer)
+        speak_once(self.trainer)
         self.trainer.callbacks.append(LastEpoch())
         if checkpointing is not None:  # the first, so that no other has begun with a step
             self.trainer.callbacks.insert(0, CheckpointCallback(checkpointing, self.model, data))
@@ -97,10 +110,13 @@ class TrainRunner(scvi.train.TrainRunner):
         start = Start.of(self.model)
         try:
             let_learn(self.model.module)
-            self.trainer.fit(self.training_plan, self.data_splitter, ckpt_path=self.ckpt_path)
+            with stopping_together(self.training_plan, self.trainer):
+                self.trainer.fit(self.training_plan, self.data_splitter, ckpt_path=self.ckpt_path)
         except BaseException as fault:
-            if self.trainer.world_size > 1 and not isinstance(fault, NonFiniteLoss):
-                raise  # the other processes would go on without this one
+            self.ranks = ranks_of(self.trainer)
+            if not isinstance(fault, NonFiniteLoss | StoppedTogether):
+                self.ranks.leave()  # the others would wait for this process
+                self.ranks = ALONE
             has_learned = self._leave_usable(start, fault)
             if isinstance(fault, NonFiniteLoss):
                 raise self._explain(fault, has_learned) from fault
@@ -109,8 +125,10 @@ class TrainRunner(scvi.train.TrainRunner):
                 raise
             if not self.model.is_trained_:
                 raise KeyboardInterrupt(NOT_TRAINED) from None
-            logger.warning(how_far(self.model, self.trainer, has_learned=has_learned))
+            if self.ranks.is_first:
+                logger.warning(how_far(self.model, self.trainer, has_learned=has_learned))
         else:
+            self.ranks = ranks_of(self.trainer)
             with interrupts_held():
                 self._finish(start, has_learned=True)
                 if self.checkpointing is not None and self.trainer.is_global_zero:
@@ -133,6 +151,7 @@ class TrainRunner(scvi.train.TrainRunner):
         model.is_trained_ = start.is_trained
         if has_learned:
             self._update_history()
+            model.history_ = self.ranks.from_first(model.history_)
             model.train_indices = getattr(data, "train_idx", None)
             model.validation_indices = getattr(data, "val_idx", None)
             model.test_indices = getattr(data, "test_idx", None)
@@ -141,6 +160,8 @@ class TrainRunner(scvi.train.TrainRunner):
             weight.grad = None
         model.module.eval()
         model.to_device(self.device)
+        self.ranks.copy_first(model.module.state_dict().values())
+        self.ranks.draw_alike()
         model.trainer = self.trainer
         if isinstance(self.training_plan, TrainingPlan):
             self.training_plan.good_weights = {}
@@ -217,8 +238,7 @@ def steps_belong_to_lightning(plan: TrainingPlan, trainer: Trainer) -> bool:
     It then has to get one minibatch a step, and to update the weights itself.
     """
     return (
-        trainer.num_devices * trainer.num_nodes > 1
-        or trainer.accumulate_grad_batches != 1
+        trainer.accumulate_grad_batches != 1
         or bool(trainer.gradient_clip_val)
         or trainer.precision != "32-true"
         or trainer.max_steps != -1
