@@ -16,6 +16,7 @@ from lucidvi.kernels._csr import (
     select_rows,
     to_dense,
 )
+from lucidvi.kernels._expansions import expanded_log_likelihood
 from lucidvi.kernels._formulas import (
     LOG_MU_MAX,
     Family,
@@ -58,6 +59,7 @@ __all__ = [
     "copy_rows",
     "csr",
     "csr_parts",
+    "expanded_log_likelihood",
     "gather_rows",
     "gene_major",
     "is_csr",

@@ -16,7 +16,7 @@ from torch import Tensor
 from lucidvi._progress import track
 from lucidvi.atlas.mapping._query import Query
 from lucidvi.atlas.mapping._read_query import nothing_is_trained
-from lucidvi.inference import PosteriorTarget, refine, shift_information, shift_slopes
+from lucidvi.inference import PosteriorTarget, linearized, shift_information, shift_slopes
 from lucidvi.model import Cells
 from lucidvi.nn import frozen
 
@@ -190,7 +190,7 @@ def _shift(targets: Sequence[PosteriorTarget], genes: NDArray[np.bool_]) -> Tens
     # a batch for a state of the cells, which is worse while most genes are there.
     several = len(targets[0].module.modalities) > 1
     encoded = genes.mean() >= (1.0 if several else ENCODED)
-    states = [t.q0.mean if encoded else refine(_unshifted(t)).posterior.loc for t in targets]
+    states = [t.q0.mean if encoded else linearized(_unshifted(t)).loc for t in targets]
     of_targets = [shift_slopes(t, z) for t, z in zip(targets, states, strict=True)]
     if not genes.any():  # of other modalities alone, whose features are not shifted
         return states[0].new_zeros(len(genes))
