@@ -108,9 +108,11 @@ def linearized(target: Target, family: str = "diagonal") -> NormalPosterior:
     :math:`g` and the curvature :math:`H` of an approximate log joint: the decoder's last hidden
     units are averaged over a normal around :math:`m` of the first guess's shape, and the
     likelihood is expanded to second order around them. A step is taken back and shortened where
-    it lowers the log joint so averaged, whose slope is exactly :math:`g`. That takes a fifth of the time of :func:`refine`;
-    the bounds themselves are not evaluated, so that a cell that has little to gain may lose some
-    of it. A target that cannot be expanded is refined.
+    it lowers the log joint so averaged, whose slope is exactly :math:`g`.
+
+    That takes a fifth of the time of :func:`refine`. The bounds themselves are not evaluated, so
+    that a cell that has little to gain may lose some of it. A target that cannot be expanded, such
+    as one of several modalities, is refined.
 
     Parameters
     ----------
