@@ -159,11 +159,12 @@ class Reference:
             With several levels of labels, the probability from which on a call is finer than the
             coarsest level.
         posterior
-            ``"refined"`` for each cell's own posterior, found with the decoder fixed and without
-            the genes that are missing; ``"encoder"`` for the encoder's, which takes genes that
-            are missing for zeros, and is faster. Refinement is under the prior that the model
-            states: of a SCANVI that is a standard normal and not the prior of each label, so on
-            the T cells of lupus_t it gives 0.808 of the cells their label, and the encoder 0.837
+            ``"refined"`` for each cell's own posterior, found with the decoder fixed and linear
+            around the cell (:func:`lucidvi.inference.linearized`), and without the genes that
+            are missing; ``"encoder"`` for the encoder's, which takes genes that are missing for
+            zeros, and is faster. Refinement is under the prior that the model states: of a SCANVI
+            that is a standard normal and not the prior of each label, so on the T cells of
+            lupus_t it gives 0.808 of the cells their label, and the encoder 0.837
             (``benchmarks/semi_supervised.md``). Confidences and p-values are calibrated with
             refined posteriors.
 

@@ -60,6 +60,8 @@ class Likelihood(Mean, Distribution, ABC):
     family: ClassVar[str]
     #: Parameters besides the mean, by name, in the order in which formulas take them.
     parameters: ClassVar[Mapping[str, Parameter]] = {}
+    #: Family that it is where what can be absent of its parameters is; None for its own.
+    without_absent: ClassVar[str | None] = None
     #: Whether it is a distribution of counts.
     is_counts: ClassVar[bool] = False
     #: Whether of a count only matters that it is not zero.

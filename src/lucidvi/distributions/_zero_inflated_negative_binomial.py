@@ -52,6 +52,7 @@ class ZeroInflatedNegativeBinomial(
         "log_theta": DISPERSION,
         "zi_logits": Parameter("dropout", by="cell", space="logit", start=-3.0, absent=NEVER),
     }
+    without_absent: ClassVar[str | None] = "nb"
     adopts = scvi.distributions.ZeroInflatedNegativeBinomial
     read: ClassVar[Mapping[str, str]] = {"log_theta": "theta", "zi_logits": "zi_logits"}
     questions: ClassVar[tuple[Question, ...]] = (BY_BATCH,)

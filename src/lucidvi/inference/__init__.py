@@ -7,6 +7,7 @@ from lucidvi.inference._concatenated import concatenated
 from lucidvi.inference._estimate import Estimate
 from lucidvi.inference._gap import InferenceGap, inference_gap, marginal_near, refined_ais
 from lucidvi.inference._linear_gaussian import LinearGaussianTarget
+from lucidvi.inference._linearized import linearized
 from lucidvi.inference._metric import canonical, information_metric
 from lucidvi.inference._normal import FAMILIES, NormalPosterior
 from lucidvi.inference._posterior import PosteriorTarget
@@ -41,6 +42,7 @@ __all__ = [
     "inference_gap",
     "information_metric",
     "iwae",
+    "linearized",
     "marginal_near",
     "normal_k",
     "orthogonal_draws",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lucidvi import kernels
+from lucidvi.inference._normal import NormalPosterior
 from lucidvi.inference._target import Target
 from lucidvi.module import Observed
 from lucidvi.nn import Covariates, LastLayer, frozen
@@ -133,6 +134,51 @@ class ByLastLayer(Target):
             weights.append(by_library.T.unsqueeze(-1))
         (gradient,) = torch.autograd.grad(outputs, state, weights)
         return value, gradient
+
+    def expand(
+        self, posterior: NormalPosterior, draws: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        r"""Expand the log joint around posteriors, with hidden units that are linear around them.
+
+        Over the draws :math:`\epsilon` the hidden units of :math:`m + L \epsilon` are regressed
+        on :math:`\epsilon`, so that what bends within the posterior is averaged, and one product
+        with the last layer takes ``1 + n_state`` states a cell. The prior is averaged itself.
+
+        Parameters
+        ----------
+        posterior
+            Where to.
+        draws
+            Draws of a standard normal whose covariance is one, shape ``(n_draws, n_state)``.
+
+        Returns
+        -------
+        In the coordinates :math:`\epsilon`: the log joint, ``(n_cells,)``, NaN where the compiled
+        code does not reach; its slope, ``(n_cells, n_state)``; and minus its second derivatives,
+        ``(n_cells, n_state, n_state)``. None where there is no compiled code at all.
+        """
+        prepared = self.prepared
+        if prepared is None:
+            return None
+        along = torch.cat([torch.ones_like(draws[:, :1]), draws], dim=1) / len(draws)
+        with torch.enable_grad():
+            state = posterior.at(draws).detach().requires_grad_()
+            log_prior = self._log_prior(state)
+            (by_state,) = torch.autograd.grad(log_prior.sum(), state)
+        with torch.no_grad():
+            hidden = self.hidden(prepared, state)
+            rows = torch.einsum("si,snk->nik", along, hidden)
+            log_library = along.T @ self.log_exposure(state).squeeze(-1)
+        value, slope, curvature = kernels.expanded_log_likelihood(
+            prepared.counts, rows, log_library.T, prepared.weight, prepared.bias
+        )
+        by_draw = torch.einsum("nij,sni->snj", posterior.scale_tril, by_state)
+        of_prior = torch.einsum("si,snj->nij", draws, by_draw) / -len(draws)
+        return (
+            value + log_prior.detach().mean(dim=0),
+            slope + by_draw.mean(dim=0),
+            curvature + (of_prior + of_prior.mT) / 2,
+        )
 
     def hidden(self, prepared: Prepared, state: Tensor) -> Tensor:
         """Hidden units of states before the last layer, ``(..., n_cells, n_hidden)``."""

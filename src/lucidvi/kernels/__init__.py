@@ -16,6 +16,7 @@ from lucidvi.kernels._csr import (
     select_rows,
     to_dense,
 )
+from lucidvi.kernels._expansions import expanded_log_likelihood
 from lucidvi.kernels._formulas import (
     LOG_MU_MAX,
     Family,
@@ -37,7 +38,7 @@ from lucidvi.kernels._layers import (
     standard_normal_kl,
 )
 from lucidvi.kernels._likelihoods import log_likelihood, reference
-from lucidvi.kernels._nearest import nearest
+from lucidvi.kernels._nearest import Points
 from lucidvi.kernels._states import (
     StateCounts,
     log_likelihood_of_logits,
@@ -50,6 +51,7 @@ from lucidvi.kernels._wide import wide_linear
 __all__ = [
     "LOG_MU_MAX",
     "Family",
+    "Points",
     "StateCounts",
     "activate",
     "as_csr",
@@ -58,6 +60,7 @@ __all__ = [
     "copy_rows",
     "csr",
     "csr_parts",
+    "expanded_log_likelihood",
     "gather_rows",
     "gene_major",
     "is_csr",
@@ -70,7 +73,6 @@ __all__ = [
     "nb_count",
     "nb_growth",
     "nb_zero",
-    "nearest",
     "normal_heads",
     "plain_torch",
     "poisson_count",

@@ -96,10 +96,18 @@ class VAE(SampleMixin, GenerativeModule, PractisedArchitecture):
         return self.latent_distribution == "normal" and self.prior.is_rotation_invariant
 
     def shifted(self, log_shift: Tensor) -> VAE:
-        """See :meth:`Generative.shifted`; shifts are added to the decoder's biases."""
-        kinds = self.modalities[RNA].likelihood.parameters
-        absent = {name: kinds[name].absent for name in self.decoder.heads}
-        return sharing(self, decoder=self.decoder.shifted(log_shift, absent))
+        """See :meth:`Generative.shifted`; shifts are added to the decoder's biases.
+
+        Heads of parameters that are absent are not evaluated, if there is a family without them.
+        """
+        likelihood = self.modalities[RNA].likelihood
+        family = likelihood.without_absent or self.gene_likelihood
+        heads = [name for name in self.decoder.heads if name in LIKELIHOODS[family].parameters]
+        absent = {name: likelihood.parameters[name].absent for name in heads}
+        view: Any = sharing(self, decoder=self.decoder.shifted(log_shift, absent))
+        view.gene_likelihood = family
+        vars(view).pop("modalities", None)  # by its own family
+        return cast(VAE, view)
 
     def kl(self, qz: Distribution, pz: Distribution, z: Tensor) -> Tensor:
         """See :meth:`GenerativeModule.kl`."""

@@ -94,7 +94,8 @@ class Decoder(scvi.nn.DecoderSCVI):
         mean
             Shift of what the mean is made of, shape ``(n_output,)``.
         heads
-            Shifts of ``heads``, by name; None for one that stays as it is.
+            Shifts of ``heads``, by name; None for one that stays as it is. Those that are not
+            named are left out.
         """
         first, *rest = self.px_scale_decoder
         shifted = sharing(
@@ -102,6 +103,7 @@ class Decoder(scvi.nn.DecoderSCVI):
             px_scale_decoder=nn.Sequential(with_bias_added(cast(nn.Linear, first), mean), *rest),
             added_heads=sharing(self.added_heads),
         )
+        shifted.heads = tuple(heads)
         for name, shift in heads.items():
             if shift is None:
                 continue

@@ -86,9 +86,11 @@ def test_it_fits_better_than_a_known_batch(reference, stranger):
 def test_zero_inflation_is_not_carried_over(simulate, stranger):
     reference = small(simulate(80), {"batch_key": "batch"}, gene_likelihood="zinb")
     model, (batch,) = model_of_query(reference.model, read_query(stranger, reference.model))
-    known = model.module.decoder.px_dropout_decoder.bias.clone()
-    assert model.module.shifted(batch.shift).decoder.px_dropout_decoder.bias.max() < -20
-    assert torch.equal(model.module.decoder.px_dropout_decoder.bias, known)
+    shifted = model.module.shifted(batch.shift)
+    assert shifted.decoder.heads == ()
+    assert {m.likelihood.family for m in shifted.modalities.values()} == {"nb"}
+    assert model.module.decoder.heads == ("zi_logits",)
+    assert {m.likelihood.family for m in model.module.modalities.values()} == {"zinb"}
 
 
 def test_much_deeper_batches_are_thinned(reference, stranger, simulate):

@@ -45,12 +45,17 @@ def test_labels_are_recovered(mapped):
     assert accuracy(mapped) > 0.95
 
 
-def test_latents_are_the_refined_ones(mapped, model, query):
+def test_latents_are_about_the_refined_ones(mapped, model, query):
+    """In standard deviations of the posteriors; the encoder's are more than twice as far."""
     refined = model.refine_posterior(query.copy())
-    # Not the encoder's, from which they differ by far more than is allowed below.
-    assert np.abs(mapped.obsm[LOC] - model.get_latent_representation(query.copy())).max() > 0.05
-    np.testing.assert_allclose(mapped.obsm[LOC], refined.loc, atol=1e-5)
-    np.testing.assert_allclose(mapped.obsm[SCALE], refined.scale, atol=1e-5)
+    encoded = model.get_latent_representation(query.copy())
+    off, of_encoder = (
+        np.sqrt((((loc - refined.loc) / refined.scale) ** 2).mean())
+        for loc in (mapped.obsm[LOC], encoded)
+    )
+    assert off < 0.15
+    assert off < of_encoder / 2
+    assert np.abs(np.log(mapped.obsm[SCALE] / refined.scale)).mean() < 0.1
 
 
 def test_latents_are_the_encoders_if_asked(reference, model, query):

@@ -9,7 +9,7 @@ from pynndescent import NNDescent
 from lucidvi import kernels
 
 #: References of up to so many cells are searched exactly: at 100,000 cells of 10 latent dimensions
-#: 0.1 ms a state, while PyNNDescent compiles for 20 s before its first answer.
+#: 0.03 ms a state, while PyNNDescent compiles for 20 s before its first answer.
 EXACT = 100_000
 #: Of the index's construction, so that it is the same each time that it is built.
 SEED = 0
@@ -37,9 +37,9 @@ class Neighbours:
 
     def __init__(self, loc: NDArray[np.float32], exact: int = EXACT) -> None:
         self.n_cells = len(loc)
-        self._columns: NDArray[np.float32] | None = None
+        self._points: kernels.Points | None = None
         if self.n_cells <= exact:
-            self._columns = np.ascontiguousarray(loc.T, dtype=np.float32)
+            self._points = kernels.Points(loc)
         else:
             self._graph = NNDescent(loc, n_neighbors=N_GRAPH, random_state=SEED)
             self._graph.prepare()
@@ -73,6 +73,6 @@ class Neighbours:
         return np.take_along_axis(nearest, others_first[:, :k], axis=1)
 
     def _find(self, z: NDArray[np.floating], k: int) -> NDArray[np.integer]:
-        if self._columns is not None:
-            return kernels.nearest(self._columns, z, k)
+        if self._points is not None:
+            return self._points.nearest(z, k)
         return self._graph.query(z, k=k)[0]

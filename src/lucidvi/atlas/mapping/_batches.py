@@ -14,14 +14,12 @@ from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from lucidvi._progress import track
-from lucidvi.atlas.mapping._query import Query
+from lucidvi.atlas.mapping._query import N_LEARNED, Query
 from lucidvi.atlas.mapping._read_query import nothing_is_trained
-from lucidvi.inference import PosteriorTarget, refine, shift_information, shift_slopes
+from lucidvi.inference import PosteriorTarget, linearized, shift_information, shift_slopes
 from lucidvi.model import Cells
 from lucidvi.nn import frozen
 
-#: Cells by which a batch is learned, at most.
-N_CELLS = 1_000
 BATCH_SIZE = 128
 #: Cells by which known batches are compared: all of them by the first, the best by more. Each
 #: time a quarter stays, or as many as are compared by all of the cells in any case.
@@ -122,7 +120,7 @@ def learn_batch(
         Number of a known batch that does not stand in for it; None for no such batch.
     """
     candidates = np.setdiff1d(np.arange(len(names)), [] if exclude is None else [exclude])
-    cells = cells.select(np.random.default_rng(SEED).permutation(len(cells))[:N_CELLS])
+    cells = cells.select(np.random.default_rng(SEED).permutation(len(cells))[:N_LEARNED])
     code = _likeliest(cells, genes, candidates)
     of_batch = cells.with_codes({REGISTRY_KEYS.BATCH_KEY: code})
     targets = [target for _, target in of_batch.targets(None, BATCH_SIZE, _mask(genes))]
@@ -190,7 +188,7 @@ def _shift(targets: Sequence[PosteriorTarget], genes: NDArray[np.bool_]) -> Tens
     # a batch for a state of the cells, which is worse while most genes are there.
     several = len(targets[0].module.modalities) > 1
     encoded = genes.mean() >= (1.0 if several else ENCODED)
-    states = [t.q0.mean if encoded else refine(_unshifted(t)).posterior.loc for t in targets]
+    states = [t.q0.mean if encoded else linearized(_unshifted(t)).loc for t in targets]
     of_targets = [shift_slopes(t, z) for t, z in zip(targets, states, strict=True)]
     if not genes.any():  # of other modalities alone, whose features are not shifted
         return states[0].new_zeros(len(genes))

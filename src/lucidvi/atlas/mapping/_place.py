@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,13 +13,24 @@ from numpy.typing import NDArray
 
 from lucidvi.atlas.mapping._agreement import agreement, pearson_residuals
 from lucidvi.atlas.mapping._batches import NewBatch
-from lucidvi.inference import posterior_of
+from lucidvi.inference import NormalPosterior, PosteriorTarget, linearized
 from lucidvi.model import Cells
 from lucidvi.results import Posteriors
 
 #: Cells whose residuals of all genes are in memory at once.
 BLOCK = 1_024
 SEED = 0
+
+
+def _encoder(target: PosteriorTarget) -> NormalPosterior:
+    return NormalPosterior.from_distribution(target.q0)
+
+
+#: Where cells are, by the values of ``posterior``.
+POSTERIORS: dict[str, Callable[[PosteriorTarget], NormalPosterior]] = {
+    "encoder": _encoder,
+    "refined": linearized,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +91,7 @@ def place(
     batch
         The cells' batch, if it is none that the model knows.
     posterior
-        Key of :data:`lucidvi.inference.POSTERIORS`.
+        Key of :data:`POSTERIORS`.
 
     Yields
     ------
@@ -109,9 +120,9 @@ def _placed(
     residuals = []
     for rows, target in cells.targets(None, scvi.settings.batch_size, genes):
         target = target if batch is None else batch.decoded(target)
-        q = posterior_of(target, posterior, "diagonal")
-        placed.posteriors.loc[rows] = target.latent(q.mean).cpu()
-        placed.posteriors.scale[rows] = target.latent(q.stddev).cpu()
+        q = POSTERIORS[posterior](target)
+        placed.posteriors.loc[rows] = target.latent(q.loc).cpu()
+        placed.posteriors.scale[rows] = target.latent(q.scale).cpu()
         if n_pool is not None:
-            residuals.append(pearson_residuals(target, q.mean))
+            residuals.append(pearson_residuals(target, q.loc))
     return placed, residuals

@@ -21,9 +21,9 @@ from lucidvi.model import Cells
 
 #: Counts of the model's genes, zeros included, that are held at a time, and what the number of
 #: cells in a part is a multiple of, so that minibatches are those of the query in one part.
-PART, MULTIPLE = 2**25, 1_024
-#: Parts' worth of cells that new batches are learned from.
-N_SAMPLED = 4
+PART, MULTIPLE = 2**23, 1_024
+#: Parts' worth of cells that new batches are learned from, and cells of each, at most.
+N_SAMPLED, N_LEARNED = 4, 1_000
 SEED = 0
 #: How many times as deep as the reference a batch has to be to be thinned, by its median cell; and
 #: counts of a cell that are left at least.
@@ -81,7 +81,8 @@ class Query:
     def sample(self) -> NDArray[np.integer]:
         """Positions of the cells, or of some if they are several parts.
 
-        These are then of the new batches, if there are any, about equally many of each.
+        These are then of the new batches, if there are any, about equally many of each, and no
+        more than a batch is learned from.
         """
         indices = np.arange(len(self.obs))
         if len(indices) <= self._part_size:
@@ -92,6 +93,7 @@ class Query:
         group = pd.Series(self.group[mixed])
         rank = group.groupby(group).cumcount().to_numpy()
         most = max(1, N_SAMPLED * self._part_size // len(self.new_batches))
+        most = min(most, N_LEARNED)
         return np.sort(mixed[(group.to_numpy() >= 0) & (rank < most)])
 
     @property

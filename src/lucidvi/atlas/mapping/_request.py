@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import scvi
 
+from lucidvi.atlas.mapping._place import POSTERIORS
 from lucidvi.checks import check_choice, check_share
-from lucidvi.inference import POSTERIORS
 from lucidvi.results import Calibration
 
 
