@@ -6,7 +6,7 @@ PYTHON ?= python3
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help python venv demo test check bench docs test-latest lock clean
+.PHONY: help python venv demo test check audit bench docs test-latest lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ check: venv ## ruff, mypy and the order of imports
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+audit: venv ## look the pinned releases up among known vulnerabilities, where there is internet
+	.venv/bin/python scripts/audit.py
 
 bench: venv ## measure speed and quality against scvi-tools, see benchmarks/README.md; takes hours
 	.venv/bin/python benchmarks/speed.py

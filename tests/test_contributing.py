@@ -1,6 +1,7 @@
 """What CONTRIBUTING says of adding something: its code runs, and does what it says."""
 
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -270,3 +271,36 @@ def test_model_does_what_every_model_does(factors, cells, tmp_path):
 
 def test_models_likelihood_is_a_class_of_the_table(factors):
     assert factors.module.modalities["rna"].likelihood is Poisson is LIKELIHOODS["poisson"]
+
+
+# -- commands ---------------------------------------------------------------------------------
+
+
+def test_the_commands_are_those_of_the_makefile():
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"^\| `make ([a-z-]+)` \|", TEXT, re.MULTILINE))
+    assert named <= targets
+    assert targets - named <= {"help", "venv", "clean"}
+    for command in re.findall(r"^make ([a-z-]+)$", (ROOT / ".ci" / "run").read_text(), re.M):
+        assert command in named
+
+
+AUDIT = runpy.run_path(str(ROOT / "scripts" / "audit.py"))
+SAFE = {"name": "a", "version": "1", "vulns": []}
+UNKNOWN = {"name": "b", "version": "2", "skip_reason": "not there"}
+UNSAFE = {"name": "c", "version": "3", "vulns": [{"id": "CVE-1", "fix_versions": ["4"]}]}
+
+
+@pytest.mark.parametrize(
+    ("packages", "says", "status"),
+    [
+        ([], "SKIPPED", 0),
+        ([UNKNOWN], "SKIPPED", 0),  # a database that knows nothing has looked up nothing
+        ([SAFE, UNKNOWN], "1 packages looked up, 1 not known there, 0 advisories", 0),
+        ([SAFE, UNSAFE], r"c 3: CVE-1 \(mended in 4\)", 1),
+    ],
+)
+def test_an_audit_says_what_it_knows(packages, says, status):
+    text, found = AUDIT["report"](packages)
+    assert re.search(says, text)
+    assert found == status

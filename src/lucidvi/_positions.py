@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from lucidvi._kinds import shown
 from lucidvi.checks import did_you_mean
 from lucidvi.errors import DataError, MissingKeyError, first_few
 
@@ -39,7 +40,7 @@ def cell_positions(
         return np.arange(len(names))
     if isinstance(indices, slice):
         return _not_empty(np.arange(len(names))[indices], names, argument)
-    selection = np.atleast_1d(np.asarray(indices))
+    selection = np.atleast_1d(np.asarray(as_sequence(indices, argument)))
     if selection.size == 0:
         raise DataError(
             f"`{argument}` is empty: it chooses none of the {len(names):,} cells.",
@@ -55,6 +56,28 @@ def cell_positions(
     if selection.dtype.kind in "OSUT":
         return _from_names(selection, names, argument)
     return _not_empty(_from_numbers(selection, names, argument), names, argument)
+
+
+def as_sequence(values: Any, argument: str) -> Any:
+    """Return what has an order; raise :class:`DataError` for anything else.
+
+    Parameters
+    ----------
+    values
+        What may be a list, an array, a column of pandas, or one value of these.
+    argument
+        How the argument is called in an error.
+    """
+    if isinstance(values, str | int | np.integer | np.bool_):
+        return [values]
+    if isinstance(values, list | tuple | range) or (
+        hasattr(values, "__array__") and np.ndim(values) > 0
+    ):
+        return values
+    raise DataError(
+        f"`{argument}` is {shown(values)}, which is no list of names or positions.",
+        remedy=f"{argument}=list({argument}), in an order that you choose, or None for all.",
+    )
 
 
 def _is_mask(selection: NDArray[Any]) -> bool:
@@ -154,7 +177,9 @@ def name_positions(
         return np.arange(len(names))
     if isinstance(selection, str):
         selection = [selection]
-    selection = np.asarray(list(selection), dtype=None if len(selection) else object)
+    chosen = list(as_sequence(selection, argument))
+    selection = np.empty(len(chosen), dtype=object)
+    selection[:] = chosen
     if selection.size == 0 or selection.ndim != 1:
         raise DataError(
             f"`{argument}` has shape {selection.shape}: it chooses none of the {what}.",

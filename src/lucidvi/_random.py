@@ -43,6 +43,7 @@ def _isolated_generators(seed: int | None, state: Tensor | None) -> Iterator[Non
     states = generator_states()
     try:
         if seed is not None:
+            seed = int(seed)  # Python takes none of NumPy's
             random.seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002 (what others draw from)
             torch.default_generator.manual_seed(seed)

@@ -11,6 +11,7 @@ import zipfile
 from dataclasses import replace
 from functools import partial
 
+import anndata
 import numpy as np
 import pytest
 import scvi
@@ -194,6 +195,64 @@ def test_other_folders_are_refused(reference, tmp_path):
     with pytest.raises(FileError, match="layout 99"):
         Reference.load(tmp_path / "atlas")
     shutil.copy(facts, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("cells.h5ad", lambda content: content[:-1] + bytes([content[-1] ^ 1])),
+        ("reference.json", lambda content: content.replace(b'"layout": 3', b'"layout": 2')),
+        ("reference.json", lambda content: content.replace(b"cell_type", b"cell_typf")),
+        ("model.pt", lambda content: content[:3000] + bytes([content[3000] ^ 4]) + content[3001:]),
+    ],
+)
+def test_a_changed_bit_of_any_file_is_found(reference, tmp_path, file, change):
+    reference.save(tmp_path / "r")
+    path = tmp_path / "r" / file
+    content = path.read_bytes()
+    path.write_bytes(change(content))
+    assert path.read_bytes() != content
+    with pytest.raises(FileError, match=file.replace(".", r"\.")):
+        Reference.load(tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda cells: cells.obsm["X_lucidvi"].__setitem__((0, 0), np.nan), "NaN or infinite"),
+        (lambda cells: cells.obsm["X_lucidvi_scale"].__setitem__((0, 0), -1), "not positive"),
+        (lambda cells: cells.obsm.update(X_lucidvi=np.ones((cells.n_obs, 2))), "another shape"),
+        (lambda cells: cells.obsm.pop("X_lucidvi"), "KeyError"),
+        (lambda cells: cells.uns.update(lucidvi_depth=-1.0), "median total count"),
+        (lambda cells: cells.var.__setitem__("lucidvi_information", np.nan), "weights of genes"),
+        (lambda cells: cells.uns["lucidvi_calibration"]["settings"].clear(), "no calibration"),
+        (
+            lambda cells: cells.uns["lucidvi_calibration"]["settings"]["0"].update(power=np.nan),
+            "calibration",
+        ),
+        (lambda cells: cells.obs.__setitem__("batch", "other"), "batches that the model does not"),
+    ],
+)
+def test_cells_that_fit_nothing_are_refused(reference, tmp_path, change, says):
+    """Also in a folder of an older version, which has no digests."""
+    reference.save(tmp_path / "r")
+    cells = anndata.read_h5ad(tmp_path / "r" / "cells.h5ad")
+    change(cells)
+    cells.strings_to_categoricals()
+    cells.write_h5ad(tmp_path / "r" / "cells.h5ad")
+    facts = json.loads((tmp_path / "r" / "reference.json").read_text())
+    assert set(facts.pop("sha256")) == {"cells.h5ad", "reference.json"}
+    (tmp_path / "r" / "reference.json").write_text(json.dumps(facts))
+    with pytest.raises(FileError, match=says):
+        Reference.load(tmp_path / "r")
+
+
+@pytest.mark.parametrize("text", ["", "[" * 100_000, "1" * 5_000, "null", "[]", '{"sha256": 3}'])
+def test_facts_that_are_none(reference, tmp_path, text):
+    reference.save(tmp_path / "r")
+    (tmp_path / "r" / "reference.json").write_text(text)
+    with pytest.raises(FileError, match=r"reference\.json"):
+        Reference.load(tmp_path / "r")
 
 
 def test_a_model_of_scvi_tools(model, reference, query):

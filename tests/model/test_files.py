@@ -14,6 +14,7 @@ import threading
 from collections import OrderedDict, defaultdict
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -633,15 +634,40 @@ def test_missing_genes_are_found_first(model, folder):
     assert list(query.obs.columns) == before
 
 
-def test_saved_data_with_genes_in_another_order(model, tmp_path):
+@pytest.mark.parametrize("change", ["genes in another order", "a flipped bit"])
+def test_saved_data_that_were_changed_are_not_taken_for_the_saved_ones(model, tmp_path, change):
     model.save(str(tmp_path / "m"), save_anndata=True)
+    file = tmp_path / "m" / "adata.h5ad"
+    if change == "a flipped bit":
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    else:
+        read_h5ad(file)[:, ::-1].copy().write_h5ad(file)
+    with pytest.raises(FileError, match=r"adata\.h5ad is not the file that was saved") as raised:
+        SCVI.load(str(tmp_path / "m"))
+    if change == "a flipped bit":
+        return
+    code = raised.value.remedy.partition("give it: ")[2].rstrip(".")
+    loaded = eval(code, {"SCVI": SCVI, "anndata": anndata})
+    np.testing.assert_array_equal(
+        loaded.get_latent_representation(), model.get_latent_representation()
+    )
+    assert align_genes(loaded.adata, model.get_var_names()) is loaded.adata
+
+
+def test_saved_data_without_a_digest_are_read(model, tmp_path):
+    """As models of scvi-tools and of older versions are."""
+    model.save(str(tmp_path / "m"), save_anndata=True)
+    saved = read_all(tmp_path / "m" / "model.pt")
+    assert len(saved.pop("lucidvi_adata_sha256")) == 64
+    torch.save(saved, tmp_path / "m" / "model.pt")
     adata = read_h5ad(tmp_path / "m" / "adata.h5ad")
     adata[:, ::-1].copy().write_h5ad(tmp_path / "m" / "adata.h5ad")
     loaded = SCVI.load(str(tmp_path / "m"))
     np.testing.assert_array_equal(
         loaded.get_latent_representation(), model.get_latent_representation()
     )
-    assert align_genes(loaded.adata, model.get_var_names()) is loaded.adata
 
 
 # -- whole or not at all ----------------------------------------------------------------------

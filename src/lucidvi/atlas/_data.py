@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -93,6 +94,42 @@ class ReferenceData:
     def neighbours(self) -> Neighbours:
         """Index of the cells, made when it is first asked for."""
         return Neighbours(self.posteriors.loc)
+
+    def check(self, n_latent: int, batches: Iterable[str], of_genes: Iterable[str]) -> None:
+        """Raise ValueError for cells that are not those of a reference.
+
+        Parameters
+        ----------
+        n_latent
+            Latent dimensions of the model.
+        batches
+            Names of the model's batches.
+        of_genes
+            Columns of numbers of genes.
+        """
+        loc, scale = (np.asarray(self.cells.obsm[key]) for key in (LOC, SCALE))
+        shape = (self.cells.n_obs, n_latent)
+        if not shape[0] or loc.shape != shape or scale.shape != shape:
+            raise ValueError(f"posteriors of {shape[0]:,} cells are of another shape than {shape}")
+        if {loc.dtype.kind, scale.dtype.kind} != {"f"}:
+            raise ValueError("posteriors are no real numbers")
+        if not (np.isfinite(loc).all() and np.isfinite(scale).all()):
+            raise ValueError("posteriors are NaN or infinite")
+        if not (scale > 0).all():
+            raise ValueError("standard deviations of posteriors are not positive")
+        columns = [*self.levels.values(), *([] if self.batches is None else [self.batches])]
+        for column in columns:
+            if (column.cat.codes < 0).any():
+                raise ValueError(f"values of the column {column.name!r} are missing")
+        if self.batches is not None and not set(self.batches.cat.categories) <= set(batches):
+            raise ValueError("cells have batches that the model does not have")
+        if not self.depth > 0:
+            raise ValueError(f"the median total count is {self.depth}")
+        if not all(0 <= share <= 1 for share in self.modality_weights.values()):
+            raise ValueError("shares of modalities are not between 0 and 1")
+        if not np.isfinite(self.cells.var[list(of_genes)].to_numpy(np.float64)).all():
+            raise ValueError("weights of genes are NaN or infinite")
+        _ = self.calibration  # which checks its arrays
 
     @property
     def n_bytes_per_cell(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,20 @@ import torch
 from lucidvi import __version__
 from lucidvi._compat import SAVE_KEYS
 from lucidvi.atlas._data import CALIBRATION, ReferenceData
+from lucidvi.atlas.mapping._genes import EXPRESSION, INFORMATION
 from lucidvi.atlas.mapping._setup import Setup
+from lucidvi.data import category_texts
 from lucidvi.errors import FileError, first_few
-from lucidvi.files import check_free, newest, writable, written_whole
+from lucidvi.files import (
+    check_digest,
+    check_free,
+    digest_of,
+    newest,
+    reading,
+    whole,
+    writable,
+    written_whole,
+)
 from lucidvi.model import class_of_saved
 from lucidvi.results import Calibration
 
@@ -25,6 +37,8 @@ from lucidvi.results import Calibration
 #: read without their calibration: 1 has none, and 2 one of another novelty.
 LAYOUT, LAYOUTS = 3, (1, 2, 3)
 CELLS, FACTS, CARD = "cells.h5ad", "reference.json", "README.md"
+#: Where digests of the files are that hold no checksums of their own.
+DIGESTS = "sha256"
 #: The main file of a save, see :func:`lucidvi.files.written_whole`.
 MAIN = SAVE_KEYS.MODEL_FNAME
 
@@ -39,6 +53,7 @@ def write_folder(model: Any, data: ReferenceData, folder: Path, overwrite: bool)
         data.cells.write_h5ad(
             stage / CELLS, compression="gzip", convert_strings_to_categoricals=False
         )
+        facts[DIGESTS] = {CELLS: digest_of(stage / CELLS), FACTS: _digest_of_facts(facts)}
         (stage / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         (stage / CARD).write_text(card(facts), encoding="utf-8")
 
@@ -48,12 +63,17 @@ def read_folder(folder: Path) -> tuple[Any, ReferenceData]:
     folder = folder.expanduser()
     facts = _read_facts(folder)
     model = class_of_saved(str(folder), "mapped onto").load(str(folder), adata=False)
-    cells = anndata.read_h5ad(newest(folder / CELLS, MAIN))
-    if facts["layout"] < LAYOUT:
-        cells.uns.pop(CALIBRATION, None)
-    coarser_keys = tuple(facts.get("coarser_keys", ()))
-    batch_key = Setup.of(model).batch_key
-    return model, ReferenceData(cells, facts["labels_key"], coarser_keys, batch_key)
+    file = newest(folder / CELLS, MAIN)
+    check_digest(file, facts.get(DIGESTS, {}).get(CELLS), "Or save the reference again.")
+    with reading(folder, "reference"):
+        cells = anndata.read_h5ad(file)
+        if facts["layout"] < LAYOUT:
+            cells.uns.pop(CALIBRATION, None)
+        coarser_keys = tuple(facts.get("coarser_keys", ()))
+        setup = Setup.of(model)
+        data = ReferenceData(cells, facts["labels_key"], coarser_keys, setup.batch_key)
+        data.check(model.module.n_latent, category_texts(setup.batches), (EXPRESSION, INFORMATION))
+    return model, data
 
 
 def facts_of(model: Any, data: ReferenceData) -> dict[str, Any]:
@@ -177,11 +197,25 @@ def _read_facts(folder: Path) -> dict[str, Any]:
             f"There is no reference at {folder}: {FACTS} is missing.",
             remedy="pass the folder that `reference.save(...)` wrote.",
         )
-    facts = json.loads(file.read_text(encoding="utf-8"))
-    if facts.get("layout") not in LAYOUTS:
+    with whole(file, "reference"):
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        layout, digests = facts.get("layout"), facts.get(DIGESTS, {})
+        digests.get(FACTS)
+    if layout not in LAYOUTS:
         raise FileError(
-            f"{file} has layout {facts.get('layout')!r}; this version of LucidVI reads "
+            f"{file} has layout {layout!r}; this version of LucidVI reads "
             f"{first_few(LAYOUTS)} (keys: {first_few(facts)}).",
             remedy="pip install --upgrade lucidvi",
         )
+    if digests.get(FACTS, _digest_of_facts(facts)) != _digest_of_facts(facts):
+        raise FileError(
+            f"{file} does not say what was saved: its digest is another one.",
+            remedy="copy or download it again, or save the reference again.",
+        )
     return facts
+
+
+def _digest_of_facts(facts: dict[str, Any]) -> str:
+    """Return a digest of everything that is said of a reference but its digests."""
+    said = {key: value for key, value in facts.items() if key != DIGESTS}
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import pandas as pd
 from anndata import AnnData
 
+from lucidvi._kinds import checked
 from lucidvi.atlas._data import ReferenceData
 from lucidvi.atlas._folder import read_folder, write_folder
 from lucidvi.atlas._making import made_of
@@ -114,6 +115,7 @@ class Reference:
         """
         return cls(*read_folder(Path(dir_path)))
 
+    @checked
     def map(
         self,
         query: AnnData,
@@ -203,6 +205,7 @@ class Reference:
         request = Request(batch_key, layer, gene_key, novelty_rate, min_confidence, posterior)
         return map_query(self.model, self.data, query, request)
 
+    @checked
     def annotate(
         self,
         query: AnnData,

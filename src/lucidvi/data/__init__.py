@@ -13,7 +13,7 @@ from lucidvi.data._splitter import CellSplitter
 from lucidvi.data._stratified import stratified
 from lucidvi.data.checks._adata import check_is_anndata, check_is_no_view
 from lucidvi.data.checks._counts import check_counts, counts_or_warn
-from lucidvi.data.checks._obs import check_layer, check_obs
+from lucidvi.data.checks._obs import check_keys, check_layer, check_obs
 from lucidvi.data.covariates._equality import category_text, category_texts, plain_category
 from lucidvi.data.covariates._fields import MatchedJointObsField, MatchedObsField
 from lucidvi.data.covariates._matching import (
@@ -94,6 +94,7 @@ __all__ = [
     "check_counts",
     "check_is_anndata",
     "check_is_no_view",
+    "check_keys",
     "check_layer",
     "check_obs",
     "check_sizes",

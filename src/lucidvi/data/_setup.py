@@ -28,7 +28,7 @@ from lucidvi.data._dataset import OrderedAnnTorchDataset
 from lucidvi.data._remedies import Reader
 from lucidvi.data.checks._adata import check_is_no_view
 from lucidvi.data.checks._categories import check_categories
-from lucidvi.data.checks._counts import check_counts, has_posteriors_only
+from lucidvi.data.checks._counts import check_counts, check_has_cells, has_posteriors_only
 from lucidvi.data.checks._features import check_one_kind
 from lucidvi.data.checks._missing_genes import genes_missing
 from lucidvi.data.checks._modalities import ModalitySnapshot, may_be_empty, modalities_of
@@ -288,6 +288,7 @@ class CheckedAnnDataManager(AnnDataManager):
         layer = setup_args.get("layer")
         check_can_be_set_up(adata, layer, any(named_columns(setup_args, COLUMN_LISTS)))
         adata = as_anndata(adata)
+        check_has_cells(adata)
         check_obs(adata, setup_args)
         if not is_bound:
             check_one_kind(adata)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anndata
 import mudata
 import numpy as np
-import pandas as pd
 import pyro
 import scvi
 from lightning import LightningDataModule
@@ -18,8 +17,20 @@ from scvi.model.base import BaseModelClass
 
 from lucidvi._compat import SAVE_KEYS, download
 from lucidvi.data import align_genes
-from lucidvi.errors import FileError, UntrustedFileError
+from lucidvi.errors import FileError
 from lucidvi.files._atomic import newest
+from lucidvi.files._layout import (
+    COVARIATE_KEYS,
+    DATAMODULE_KEYS,
+    LAYOUT,
+    LAYOUT_KEY,
+    PARTS,
+    check_attributes,
+    check_layout,
+    check_names,
+    check_registry,
+    check_weights,
+)
 from lucidvi.files._reader import read_pickle
 from lucidvi.files._values import (
     frame_of,
@@ -29,14 +40,33 @@ from lucidvi.files._values import (
     plain_registry,
     plain_value,
 )
+from lucidvi.files._whole import check_digest, reading, whole
 
-LAYOUT_KEY, LAYOUT = "lucidvi_layout", 1
-_PARTS = (SAVE_KEYS.MODEL_STATE_DICT_KEY, SAVE_KEYS.VAR_NAMES_KEY, SAVE_KEYS.ATTR_DICT_KEY)
-_SETUP_METHODS = ("setup_anndata", "setup_mudata", "setup_datamodule")
-_DATAMODULE_KEYS = ("n_batch", "n_labels", "n_sample", "n_vars", "batch_labels", "label_keys")
-_COVARIATE_KEYS = ("n_extra_categorical_covs", "n_extra_continuous_covs")
+#: Where the digest of the data is that were saved with a model.
+ADATA_DIGEST_KEY = "lucidvi_adata_sha256"
 # A history, `..._history_`, is a dictionary of tables; its values are stored under this name.
 _HISTORY, _HISTORY_VALUES = "history_", "history_values_"
+
+
+class Contents(NamedTuple):
+    """What a saved model consists of.
+
+    Parameters
+    ----------
+    attributes
+        Attributes by name, without those that the module has.
+    names
+        Names of the genes, of several modalities by modality.
+    weights
+        State of the module.
+    adata_digest
+        Digest of the data that were saved with it; None if there are none, or of scvi-tools.
+    """
+
+    attributes: dict[str, Any]
+    names: Any
+    weights: dict[str, Any]
+    adata_digest: str | None
 
 
 def contents(
@@ -94,10 +124,10 @@ def _of_datamodule(datamodule: Any) -> dict[str, Any]:
             "The model was set up with a datamodule, which saving needs to know.",
             remedy="model.save(dir_path, datamodule=datamodule)",
         )
-    summary = {key: getattr(datamodule, key, None) for key in _DATAMODULE_KEYS}
+    summary = {key: getattr(datamodule, key, None) for key in DATAMODULE_KEYS}
     summary["n_sample"] = datamodule.n_samples
     fields = datamodule.registry["field_registries"]
-    for kind, key in zip(("categorical", "continuous"), _COVARIATE_KEYS, strict=True):
+    for kind, key in zip(("categorical", "continuous"), COVARIATE_KEYS, strict=True):
         summary[key] = fields[f"extra_{kind}_covs"]["summary_stats"][key]
     return summary
 
@@ -109,8 +139,8 @@ def read_model(
     map_location: Any = None,
     trust: bool = False,
     lenient: bool = False,
-) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-    """Return the attributes, the names of the genes and the weights of a saved model.
+) -> Contents:
+    """Return what a saved model consists of.
 
     With ``lenient``, a model that scvi-tools saved may be set up with data that are not counts,
     since it may have been trained on such.
@@ -127,11 +157,20 @@ def read_model(
                 "was given.",
             )
     saved = read_pickle(str(place), map_location, trust)
-    _check_layout(str(path), saved)
-    weights, names, attributes = (saved[part] for part in _PARTS)
+    check_layout(str(path), saved)
+    with whole(path, "saved model"):
+        return _checked(str(path), saved, trust, lenient)
+
+
+def _checked(path: str, saved: dict[str, Any], trust: bool, lenient: bool) -> Contents:
+    """Return the parts of a saved model, with its tables and functions made."""
+    weights, names, attributes = (saved[part] for part in PARTS)
     names = _as_arrays(names)
     if not trust:
-        _check_attributes(str(path), attributes)
+        check_attributes(path, attributes)
+    check_weights(weights)
+    check_names(names)
+    check_registry(attributes["registry_"])
     for name in [name for name in attributes if name.endswith(_HISTORY_VALUES)]:
         values = attributes.pop(name)
         history = f"{name.removesuffix(_HISTORY_VALUES)}{_HISTORY}"
@@ -140,7 +179,7 @@ def read_model(
     attributes["init_params_"] = functions_by_name(attributes["init_params_"])
     if lenient and LAYOUT_KEY not in saved:
         attributes["registry_"].get("setup_args", {}).setdefault("is_count_data", None)
-    return attributes, names, weights
+    return Contents(attributes, names, weights, saved.get(ADATA_DIGEST_KEY))
 
 
 def check_readable(file: Path, path: Path) -> None:
@@ -162,16 +201,13 @@ def read_saved_files(
     backup_url: str | None = None,
 ) -> tuple[dict[str, Any], Any, dict[str, Any], Any]:
     """Read a saved model safely, in place of the function of scvi-tools that unpickles it."""
-    attributes, names, weights = read_model(
-        dir_path, prefix, backup_url, map_location, lenient=True
-    )
-    adata = read_adata(dir_path, prefix, attributes, names) if load_adata else None
-    return attributes, names, weights, adata
+    saved = read_model(dir_path, prefix, backup_url, map_location, lenient=True)
+    return *saved[:3], read_adata(dir_path, prefix, saved) if load_adata else None
 
 
-def read_adata(dir_path: str, prefix: str | None, attributes: dict[str, Any], names: Any) -> Any:
+def read_adata(dir_path: str, prefix: str | None, saved: Contents) -> Any:
     """Return the data saved with a model, or False (which is scvi's way to say none)."""
-    of_mudata = attributes["registry_"].get("setup_method_name") == "setup_mudata"
+    of_mudata = saved.attributes["registry_"].get("setup_method_name") == "setup_mudata"
     name = SAVE_KEYS.MDATA_FNAME if of_mudata else SAVE_KEYS.ADATA_FNAME
     path = newest(
         Path(dir_path, f"{prefix or ''}{name}").expanduser(),
@@ -185,9 +221,17 @@ def read_adata(dir_path: str, prefix: str | None, attributes: dict[str, Any], na
             stacklevel=scvi.settings.warnings_stacklevel,
         )
         return False
-    if of_mudata:
-        return mudata.read(str(path))
-    return align_genes(anndata.read_h5ad(path), names)
+    read = "mudata.read" if of_mudata else "anndata.read_h5ad"
+    given = f"{read}({str(path)!r})"
+    model = saved.attributes["registry_"].get("model_name", "SCVI")
+    check_digest(
+        path,
+        saved.adata_digest,
+        f"If you changed it, give it: {model}.load({str(dir_path)!r}, adata={given}).",
+    )
+    with reading(path, "MuData" if of_mudata else "AnnData"):
+        found = mudata.read(str(path)) if of_mudata else anndata.read_h5ad(path)
+    return found if of_mudata else align_genes(found, saved.names)
 
 
 def _check_not_legacy(dir_path: str, prefix: str | None) -> None:
@@ -197,54 +241,4 @@ def _check_not_legacy(dir_path: str, prefix: str | None) -> None:
             f"{legacy} is a model that scvi-tools before 0.15 saved, in pickles of its own.",
             remedy="if you trust whoever made it, "
             "`SCVI.convert_legacy_save(dir_path, output_dir_path, trust=True)`.",
-        )
-
-
-def _check_layout(path: str, saved: Any) -> None:
-    """Raise :class:`FileError` unless the parts of a saved model are there."""
-    if isinstance(saved, dict) and saved.get(LAYOUT_KEY, LAYOUT) != LAYOUT:
-        raise FileError(
-            f"{path} has layout {saved[LAYOUT_KEY]!r}; this version of LucidVI reads {LAYOUT}.",
-            remedy="pip install --upgrade lucidvi",
-        )
-    kinds: tuple[Any, ...] = (dict, (np.ndarray, pd.Index, list, tuple, dict), dict)
-    if not isinstance(saved, dict) or not all(
-        isinstance(saved.get(part), kind) for part, kind in zip(_PARTS, kinds, strict=True)
-    ):
-        what = f"a {type(saved).__name__}"
-        if isinstance(saved, dict):
-            what = f"a dictionary with the keys {', '.join(map(repr, list(saved)[:5]))}"
-        raise FileError(
-            f"{path} is not a saved model: it holds {what}, where {', '.join(_PARTS)} belong.",
-            remedy="pass the folder that `model.save(...)` wrote. Weights alone are read by "
-            "`model.module.load_state_dict(...)`.",
-        )
-    attributes = saved[SAVE_KEYS.ATTR_DICT_KEY]
-    needed = ("init_params_", "registry_")
-    missing = [key for key in needed if not isinstance(attributes.get(key), Mapping)]
-    if missing:
-        raise FileError(
-            f"{path} lacks {' and '.join(missing)} among the attributes of the model.",
-            remedy="a model that scvi-tools before 0.15 saved is converted by its "
-            "`convert_legacy_save`.",
-        )
-
-
-def _check_attributes(path: str, attributes: dict[str, Any]) -> None:
-    """Raise if attributes would call, or take the place of, something else than they should."""
-    expected = (*_DATAMODULE_KEYS, *_COVARIATE_KEYS)
-    for name in attributes:
-        if name not in expected and not (name.isidentifier() and name.strip("_") + "_" == name):
-            raise UntrustedFileError(
-                f"{path} sets `{name}`, which is no attribute that a model saves.",
-                remedy="pass `trust=True` to `load` only if you trust whoever made the file.",
-            )
-    # scvi-tools calls the methods that have these names.
-    setup = attributes["registry_"].get("setup_method_name", "setup_anndata")
-    expression = attributes.get("get_normalized_function_name_", "get_normalized_expression")
-    if setup not in _SETUP_METHODS or not str(expression).startswith("get_normalized_"):
-        raise UntrustedFileError(
-            f"{path} asks for the methods `{setup}` and `{expression}`, where setting up data "
-            "and getting normalized values belong.",
-            remedy="pass `trust=True` to `load` only if you trust whoever made the file.",
         )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lucidvi.checks import check_suffix
 from lucidvi.errors import FileError
 from lucidvi.files._atomic import written_whole
+from lucidvi.files._whole import check_archive
 
 #: What numpy and the archive that it reads raise of damaged files.
 BROKEN = (
@@ -25,7 +26,7 @@ BROKEN = (
     TypeError,
     KeyError,
     EOFError,
-    NotImplementedError,
+    RuntimeError,
     MemoryError,
     SyntaxError,
     tokenize.TokenError,
@@ -98,7 +99,11 @@ def read_arrays(path: str | PathLike[str]) -> dict[str, NDArray[np.generic]]:
             saved = np.load(file, allow_pickle=False)
             if isinstance(saved, np.ndarray):
                 raise ValueError("it is one array, without a name")
-            return {name: saved[name] for name in saved.files}
+            check_archive(path)
+            arrays = {name: saved[name] for name in saved.files}
+            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+                raise ValueError("not all of its members are arrays")
+            return arrays
     except FileNotFoundError:
         raise FileError(f"There is no file {str(path)!r}.", remedy=NAME_IT) from None
     except BROKEN as error:

@@ -6,9 +6,11 @@ import os
 import re
 import threading
 import warnings
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from lucidvi.errors import FileError, UntrustedFileError
 from lucidvi.files import _recorders, _tables
 from lucidvi.files._activations import ACTIVATIONS, GLOBAL_NAMES
 from lucidvi.files._recorders import Forbidden, Name, Plain
+from lucidvi.files._whole import check_archive
 
 
 def _new_dict(*_: Any) -> dict:
@@ -114,6 +117,8 @@ def read_pickle(path: str, map_location: Any = None, trust: bool = False) -> Any
         If it is no such file, or a part of one.
     """
     try:
+        if _start(path).startswith(b"PK"):
+            check_archive(Path(path), compressed=False)
         if trust:
             # The one place where a file may run code: the user has said that she trusts it.
             return torch.load(path, map_location=map_location, weights_only=False)
@@ -129,8 +134,9 @@ def read_pickle(path: str, map_location: Any = None, trust: bool = False) -> Any
         match = re.search(r"GLOBAL (\S+)|Unsupported operand (\d+)", str(error))
         if match and not trust and _start(path).startswith((b"PK", b"\x80")):
             raise _untrusted(path, match[1] or f"pickle instruction {match[2]}") from None
+        why = f": {error}" if isinstance(error, zipfile.BadZipFile) else ""
         raise FileError(
-            f"{path} cannot be read: it is {_describe(path)} ({type(error).__name__}).",
+            f"{path} cannot be read: it is {_describe(path)} ({type(error).__name__}{why}).",
             remedy="pass the folder that `model.save(...)` wrote; if it is that, the file is "
             "damaged: copy or download it again.",
         ) from error

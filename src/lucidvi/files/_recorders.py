@@ -19,6 +19,10 @@ import torch
 from lucidvi.files._activations import ACTIVATIONS
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
+#: Numbers of a tensor that may be one number in the file.
+MOST_REPEATED = 2**24
+#: More columns than the history of a training has.
+MOST_COLUMNS = 10**6
 _DTYPE = re.compile(r"[biufcSUO]\d*")
 
 
@@ -102,7 +106,10 @@ class Slice(Recorder):
     """``slice(start, stop, step)``: which columns a block of a table holds."""
 
     def make(self, plain: Plain) -> np.ndarray:
-        return np.arange(*self.arguments)
+        places = range(*self.arguments)
+        if len(places) > MOST_COLUMNS:
+            raise Forbidden(f"slice of {len(places):,} columns")
+        return np.arange(len(places)) * places.step + places.start
 
 
 class Attribute(Recorder):
@@ -155,6 +162,8 @@ class Plain:
         if kind is Name and value.value is not None:
             return value.value
         if kind in (torch.Tensor, torch.nn.Parameter):
+            if value.nelement() > MOST_REPEATED + value.untyped_storage().nbytes():
+                raise ValueError(f"a tensor of shape {tuple(value.shape)} repeats its numbers")
             return value.detach()  # without the hooks and attributes that a file can set
         if kind in (dict, OrderedDict, Counter):
             return {self(key): self(entry) for key, entry in value.items()}

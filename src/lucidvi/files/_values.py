@@ -157,6 +157,8 @@ def plain_frame(frame: pd.DataFrame, name: str) -> dict[str, Any]:
 
 
 def frame_of(plain: Mapping[str, Any]) -> pd.DataFrame:
-    """Undo :func:`plain_frame`."""
+    """Undo :func:`plain_frame`; raise :class:`ValueError` for anything else."""
+    if not isinstance(plain, Mapping):
+        raise ValueError(f"a table of the history is a {type(plain).__name__}")
     index = pd.Index(plain["index"], name=plain["index_name"])
     return pd.DataFrame(dict(plain["columns"]), index=index)

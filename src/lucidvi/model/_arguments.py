@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 import scvi.nn
 
 from lucidvi._compat import merge_kwargs
+from lucidvi._kinds import check_kinds
+from lucidvi._kinds import shown as in_a_line
 from lucidvi.checks import check_arguments
 from lucidvi.data import check_sizes
 from lucidvi.errors import ArgumentError, DataError
@@ -236,12 +239,27 @@ def check_networks(arguments: dict[str, Any]) -> None:
     as_mapping("prior_kwargs", arguments.get("prior_kwargs"))
     posterior = arguments.get("posterior", "diagonal")
     networks = {"extra_encoder_kwargs": Encoder, "extra_decoder_kwargs": Decoder}
-    if posterior in ENCODERS:
+    if isinstance(posterior, str) and posterior in ENCODERS:
         networks["posterior_kwargs"] = ENCODERS[posterior]
     for argument, network in networks.items():
         names = (keywords_of(network) or set()) | layers
         names = names - {"n_in", "n_out", "n_input", "n_output"}
         check_arguments(f"`{argument}`", as_mapping(argument, arguments.get(argument)), names)
+
+
+def check_plan(plan: type, arguments: Mapping[str, Any]) -> None:
+    """Raise for arguments of a training plan of another kind than it, or a base, says.
+
+    Parameters
+    ----------
+    plan
+        The class.
+    arguments
+        Arguments by name, a value each.
+    """
+    for cls in plan.__mro__:
+        if "__init__" in vars(cls) and cls is not object:
+            check_kinds(inspect.signature(vars(cls)["__init__"]), arguments, bounded=False)
 
 
 def as_mapping(name: str, value: Any) -> dict[str, Any]:
@@ -275,3 +293,20 @@ def check_values(
                 f"`{name}` is {value!r}; it must be {whole}{what}.", remedy=f"model.train({call})"
             )
     check_sizes(train_size, validation_size)
+
+
+def check_whence(accelerator: Any, devices: Any, datamodule: Any) -> None:
+    """Raise :class:`DataError` for what is no list of devices, or no source of minibatches."""
+    is_number = isinstance(devices, int) and not isinstance(devices, bool)
+    is_text = isinstance(devices, str) and re.fullmatch(r"auto|-?\d+(,\d+)*,?", devices)
+    if not is_number and not is_text and (accelerator == "cpu" or not isinstance(devices, list)):
+        raise DataError(
+            f"`devices` is {in_a_line(devices)}; it must be a number, 'auto', or a "
+            "list of the numbers of GPUs.",
+            remedy='devices="auto"',
+        )
+    if datamodule is not None and not hasattr(datamodule, "train_dataloader"):
+        raise DataError(
+            f"`datamodule` is {in_a_line(datamodule)}, which has no minibatches to train with.",
+            remedy="leave it out, or give a LightningDataModule.",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from functools import wraps
 from os import PathLike
@@ -11,11 +12,13 @@ import scvi
 from anndata import AnnData
 from scvi.model.base import ArchesMixin, BaseModelClass, VAEMixin
 
+from lucidvi._kinds import check_kinds
 from lucidvi.data import CellLoader, align_genes, are_paths, opened
 from lucidvi.errors import ModelTypeError
 from lucidvi.model._data import DataMixin
 from lucidvi.model._documentation import documented
 from lucidvi.model._files import SafeFilesMixin
+from lucidvi.model._loaded import check_module
 from lucidvi.model._minified import MinifiedMixin
 from lucidvi.model._registry import RegistryMixin
 from lucidvi.model._surgery import FROZEN_LATENT, latent_can_move
@@ -99,6 +102,7 @@ class LucidModel(
         """
         self._watch_data(uses_labels=uses_labels)
         self._module_kwargs = {**shown, **further}
+        check_kinds(inspect.signature(self._module_cls.__init__), self._module_kwargs)
         parameters = ", ".join(f"{name}: {value}" for name, value in shown.items())
         self._model_summary_string = (
             f"LucidVI {type(self).__name__} model with the following parameters: \n{parameters}"
@@ -112,7 +116,9 @@ class LucidModel(
                 stacklevel=scvi.settings.warnings_stacklevel + 1,
             )
         else:
-            self.module = self._module_cls(**self._module_dimensions(), **self._module_kwargs)
+            arguments = {**self._module_dimensions(), **self._module_kwargs}
+            check_module(lambda: self._module_cls(**arguments), arguments)
+            self.module = self._module_cls(**arguments)
             self.module.minified_data_type = self.minified_data_type
 
     def _module_dimensions(self) -> dict[str, Any]:

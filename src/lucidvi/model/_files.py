@@ -18,16 +18,20 @@ from lucidvi._progress import Progress
 from lucidvi.data import align_genes, check_can_be_written, opened, refuse_collection
 from lucidvi.errors import UntrustedFileError
 from lucidvi.files import (
+    ADATA_DIGEST_KEY,
     check_free,
     check_readable,
     contents,
+    digest_of,
     read_adata,
     read_model,
     read_saved_files,
     save_tensors,
+    whole,
     writable,
     written_whole,
 )
+from lucidvi.model._loaded import check_finite, module_fits
 from lucidvi.model.queries._errors import errors_of_query
 
 
@@ -121,6 +125,7 @@ class SafeFilesMixin:
             ):
                 if adata is not None:
                     write_adata(adata, str(stage / adata_path.name), **anndata_write_kwargs)
+                    saved[ADATA_DIGEST_KEY] = digest_of(stage / adata_path.name)
                 save_tensors(saved, stage / path.name, **(save_kwargs or {}))
                 check_readable(stage / path.name, path)
         finally:
@@ -180,16 +185,21 @@ class SafeFilesMixin:
         if adata is not None and adata is not False:
             adata = opened(adata, f"{cls.__name__}.load({str(dir_path)!r}, adata=")
         saved = read_model(dir_path, prefix, backup_url, "cpu", trust, lenient=True)
-        registry = saved[0].get("registry_", {})
+        registry = saved.attributes["registry_"]
         if isinstance(adata, AnnData):
-            adata = align_genes(adata, saved[1])
+            adata = align_genes(adata, saved.names)
 
         def read(_: str, load_adata: bool, **__: Any) -> tuple[Any, ...]:
-            return *saved, read_adata(dir_path, prefix, *saved[:2]) if load_adata else None
+            return *saved[:3], read_adata(dir_path, prefix, saved) if load_adata else None
 
         load = reading_by(super().load.__func__, read)  # type: ignore[misc]
-        with errors_of_query(adata, lambda: registry):
-            return load(
+        path = Path(dir_path, f"{prefix or ''}{SAVE_KEYS.MODEL_FNAME}")
+        with (
+            whole(path, f"saved {cls.__name__}"),
+            errors_of_query(adata, lambda: registry),
+            module_fits(saved.weights),
+        ):
+            model = load(
                 cls,
                 dir_path,
                 adata=adata,
@@ -200,6 +210,8 @@ class SafeFilesMixin:
                 datamodule=datamodule,
                 allowed_classes_names_list=allowed_classes_names_list,
             )
+        check_finite(model.module, path)
+        return model
 
     @staticmethod
     def load_registry(
@@ -214,7 +226,7 @@ class SafeFilesMixin:
         dir_path, prefix, trust
             See :meth:`load`.
         """
-        return read_model(dir_path, prefix, trust=trust)[0]["registry_"]
+        return read_model(dir_path, prefix, trust=trust).attributes["registry_"]
 
     @staticmethod
     def view_setup_args(dir_path: str, prefix: str | None = None, *, trust: bool = False) -> None:

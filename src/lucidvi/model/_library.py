@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
 from lucidvi._compat import init_library_size
+from lucidvi.errors import UnknownModeError
 
 #: Cells from which on a batch's own variance is taken as it is.
 ENOUGH_CELLS = 10
@@ -70,3 +74,24 @@ def shrunken(
     result = np.where(small, filled, variances)
     result = np.maximum(result, SHARE_OF_NOISE * np.exp(-means))
     return np.where(present, result, variances).astype(variances.dtype)
+
+
+def with_latent_library(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a method of scvi-tools say what to ask for where the library is not latent."""
+    plain = inspect.unwrap(method)  # its decorators refuse what has counts of its own
+    signature = inspect.signature(plain)
+
+    @wraps(plain)
+    def answer(self: Any, *args: Any, **kwargs: Any) -> Any:
+        arguments = signature.bind(self, *args, **kwargs).arguments
+        if arguments.get("give_mean", True) and self.module.use_observed_lib_size:
+            raise UnknownModeError(
+                "The library size of this model is observed, so it has no posterior whose mean "
+                "`give_mean=True` asks for.",
+                remedy=f"model.{method.__name__}(give_mean=False)",
+            )
+        return plain(self, *args, **kwargs)
+
+    del answer.__wrapped__
+    answer.__signature__ = signature  # type: ignore[attr-defined]
+    return answer

@@ -15,7 +15,7 @@ from lucidvi.model._arguments import check_constructor, check_networks
 from lucidvi.model._bars import BarsMixin
 from lucidvi.model._base import LucidModel
 from lucidvi.model._documentation import documented
-from lucidvi.model._library import library_prior
+from lucidvi.model._library import library_prior, with_latent_library
 from lucidvi.model._setup import SetupMixin
 from lucidvi.model.conversion._convert import check_is_scvi_model, convert
 from lucidvi.model.expression._differential import DifferentialMixin
@@ -109,7 +109,9 @@ class SCVI(
     )
 
     get_latent_library_size = of_scvi_tools(
-        RNASeqMixin.get_latent_library_size, needs_counts=True, passes_to=to_loader
+        with_latent_library(RNASeqMixin.get_latent_library_size),
+        needs_counts=True,
+        passes_to=to_loader,
     )
     get_batch_representation = of_scvi_tools(EmbeddingMixin.get_batch_representation)
 
@@ -140,7 +142,7 @@ class SCVI(
             "latent_distribution": latent_distribution,
         }
         further = {"use_observed_lib_size": use_observed_lib_size, **kwargs}
-        self._make_module(shown, further, uses_labels=dispersion == "gene-label")
+        self._make_module(shown, further, uses_labels=str(dispersion) == "gene-label")
         self.init_params_ = self._get_init_params(locals())
 
     def _module_dimensions(self) -> dict[str, Any]:

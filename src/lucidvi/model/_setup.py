@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from anndata import AnnData
@@ -11,10 +12,13 @@ from scvi.model.base import BaseMinifiedModeModelClass
 from scvi.utils import setup_anndata_dsp
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type
+from lucidvi._kinds import check_kinds
+from lucidvi.checks import check_arguments
 from lucidvi.data import (
     CheckedAnnDataManager,
     MatchedJointObsField,
     MatchedObsField,
+    check_keys,
     complete,
     counts_or_warn,
     opened,
@@ -98,6 +102,10 @@ class SetupMixin(BaseMinifiedModeModelClass):
         """
         arguments = setup_method_args["setup_args"]
         layer, is_count_data = arguments["layer"], arguments["is_count_data"]
+        check_kinds(inspect.signature(SetupMixin.setup_anndata), {"is_count_data": is_count_data})
+        check_keys(arguments)
+        if "source_registry" not in kwargs:
+            check_arguments("`setup_anndata`", kwargs, arguments)
         complete(adata)
         minify_type = adata_minify_type(adata)
         if is_count_data is None:

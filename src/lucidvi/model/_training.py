@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from datetime import timedelta
 from os import PathLike
@@ -10,11 +11,18 @@ from typing import Any
 from scvi.model.base import UnsupervisedTrainingMixin
 
 from lucidvi._compat import ADATA_MINIFY_TYPE, adata_minify_type, device_of
+from lucidvi._kinds import check_kinds
 from lucidvi._progress import settings
 from lucidvi.checks import check_choice
 from lucidvi.data import CellSplitter, CheckedAnnDataManager
 from lucidvi.errors import DataError
-from lucidvi.model._arguments import as_mapping, check_training, check_values
+from lucidvi.model._arguments import (
+    as_mapping,
+    check_plan,
+    check_training,
+    check_values,
+    check_whence,
+)
 from lucidvi.model._resuming import checkpointing_of
 from lucidvi.train import (
     PRESETS,
@@ -158,7 +166,9 @@ class TrainingMixin(UnsupervisedTrainingMixin):
             was not trained before.
         """
         arguments = locals()
+        check_kinds(inspect.signature(TrainingMixin.train), arguments, bounded=False)
         check_choice("preset", preset, PRESETS)
+        check_whence(accelerator, devices, datamodule)
         manager = getattr(self, "_adata_manager", None)
         if datamodule is None and isinstance(manager, CheckedAnnDataManager):
             manager.check_unchanged()
@@ -171,6 +181,7 @@ class TrainingMixin(UnsupervisedTrainingMixin):
         trainer_config = with_own_callbacks(as_mapping("trainer_config", trainer_config))
         trainer_kwargs = with_own_callbacks(trainer_kwargs)
         check_training(self, trainer_config | trainer_kwargs, plan_kwargs, datasplitter_kwargs)
+        check_plan(self._training_plan_cls, plan_kwargs)
         check_values(max_epochs, batch_size, train_size, validation_size, plan_kwargs.get("lr"))
         n_cells = getattr(self.adata if datamodule is None else datamodule, "n_obs", None)
         defaults = preset_for(self.module, preset, n_cells)

@@ -48,6 +48,18 @@ class Setting:
 
     __repr__ = brief
 
+    def is_whole(self) -> bool:
+        """Whether there is a number of each cell, as far as there has to be."""
+        numbers = (self.information, self.smoothing, self.power)
+        needed = (self.distance, self.confidence_raw, self.confidence, self.right)
+        return (
+            all(np.asarray(x).dtype.kind in "fiub" for x in (*numbers, *needed))
+            and all(np.ndim(number) == 0 and np.isfinite(number) for number in numbers)
+            and all(np.ndim(x) == 1 and np.isfinite(x).all() for x in needed)
+            and len({np.shape(x) for x in (*needed, self.agreement)}) == 1
+            and np.asarray(self.agreement).dtype.kind == "f"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
@@ -129,13 +141,20 @@ class Calibration:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> Self:
-        """Make a calibration of what :meth:`to_arrays` returned, also out of a file."""
-        settings = (arrays["settings"][str(i)] for i in range(len(arrays["settings"])))
-        return cls(
-            bool(arrays["held_out"]),
-            tuple(Setting(**setting) for setting in settings),
-            float(arrays["share_compared"]),
-        )
+        """Make a calibration of what :meth:`to_arrays` returned, also out of a file.
+
+        Raises
+        ------
+        ValueError
+            If numbers are missing, or arrays do not fit each other.
+        """
+        saved = (arrays["settings"][str(i)] for i in range(len(arrays["settings"])))
+        settings = tuple(Setting(**setting) for setting in saved)
+        if not any(setting.is_whole() for setting in settings if not setting.new_batch):
+            raise ValueError("there is no calibration for known batches")
+        if not all(setting.is_whole() for setting in settings):
+            raise ValueError("arrays of a calibration do not fit each other, or are no numbers")
+        return cls(bool(arrays["held_out"]), settings, float(arrays["share_compared"]))
 
     def of_batches(self, *, new_batch: bool) -> list[Setting]:
         """Return the settings of one kind of batch, from all genes down.

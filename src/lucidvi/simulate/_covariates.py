@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
+from lucidvi._kinds import shown
 from lucidvi.checks import listed
 from lucidvi.data import category_codes
 from lucidvi.errors import DataError, MissingKeyError
@@ -122,6 +123,11 @@ def read_setting(
     """
     columns = columns_of(model)
     batch_key = model.registry["setup_args"].get("batch_key")
+    if not isinstance(covariates, Mapping | None):
+        raise DataError(
+            f"`covariates` is {shown(covariates)}, and no dictionary.",
+            remedy='covariates={"column": value}, or None.',
+        )
     settings = {str(name): value for name, value in (covariates or {}).items()}
     others = [name for name in columns if name != batch_key]
     for name in settings:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from lucidvi import kernels
+from lucidvi._kinds import checked
 from lucidvi._positions import name_positions
 from lucidvi._random import isolated
 from lucidvi.checks import check_choice, check_whole, is_number
@@ -40,6 +41,7 @@ ASSUMPTIONS = (
 )
 
 
+@checked
 def perturb(
     model: BaseModelClass,
     adata: AnnData | None = None,

@@ -13,6 +13,7 @@ from scvi.model.base import BaseModelClass
 from torch import Tensor
 
 from lucidvi import kernels
+from lucidvi._kinds import checked
 from lucidvi.checks import check_choice, check_whole, listed, positive_numbers
 from lucidvi.distributions import Likelihood
 from lucidvi.errors import DataError, MissingKeyError
@@ -33,6 +34,7 @@ ASSUMPTIONS = (
 )
 
 
+@checked
 def resequence(
     model: BaseModelClass,
     adata: AnnData | None = None,

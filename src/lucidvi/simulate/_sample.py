@@ -12,6 +12,7 @@ from anndata import AnnData
 from numpy.typing import ArrayLike
 from scvi.model.base import BaseModelClass
 
+from lucidvi._kinds import checked
 from lucidvi.checks import check_choice, check_whole, positive_numbers
 from lucidvi.data import category_codes
 from lucidvi.errors import DataError
@@ -41,6 +42,7 @@ ASSUMPTIONS = (
 )
 
 
+@checked
 def sample_cells(
     model: BaseModelClass,
     n_cells: int = 1000,

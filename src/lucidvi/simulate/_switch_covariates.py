@@ -9,6 +9,7 @@ from anndata import AnnData
 from scvi.model.base import BaseModelClass
 from torch import Tensor
 
+from lucidvi._kinds import checked
 from lucidvi.checks import check_choice, check_whole
 from lucidvi.distributions import Likelihood
 from lucidvi.inference import POSTERIORS, PosteriorTarget, posterior_of
@@ -27,6 +28,7 @@ ASSUMPTIONS = (
 )
 
 
+@checked
 def switch_covariates(
     model: BaseModelClass,
     adata: AnnData | None = None,

@@ -279,6 +279,22 @@ def test_continuous_values_must_be_finite(convert: Callable, value: float):
     assert "'cell-4'" in text
 
 
+@in_all_formats
+def test_values_that_float32_does_not_have(convert: Callable):
+    """A model reads float32, in which they would be infinite and every answer NaN."""
+    x = poisson_counts().astype(np.float64)
+    x[4, 2] = 1e300
+    text = message(adata := named_data(convert(x)))
+    assert "1 value that is too large for float32, in 1 of" in text
+    assert "'cell-4'" in text
+    with pytest.raises(DataError) as raised:
+        check_counts(adata)
+    for line in raised.value.code:  # each of them drops the value
+        names = {"adata": adata, "np": np}
+        exec(line, names)
+        check_counts(names["adata"])
+
+
 # -- streamed formats ---------------------------------------------------------------------------
 
 

@@ -202,3 +202,47 @@ def test_columns_that_scvi_tools_wrote_are_not_offered(adata):
         check_obs(adata, {"batch_key": "_scvi_batc"})
     assert "_scvi" not in str(error.value).replace("'_scvi_batc'", "")
     check_obs(adata, {"batch_key": "_scvi_batch"})  # whoever names one gets it
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("layer", 3),
+        ("layer", ["counts"]),
+        ("batch_key", np.array(["batch"])),
+        ("labels_key", pd.NA),
+        ("size_factor_key", 0.5),
+        ("categorical_covariate_keys", 0.5),
+        ("categorical_covariate_keys", {"donor": 1}),
+        ("continuous_covariate_keys", np.array(1)),
+        ("continuous_covariate_keys", ["age", 3]),
+    ],
+)
+def test_arguments_of_another_kind(adata: AnnData, argument: str, value: Any):
+    error = data_error(adata, **{argument: value})
+    assert argument in error.problem
+    assert argument in error.remedy or argument == "layer"
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "says"),
+    [
+        ("size_factor_key", 1e300, "positive and finite, but is inf"),
+        ("size_factor_key", 1e-300, "positive and finite, but is 0"),
+        ("continuous_covariate_keys", -1e300, "NaN or too large"),
+    ],
+)
+def test_numbers_are_those_that_the_model_reads(
+    adata: AnnData, argument: str, value: float, says: str
+):
+    """In float32, where these are infinite or zero."""
+    adata.obs["x"] = value
+    assert says in data_error(adata, **{argument: "x" if "size" in argument else ["x"]}).problem
+
+
+def test_values_that_are_no_categories(adata: AnnData):
+    adata.obs["lists"] = pd.Series([[1]] * 8, index=adata.obs_names)
+    error = data_error(adata, batch_key="lists")
+    assert "holds values that are no categories, such as [1]" in error.problem
+    exec(error.code[0])
+    check_obs(adata, {"batch_key": "lists"})

@@ -40,6 +40,24 @@ def test_without_growth_and_without_time(tmp_path):
     assert (dynamics.VectorField.load(path)(z, 0) == [3, 2]).all()
 
 
+def test_a_flipped_bit_anywhere(tmp_path):
+    path, field = tmp_path / "flow.npz", straight([[1.0, 2.0]], growth=[0.1, 0.2])
+    field.save(path)
+    whole, z = path.read_bytes(), np.ones((3, 2))
+    outcomes = set()
+    for at in range(0, len(whole), 7):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        try:
+            read = dynamics.VectorField.load(path)
+        except FileError:
+            outcomes.add("refused")
+        else:  # such as in the time at which the file was written
+            outcomes.add("read")
+            assert (read(z, 1) == field(z, 1)).all()
+            assert repr(read) == repr(field)
+    assert outcomes == {"refused", "read"}
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.9])
 def test_broken_files(field, tmp_path, kept):
     path = tmp_path / "flow.npz"

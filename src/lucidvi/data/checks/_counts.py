@@ -65,8 +65,7 @@ def check_counts(
     reader = Reader(layer=layer) if reader is None else reader
     adata = as_anndata(adata)
     check_layer(adata, layer, reader)
-    if 0 in adata.shape:
-        raise _no_data(adata)
+    check_has_cells(adata)
     place = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     matrix = matrix_of(adata, layer)
     if matrix is None:
@@ -124,11 +123,14 @@ def counts_or_warn(adata: AnnData, layer: str | None = None) -> bool:
     return True
 
 
-def _no_data(adata: AnnData) -> DataError:
-    return DataError(
-        f"adata has {adata.n_obs:,} cells and {adata.n_vars:,} genes; a model needs both.",
-        remedy="check the filters that were applied to cells (adata.obs) and genes (adata.var).",
-    )
+def check_has_cells(adata: AnnData) -> None:
+    """Raise DataError for no cells or no genes."""
+    if 0 in adata.shape:
+        raise DataError(
+            f"adata has {adata.n_obs:,} cells and {adata.n_vars:,} genes; a model needs both.",
+            remedy="check the filters that were applied to cells (adata.obs) and genes "
+            "(adata.var).",
+        )
 
 
 def _empty_cells(

@@ -12,6 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from lucidvi.data._remedies import Reader, is_on_disk, taken
+from lucidvi.data.checks._scan import LARGEST
 from lucidvi.data.checks._sources import SAMPLE, sources
 from lucidvi.data.checks._transforms import INTEGER_SHARE, Cause, likely_cause
 from lucidvi.data.matrices._blocks import Block, blocks
@@ -60,6 +61,7 @@ class Survey:
     """All invalid values of a matrix by kind, and the values of its first cells."""
 
     def __init__(self, matrix: Any, place: str) -> None:
+        self.is_finite = True
         self.not_finite, self.negative, self.fractional = (Fault(*matrix.shape) for _ in range(3))
         self.n_nonzero = 0
         self.parts = [sparse.csr_matrix((SAMPLE, matrix.shape[1]))]
@@ -69,7 +71,8 @@ class Survey:
 
     def _add(self, block: Block) -> None:
         values = block.values
-        finite = np.isfinite(values)
+        finite = np.abs(values) <= LARGEST
+        self.is_finite &= bool(np.isfinite(values).all())
         self.n_nonzero += int(np.count_nonzero(values))
         self.not_finite.add(block, ~finite)
         self.negative.add(block, finite & (values < 0))
@@ -86,7 +89,7 @@ class Survey:
     def cause(self) -> Cause:
         """Guess how the values that are finite came about."""
         sample = self.sample
-        sample.data[~np.isfinite(sample.data)] = 0
+        sample.data[~(np.abs(sample.data) <= LARGEST)] = 0
         sample.eliminate_zeros()
         if self.negative.n_values and not self.fractional.n_values:
             return Cause(
@@ -185,7 +188,7 @@ def _not_finite(
 ) -> DataError:
     """Return the error for values that are NaN or infinite."""
     fault = survey.not_finite
-    problem = f"{place} holds {_values(fault)} NaN or infinite, {fault.describe(adata)}"
+    problem = f"{place} holds {_values(fault)} {_what(survey)}, {fault.describe(adata)}"
     text, code, counts_in = [], [], []
     are_counts = not (survey.negative.n_values or survey.fractional.n_values)
     if is_count_data:
@@ -206,15 +209,20 @@ def _not_finite(
     return DataError(problem, remedy=" ".join(text), code=code, counts_in=counts_in)
 
 
+def _what(survey: Survey) -> str:
+    """Say what is wrong with values that are no numbers of float32."""
+    return "too large for float32" if survey.is_finite else "NaN or infinite"
+
+
 def _dropped(adata: AnnData, place: str, fault: Fault) -> list[str]:
     """Return code that drops the genes, and code that drops the cells, with such values."""
     load = f"{place}[:]" if is_on_disk(adata) and place == "adata.X" else place
     code = []
     if not fault.genes.all():
-        kept = f"np.isfinite(np.asarray({load}.sum(axis=0)).ravel())"
+        kept = f"np.abs(np.asarray({load}.sum(axis=0)).ravel()) < 3e38"
         code.append(taken(adata, f":, {kept}"))
     if not fault.cells.all():
-        kept = f"np.isfinite(np.asarray({load}.sum(axis=1)).ravel())"
+        kept = f"np.abs(np.asarray({load}.sum(axis=1)).ravel()) < 3e38"
         code.append(taken(adata, kept))
     return code
 

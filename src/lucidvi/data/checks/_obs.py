@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from lucidvi._kinds import shown
 from lucidvi.checks import SHORT_LIST, nearest, user_columns
 from lucidvi.data._columns import COLUMN_LISTS, ONE_COLUMN
 from lucidvi.data._remedies import Reader, column_of, quoted, taken
@@ -38,14 +39,36 @@ def check_obs(adata: AnnData, setup_args: Mapping[str, Any]) -> None:
         category is missing, a continuous covariate is not a finite number, or a size factor
         is not a positive one.
     """
+    keys = check_keys(setup_args)
     check_unique_genes(adata)
     check_layer(adata, setup_args.get("layer"), Reader(setup_args))
-    keys = {name: _one_column(name, setup_args.get(name)) for name in ONE_COLUMN}
-    keys |= {name: _column_list(name, setup_args.get(name)) for name in COLUMN_LISTS}
     for argument, columns in keys.items():
         for column in columns:
             _check_exists(column, adata.obs.columns, argument, "adata.obs column")
             _CHECKS[argument](adata, argument, column)
+
+
+def check_keys(setup_args: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the columns that arguments of a setup name, by argument.
+
+    Parameters
+    ----------
+    setup_args
+        See :func:`check_obs`.
+
+    Raises
+    ------
+    DataError
+        If an argument is neither None nor the name of a column, or a list of such.
+    """
+    layer = setup_args.get("layer")
+    if not isinstance(layer, str | None):
+        raise DataError(
+            f"layer is a {type(layer).__name__}, not the name of a layer.",
+            remedy='layer="counts", or None for adata.X.',
+        )
+    keys = {name: _one_column(name, setup_args.get(name)) for name in ONE_COLUMN}
+    return keys | {name: _column_list(name, setup_args.get(name)) for name in COLUMN_LISTS}
 
 
 def check_layer(adata: AnnData, layer: str | None, reader: Reader | None = None) -> None:
@@ -99,7 +122,9 @@ def _one_column(argument: str, value: Any) -> list[str]:
     remedy = f"name one column, e.g. {argument}={quoted(name)}"
     if argument == "batch_key":
         remedy += ", and put the others into categorical_covariate_keys=[...]"
-    raise DataError(f"{argument}={value!r} is not the name of one column.", remedy=remedy + ".")
+    raise DataError(
+        f"{argument}={shown(value)} is not the name of one column.", remedy=remedy + "."
+    )
 
 
 def _column_list(argument: str, value: Any) -> list[str]:
@@ -111,7 +136,18 @@ def _column_list(argument: str, value: Any) -> list[str]:
             remedy=f"{argument}=[{quoted(value)}]",
             code=[f"{argument}=[{quoted(value)}]"],
         )
+    if isinstance(value, Mapping | bytes) or np.ndim(value) != 1:
+        raise DataError(
+            f"{argument} is a {type(value).__name__} where a list of columns is expected.",
+            remedy=f'{argument}=["column"], or None.',
+        )
     columns = list(value)
+    wrong = [column for column in columns if not isinstance(column, str)]
+    if wrong:
+        raise DataError(
+            f"{argument} holds {wrong[0]!r}, which is no name of a column.",
+            remedy=f"{argument}={[str(column) for column in columns]!r}, if these are columns.",
+        )
     repeated = [column for k, column in enumerate(columns) if column in columns[:k]]
     if repeated:
         remedy = f"{argument}={list(dict.fromkeys(columns))!r}"
@@ -141,6 +177,15 @@ def _check_exists(key: str, existing: Iterable[Any], argument: str, kind: str) -
 
 def _check_categories(adata: AnnData, argument: str, column: str) -> None:
     values = adata.obs[column]
+    if values.dtype == object and not _works(values.nunique):
+        place = column_of(column)
+        code = f"{place} = {place}.astype(str)"
+        raise DataError(
+            f"{argument}: {place} holds values that are no categories, such as "
+            f"{shown(values.iloc[0])}.",
+            remedy=code,
+            code=[code],
+        )
     missing = np.flatnonzero(values.isna())
     if not missing.size:
         return
@@ -162,11 +207,13 @@ def _check_categories(adata: AnnData, argument: str, column: str) -> None:
 
 def _check_continuous(adata: AnnData, argument: str, column: str) -> None:
     place = column_of(column)
-    bad = np.flatnonzero(~np.isfinite(_numbers(adata, argument, column)))
+    values = _numbers(adata, argument, column)
+    bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         drop = _drop_not_finite(adata, column)
+        what = "too large" if np.isfinite(adata.obs[column].astype(float)).all() else "infinite"
         raise DataError(
-            f"{argument}: {place} is NaN or infinite in {_cells(adata, bad)}.",
+            f"{argument}: {place} is NaN or {what} in {_cells(adata, bad)}.",
             remedy=f"drop them, {drop}, or fill in values.",
             code=[drop],
         )
@@ -214,7 +261,8 @@ def _numbers(adata: AnnData, argument: str, column: str) -> np.ndarray:
             remedy=remedy,
             code=code,
         )
-    return values.to_numpy(dtype=float, na_value=np.nan)
+    with np.errstate(over="ignore"):  # as the model reads it: what is too large is infinite
+        return values.to_numpy(dtype=float, na_value=np.nan).astype(np.float32)
 
 
 def _as_numbers(values: pd.Series, place: str) -> list[str]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from lucidvi.data.checks._digest import CellDigests
 
 
+#: Largest number that a model reads, in float32; of a type that half precision is widened to.
+LARGEST = np.float64(np.finfo(np.float32).max)
+
+
 def scan(
     matrix: Any, place: str, is_count_data: bool, digests: CellDigests | None = None
 ) -> tuple[bool, NDArray[np.bool_]]:
@@ -55,7 +59,7 @@ def _is_valid(block: Block, place: str, is_count_data: bool) -> bool:
     smallest = values.min()  # NaN if there is one, and no comparison with NaN is true
     if values.dtype.kind == "i":
         return not is_count_data or bool(smallest >= 0)
-    if not (smallest > -np.inf and values.max() < np.inf):
+    if not (smallest >= -LARGEST and values.max() <= LARGEST):
         return False
     return not is_count_data or bool(smallest >= 0 and (np.rint(values) == values).all())
 

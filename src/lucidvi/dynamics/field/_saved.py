@@ -56,6 +56,8 @@ def read_field(path: str | PathLike[str]) -> dict[str, Any]:
             remedy="Name a file that `field.save(...)` wrote, of this version or an older one.",
         )
     try:
+        if not all(array.dtype.kind in "biufU" for array in saved.values()):
+            raise ValueError("not all of its arrays are real numbers or texts")
         numbers = {name: float(saved[name]) for name in NUMBERS}
         arrays = {name: saved[name].astype(np.float64) for name in ARRAYS}
         networks = {name: _networks(_part(saved, name)) for name in NETWORKS}

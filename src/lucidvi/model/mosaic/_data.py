@@ -10,6 +10,7 @@ from mudata import MuData
 from scvi.model.base import BaseModelClass
 
 from lucidvi.data import are_paths, open_cells
+from lucidvi.files import whole
 from lucidvi.model._base import LucidModel, registry_of
 from lucidvi.model._documentation import described
 from lucidvi.model.mosaic._setup import MosaicSetupMixin, joined_for
@@ -65,7 +66,9 @@ class MosaicDataMixin(MosaicSetupMixin, BaseModelClass):
         """
         adata = open_cells(adata) if are_paths(adata) else adata
         if isinstance(adata, MuData | AnnData):
-            adata = joined_for(cls.load_registry(dir_path, kwargs.get("prefix")), adata)
+            registry = cls.load_registry(dir_path, kwargs.get("prefix"))
+            with whole(dir_path, f"saved {cls.__name__}"):
+                adata = joined_for(registry, adata)
         return super().load(dir_path, adata, *args, **kwargs)
 
     @classmethod

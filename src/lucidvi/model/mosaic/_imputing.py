@@ -92,7 +92,9 @@ class ImputingMixin(SelectionMixin):
         """
         name = self._modality_name(modality)
         others = [key for key in self.modalities if key != name]
-        given = self._modality_names("from_modalities", from_modalities or others or None)
+        given = self._modality_names(
+            "from_modalities", (others or None) if from_modalities is None else from_modalities
+        )
         check_choice("posterior", posterior, POSTERIORS)
         _check_numbers(intervals, n_samples)
         self._check_if_trained(warn=False)
@@ -124,7 +126,13 @@ class ImputingMixin(SelectionMixin):
     def _codes_for(self, modality: str, transform_batch: Any) -> list[int]:
         """Codes of the batches that cells are decoded as, where they are not left in theirs."""
         if transform_batch is not None:
-            return [int(code) for code in self._codes_of_batches(transform_batch)]
+            wanted = self._codes_of_batches(transform_batch)
+            if None in wanted:
+                raise DataError(
+                    "`transform_batch` holds None, which here stands for no batch.",
+                    remedy="transform_batch=None, or names of batches.",
+                )
+            return [int(code) for code in wanted if code is not None]
         codes = self._batches_with(modality)
         if len(codes) > MOST_BATCHES:
             codes = codes[np.linspace(0, len(codes) - 1, MOST_BATCHES).round().astype(int)]

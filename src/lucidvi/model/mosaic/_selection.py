@@ -12,7 +12,7 @@ from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass
 from torch import Tensor
 
-from lucidvi._positions import name_positions
+from lucidvi._positions import as_sequence, name_positions
 from lucidvi.checks import check_choice, listed
 from lucidvi.errors import DataError
 from lucidvi.inference import PosteriorTarget
@@ -53,7 +53,7 @@ class SelectionMixin(BaseModelClass):
         every = list(self.modalities)
         if names is None:
             return every
-        chosen = [names] if isinstance(names, str) else list(names)
+        chosen = list(as_sequence(names, argument))
         if not chosen:
             raise DataError(f"`{argument}` is empty.", remedy=f"name some of {listed(every)}.")
         for name in chosen:

@@ -14,7 +14,8 @@ from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass
 
 from lucidvi._compat import MANAGER_UUID_KEY
-from lucidvi.data import is_joined, join, read_modalities, register_joined
+from lucidvi._kinds import checked
+from lucidvi.data import check_keys, is_joined, join, read_modalities, register_joined
 from lucidvi.data.mosaic import change
 from lucidvi.errors import DataError
 from lucidvi.model._documentation import described
@@ -40,6 +41,7 @@ class MosaicSetupMixin(BaseModelClass):
     _settings: ClassVar[dict[str, Setting]] = {}
 
     @classmethod
+    @checked
     def setup_mudata(
         cls,
         mdata: MuData,
@@ -125,6 +127,7 @@ class MosaicSetupMixin(BaseModelClass):
         keys: dict[str, Any],
     ) -> None:
         modalities = {} if modalities is None else modalities
+        check_keys(keys)
         if data.is_view:  # writing makes it actual, and mudata 0.3 then puts cells in other order
             data.uns[MANAGER_UUID_KEY] = ""
         joined = join(data, modalities, KINDS, **keys)

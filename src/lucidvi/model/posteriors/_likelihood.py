@@ -22,6 +22,7 @@ from torch.distributions import (
 
 from lucidvi._progress import track
 from lucidvi.checks import check_choice
+from lucidvi.errors import DataError
 from lucidvi.inference import Estimate, PosteriorTarget, Target, iwae, refined_ais
 from lucidvi.model._arguments import keywords
 from lucidvi.model.queries._query import query
@@ -178,6 +179,10 @@ class LikelihoodMixin(BaseModelClass):
         Mixture over ``(n_latent,)``, on the model's device.
         """
         self._check_if_trained(warn=False)
+        if dof is not None and not dof > 0:
+            raise DataError(
+                f"`dof` is {dof}; degrees of freedom are above 0.", remedy="dof=3.0, or None."
+            )
         loc, variance = (
             torch.as_tensor(parameter, device=self.device)
             for parameter in self.get_latent_representation(

@@ -10,6 +10,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from lucidvi._kinds import check_kinds
 from lucidvi.checks import check_arguments
 from lucidvi.model._arguments import keywords, keywords_of
 
@@ -98,4 +101,9 @@ def bind(
                 if SYNONYMS.get(key) in every
             }
             check_arguments(f"`{name}`", sorted(further), every, remedies)
-    return signature.bind(model, *args, **kwargs)
+    bound = signature.bind(model, *args, **kwargs)
+    check_kinds(signature, bound.arguments, exact=False)
+    for key, value in bound.arguments.items():
+        if isinstance(value, np.integer):  # which loaders and shapes of torch do not all take
+            bound.arguments[key] = int(value)
+    return bound

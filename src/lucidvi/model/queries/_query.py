@@ -157,10 +157,14 @@ class QueryMixin(BaseModelClass):
         module, adata = self.module, arguments.get("adata")
         kind = getattr(module, "minified_data_type", None)
         self._asked = name
+        before = _written_in(adata)
         try:
             if module is not None and isinstance(adata, AnnData):
                 module.minified_data_type = adata_minify_type(adata)
             yield
+        except BaseException:
+            self._take_back(adata, before)
+            raise
         finally:
             self._asked = None
             if module is not None:
@@ -171,6 +175,17 @@ class QueryMixin(BaseModelClass):
                 "Call model.train() first.",
                 name,
             )
+
+    def _take_back(self, adata: Any, before: tuple[set[Any], ...] | None) -> None:
+        """Take out of cells what registering them has added since."""
+        after = _written_in(adata)
+        if before is None or after is None or before == after:
+            return
+        self._forget(adata)
+        tables = (adata.obs, adata.obsm, adata.uns)
+        for table, names, added in zip(tables, before, after, strict=True):
+            for name in added - names:
+                del table[name]
 
     def _check_if_trained(self, warn: bool = True, message: str | None = None) -> None:
         """Raise of a model that was not trained, or warn."""
@@ -210,3 +225,10 @@ class QueryMixin(BaseModelClass):
                 adata=adata, indices=indices, batch_size=batch_size, **(data_loader_kwargs or {})
             )
         return iter(dataloader)
+
+
+def _written_in(adata: Any) -> tuple[set[Any], ...] | None:
+    """Return the names of what registering may add to; None of what is no AnnData in memory."""
+    if not isinstance(adata, AnnData) or adata.is_view:
+        return None
+    return set(adata.obs), set(adata.obsm), set(adata.uns)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lucidvi._positions import cell_positions, name_positions
+from lucidvi._positions import as_sequence, cell_positions, name_positions
 from lucidvi.checks import (
     SHORT_LIST,
     listed,
@@ -65,8 +65,8 @@ def batch_categories(batches: Any, registry: Any, argument: str) -> list[Any]:
     lucidvi.errors.DataError
         If the model does not know a batch; the nearest ones are named.
     """
-    is_one = isinstance(batches, str) or not isinstance(batches, Iterable)
-    names = [batches] if is_one else list(batches)
+    is_one = isinstance(batches, str) or not isinstance(batches, Iterable) or not np.ndim(batches)  # type: ignore[arg-type]
+    names = [batches] if is_one else list(as_sequence(batches, argument))
     if not names:
         raise DataError(
             f"`{argument}` is empty: it names no batch.",

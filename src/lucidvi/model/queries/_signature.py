@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from lucidvi._kinds import check_kinds
+
 
 def like(method: Callable[..., Any], **additions: Any) -> Callable[..., Any]:
     """Give a method the signature of one of scvi-tools, and keywords of its own; a decorator.
@@ -21,9 +23,13 @@ def like(method: Callable[..., Any], **additions: Any) -> Callable[..., Any]:
     signature = with_keywords(inspect.signature(method), additions)
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        own = inspect.signature(function)
+
         @wraps(function)
         def called(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return function(self, **(additions | by_name(signature, self, args, kwargs)))
+            arguments = by_name(signature, self, args, kwargs)
+            check_kinds(own, arguments)  # scvi-tools takes more than its annotations say
+            return function(self, **(additions | arguments))
 
         called.__signature__ = signature  # type: ignore[attr-defined]
         return called

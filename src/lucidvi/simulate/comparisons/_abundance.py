@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from lucidvi._kinds import checked
 from lucidvi.checks import check_choice
 from lucidvi.simulate.comparisons._comparison import Comparison, adjusted, indicator
 from lucidvi.simulate.comparisons._groups import label_codes, samples_of
 from lucidvi.simulate.comparisons._label_tests import LABEL_TESTS
 
 
+@checked
 def differential_abundance(
     adata: AnnData,
     condition_key: str,

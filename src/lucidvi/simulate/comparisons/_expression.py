@@ -8,12 +8,14 @@ from typing import Any
 import pandas as pd
 from anndata import AnnData
 
+from lucidvi._kinds import checked
 from lucidvi.checks import check_choice
 from lucidvi.data import Reader, check_counts
 from lucidvi.simulate.comparisons._comparison import TESTS, Comparison, adjusted
 from lucidvi.simulate.comparisons._groups import samples_of
 
 
+@checked
 def differential_expression(
     adata: AnnData,
     condition_key: str,

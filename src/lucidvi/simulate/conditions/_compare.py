@@ -10,6 +10,7 @@ from anndata import AnnData
 from scipy import sparse
 from scvi.model.base import BaseModelClass
 
+from lucidvi._kinds import checked
 from lucidvi.checks import check_choice, check_whole
 from lucidvi.errors import DataError
 from lucidvi.model import Cells
@@ -28,6 +29,7 @@ N_SCORED = 2_000
 N_CELLS_MIN = 2
 
 
+@checked
 def compare_conditions(
     model: BaseModelClass,
     truth: AnnData,

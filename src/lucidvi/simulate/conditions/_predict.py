@@ -13,6 +13,7 @@ from scipy import sparse
 from scvi.model.base import BaseModelClass
 
 from lucidvi import kernels
+from lucidvi._kinds import checked
 from lucidvi.checks import check_choice, check_whole
 from lucidvi.model import Cells
 from lucidvi.simulate._drawing import drawing
@@ -32,6 +33,7 @@ ASSUMPTIONS = (
 )
 
 
+@checked
 def predict_condition(
     model: BaseModelClass,
     adata: AnnData | None = None,

@@ -13,6 +13,7 @@ from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 from scvi.model.base import BaseModelClass
 
+from lucidvi._kinds import checked
 from lucidvi.checks import check_choice, listed
 from lucidvi.errors import DataError, MissingKeyError
 from lucidvi.results import DesignResult
@@ -37,6 +38,7 @@ ASSUMPTIONS = (
 )
 
 
+@checked
 def design_abundance(
     model: BaseModelClass,
     design: Design,

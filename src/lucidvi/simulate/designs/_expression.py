@@ -11,6 +11,7 @@ from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 from scvi.model.base import BaseModelClass
 
+from lucidvi._kinds import checked
 from lucidvi.checks import check_choice, check_share
 from lucidvi.results import DesignResult
 from lucidvi.simulate._models import model_of_counts
@@ -32,6 +33,7 @@ ASSUMPTIONS = (
 )
 
 
+@checked
 def design_expression(
     model: BaseModelClass,
     design: Design,

@@ -10,6 +10,7 @@ from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 from scvi.model.base import BaseModelClass
 
+from lucidvi._kinds import checked
 from lucidvi.checks import check_choice, check_whole, times_from
 from lucidvi.dynamics import VectorField
 from lucidvi.inference import POSTERIORS
@@ -35,6 +36,7 @@ ASSUMPTIONS = (
 )
 
 
+@checked
 def follow_cells(
     model: BaseModelClass,
     field: VectorField,

@@ -10,6 +10,7 @@ from anndata import AnnData
 from numpy.typing import ArrayLike
 from scvi.model.base import BaseModelClass
 
+from lucidvi._kinds import checked
 from lucidvi.checks import check_choice, check_whole, is_number
 from lucidvi.dynamics import VectorField
 from lucidvi.errors import DataError
@@ -41,6 +42,7 @@ ASSUMPTIONS = (
 )
 
 
+@checked
 def interpolate_time(
     model: BaseModelClass,
     field: VectorField,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lucidvi.checks import check_choice
 from lucidvi.errors import DataError
+from lucidvi.train.plan._optimizers import OPTIMIZERS
 from lucidvi.train.plan._schedules import LR_SCHEDULES
 
 #: Arguments of scvi-tools that say how the weight of the KL term rises.
@@ -36,6 +37,35 @@ def check_options(
         raise DataError(
             f"`minibatches_per_step` is {minibatches_per_step}; at least 1.",
             remedy='model.train(plan_kwargs={"minibatches_per_step": 1})',
+        )
+
+
+#: Numbers of scvi-tools' plan: which values they have, and how to say so.
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "lr": (lambda value: value >= 0, "at least 0"),
+    "weight_decay": (lambda value: value >= 0, "at least 0"),
+    "eps": (lambda value: value > 0, "above 0"),
+    "max_kl_weight": (lambda value: value >= 0, "at least 0"),
+    "min_kl_weight": (lambda value: value >= 0, "at least 0"),
+    "lr_factor": (lambda value: 0 < value < 1, "between 0 and 1"),
+    "lr_patience": (lambda value: value >= 0, "at least 0"),
+}
+
+
+def check_of_scvi_tools(options: Mapping[str, Any]) -> None:
+    """Raise :class:`DataError` for an option of scvi-tools' plan that it, or torch, refuses."""
+    check_choice("optimizer", options.get("optimizer", "Adam"), (*OPTIMIZERS, "Custom"))
+    for name, (holds, what) in _RANGES.items():
+        if name in options and not holds(options[name]):
+            raise DataError(
+                f"`{name}` is {options[name]}; it is {what}.",
+                remedy=f"model.train() without it, or with another `{name}` in `plan_kwargs`.",
+            )
+    least, most = options.get("min_kl_weight", 0.0), options.get("max_kl_weight", 1.0)
+    if least > most:
+        raise DataError(
+            f"`min_kl_weight` is {least}, more than `max_kl_weight`, {most}.",
+            remedy=f"model.train(plan_kwargs={{'min_kl_weight': {most}}})",
         )
 
 

@@ -21,7 +21,12 @@ from lucidvi.train.objectives import Objective, as_objective
 from lucidvi.train.plan._cyclical import as_kl_schedule
 from lucidvi.train.plan._faults import check_gradients, locate_in
 from lucidvi.train.plan._optimizers import OPTIMIZERS, optimizer_creator
-from lucidvi.train.plan._options import OF_SCVI_SCHEDULE, check_one_schedule, check_options
+from lucidvi.train.plan._options import (
+    OF_SCVI_SCHEDULE,
+    check_of_scvi_tools,
+    check_one_schedule,
+    check_options,
+)
 from lucidvi.train.plan._parts import SMALLER, UNDIVIDED, Parts, mean_loss
 from lucidvi.train.plan._schedules import LR_SCHEDULES
 from lucidvi.train.plan._threads import ThreadChoice
@@ -105,6 +110,7 @@ class TrainingPlan(PlanTogether):
         **kwargs: Any,
     ) -> None:
         check_options(kl_warmup, betas, lr_schedule, minibatches_per_step)
+        check_of_scvi_tools(kwargs)
         super().__init__(module, **kwargs)
         self.kl_schedule = as_kl_schedule(kl_schedule)
         check_one_schedule(kl_schedule, kwargs)
