@@ -6,7 +6,7 @@ import torch
 from scvi import REGISTRY_KEYS
 
 from lucidvi.module import VAE
-from lucidvi.train.plan._plan import frozen_batch_norm
+from lucidvi.nn import frozen_batch_norm
 
 N_CONFIGURATIONS = 800
 N_PARTS = 20
