@@ -30,7 +30,9 @@ def test_names_of_lightning_lead_to_the_strategy_that_adds_gradients_up(name):
 
 
 @pytest.mark.parametrize(
-    "strategy", ["ddp_spawn", "ddp_notebook", "ddp_fork", DDPStrategy()], ids=str
+    "strategy",
+    ["ddp_spawn", "ddp_notebook", "ddp_fork", DDPStrategy()],
+    ids=["spawn", "notebook", "fork", "an object"],
 )
 def test_processes_from_which_a_model_does_not_come_back(model, strategy):
     with pytest.raises(DataError, match=r"(?s)strategy.*python script\.py"):

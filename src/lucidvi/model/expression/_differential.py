@@ -152,8 +152,8 @@ def _resolve_groups(arguments: dict[str, Any], adata: AnnData) -> None:
             "`idx2` says which cells to compare with, and `idx1` does not say which ones.",
             remedy="give `idx1` too, or `groupby` with `group1` and `group2`.",
         )
-    key: str = arguments.get("groupby") or ""
-    check_column(adata.obs, "groupby", arguments.get("groupby"))
+    key: Any = arguments.get("groupby")
+    check_column(adata.obs, "groupby", key)
     column = adata.obs[key]
     subset = arguments.get("subset_idx")
     column = column if subset is None else column.iloc[subset]

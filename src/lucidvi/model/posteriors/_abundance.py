@@ -35,6 +35,8 @@ class AbundanceMixin(BaseModelClass):
             See :meth:`scvi.model.base.VAEMixin.differential_abundance`.
         """
         arguments = bound(VAEMixin.differential_abundance, self, args, kwargs)
+        if arguments.get("batch_size") is None:  # which scvi-tools takes for no minibatch at all
+            arguments.pop("batch_size", None)
         tables = {name: data for name, data in arguments.items() if isinstance(data, AnnData)}
         for data in tables.values() or [getattr(self, "adata", None)]:
             if data is not None:
