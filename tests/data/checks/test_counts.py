@@ -332,3 +332,11 @@ def test_dask(convert: Callable):
     assert "1 of 60 cells without a single count: 'cell-33'" in message(lazy(counts))
     counts[47, 21] = 1.5
     assert "1.5 in cell 'cell-47' (row 47), gene 'GENE21' (column 21)" in message(lazy(counts))
+
+
+def test_places_that_are_no_whole_numbers():
+    """As a damaged file has them; scipy makes whole numbers of others."""
+    adata = AnnData(sparse.csr_matrix(np.eye(3, dtype=np.float32)))
+    adata.X.indptr = adata.X.indptr.astype(complex)
+    with pytest.raises(DataError, match=r"adata.X.indptr has dtype complex128"):
+        check_counts(adata)

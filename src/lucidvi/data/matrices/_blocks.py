@@ -103,6 +103,7 @@ def blocks(matrix: Any, place: str) -> Iterator[Block]:
     if isinstance(matrix, np.ndarray):
         yield from _dense_blocks(matrix)
     elif sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
+        _check_places(matrix, place)
         yield from _sparse_blocks(matrix)
     elif is_dask(matrix):
         yield from _dask_blocks(matrix, place)
@@ -176,6 +177,17 @@ def _masked(matrix: np.ma.MaskedArray[Any, Any], place: str) -> DataError:
         "a masked count is zero or not known is not said.",
         remedy=f"{place} = {place}.filled(0) if what is masked is zero.",
     )
+
+
+def _check_places(matrix: Any, place: str) -> None:
+    """Raise of a sparse matrix whose values are at places that are no whole numbers."""
+    for name in ("indptr", "indices"):
+        dtype = getattr(matrix, name).dtype
+        if dtype.kind not in "iu":
+            raise DataError(
+                f"{place}.{name} has dtype {dtype}; where counts are is said in whole numbers.",
+                remedy="load the counts again, from a file that is whole.",
+            )
 
 
 def _unknown_format(matrix: Any, place: str) -> DataError:
