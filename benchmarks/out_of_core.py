@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,7 +37,7 @@ SHUFFLES: dict[str, tuple[int, int] | None] = {
     "8 blocks of 128": (128, 1_024),
     "32 blocks of 128": (128, 4_096),
 }
-SIZES, REPEATS, BLOCK = (200_000, 2_000_000), 3, 20_000
+SIZES, REPEATS, BLOCK = (200_000, 2_000_000), 2, 20_000
 WAYS = ("memory", "h5ad", "h5ad, gzip", "zarr")
 QUESTIONS = ("latent states", "log p(x) of 10,000 cells", "normalized expression of 20 genes")
 
@@ -159,7 +160,7 @@ def one(arguments: list[str]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def shuffling(quick: bool) -> dict[str, Any]:
+def shuffling(quick: bool, _: str | None = None) -> dict[str, Any]:
     """Measure what orders of cells are worth, by data set and order, a number a seed."""
     names, seeds = (("onek1k_40donors",), (0,)) if quick else (tuple(SORTED), SEEDS)
     found: dict[str, Any] = {name: {shuffle: [] for shuffle in SHUFFLES} for name in names}
@@ -171,15 +172,16 @@ def shuffling(quick: bool) -> dict[str, Any]:
     return found
 
 
-def scale(quick: bool) -> dict[str, Any]:
+def scale(quick: bool, kept: str | None = None) -> dict[str, Any]:
     """Measure speed and memory, by number of cells and where they are, a number a run."""
     sizes, repeats = ((5_000,), 1) if quick else (SIZES, REPEATS)
     found: dict[str, Any] = {}
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() if kept is None else nullcontext(kept) as folder:
         for n in sizes:
-            store(Path(folder), n)
+            if not (Path(folder) / name_of(n, "zarr")).exists():
+                store(Path(folder), n)
             found[str(n)] = {way: [] for way in WAYS}
-            for _ in range(repeats if n < 1_000_000 else 2):
+            for _ in range(repeats if n < 1_000_000 else 1):
                 for way in WAYS:
                     found[str(n)][way].append(one(["trained", folder, str(n), way]))
                     print(n, way, found[str(n)][way][-1], flush=True)
@@ -191,6 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="little data, to try the script")
     parser.add_argument("--part", choices=PARTS, help="run this part, with the other as it was")
+    parser.add_argument("--folder", help="where files of simulated cells are, and stay")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -207,7 +210,7 @@ def main() -> None:
     for part in PARTS:
         if given.part in (None, part):
             CACHE.mkdir(exist_ok=True)
-            kept[part].write_text(json.dumps(globals()[part](given.quick)))
+            kept[part].write_text(json.dumps(globals()[part](given.quick, given.folder)))
     if all(file.exists() for file in kept.values()):
         both = [json.loads(kept[part].read_text()) for part in PARTS]
         report(page("out_of_core.md", given.quick), lines(*both))

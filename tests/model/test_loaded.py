@@ -1,5 +1,7 @@
 """Files that say more than their weights do: sizes that no machine has, and no numbers."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -83,3 +85,10 @@ def test_weights_that_are_no_numbers(changed, content, value):
 def test_entries_of_another_kind(changed, entries):
     with pytest.raises(FileError, match=r"model\.pt"):
         SCVI.load(changed(**entries), adata=cells())
+
+
+def test_columns_that_are_not_those_of_the_setup(changed, content):
+    registry = copy.deepcopy(content["attr_dict"]["registry_"])
+    registry["field_registries"]["labels"]["state_registry"]["original_key"] = "another"
+    with pytest.raises(FileError, match="labels_key is None, and its field is of 'another'"):
+        SCVI.load(changed(attributes={"registry_": registry}), adata=cells())

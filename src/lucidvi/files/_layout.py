@@ -98,6 +98,8 @@ def check_registry(registry: Mapping[str, Any]) -> None:
     fields = registry.get("field_registries", {})
     if not isinstance(fields, dict) or not all(isinstance(one, dict) for one in fields.values()):
         raise ValueError("the fields of the registry are no dictionaries")
+    if registry.get("setup_method_name") == "setup_anndata":
+        check_columns(registry.get("setup_args", {}), fields)
     for name, field in fields.items():
         state = field.get("state_registry")
         if not isinstance(state, dict) or not isinstance(field.get("data_registry"), dict):
@@ -110,3 +112,13 @@ def check_registry(registry: Mapping[str, Any]) -> None:
                 continue
             if np.ndim(categories) != 1 or len(np.unique(categories)) < len(categories):
                 raise ValueError(f"the categories of the field {name!r} are no list of names")
+
+
+def check_columns(setup: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    """Raise :class:`ValueError` for a field that is of another column than the setup says."""
+    for name in ("batch", "labels"):
+        given = setup.get(f"{name}_key")
+        state = fields.get(name, {}).get("state_registry")
+        column = state.get("original_key") if isinstance(state, dict) else None
+        if column not in (None, given or f"_scvi_{name}"):
+            raise ValueError(f"{name}_key is {given!r}, and its field is of {column!r}")
