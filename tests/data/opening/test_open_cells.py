@@ -175,5 +175,8 @@ def test_what_a_path_is(tmp_path):
 
 
 def test_what_is_neither_cells_nor_a_path():
+    for other in (AnnData(np.ones((2, 2))), 3, None, [3]):
+        with pytest.raises(ModelTypeError, match="and not the path of a file"):
+            open_cells(other)
     with pytest.raises(ModelTypeError, match=r"numpy.ndarray, not an AnnData"):
         opened(np.ones((3, 3)))

@@ -17,7 +17,7 @@ from mudata import read_h5mu
 from lucidvi.data.checks._adata import check_is_anndata
 from lucidvi.data.matrices._portable import InFile, portable
 from lucidvi.data.opening._several import joined, named
-from lucidvi.errors import FileError
+from lucidvi.errors import FileError, ModelTypeError
 
 Path_ = str | os.PathLike[str]
 #: Encodings of matrices that are read row by row.
@@ -93,8 +93,8 @@ def open_cells(
     Read are the tables of cells and genes (``obs``, ``var``), ``uns``, ``varm`` and ``varp``.
     Matrices with a row a cell (``X``, layers, ``raw``, ``obsm``, ``obsp``) stay in the file and
     are read part by part where they are needed, so that memory does not grow with them.
-    ``adata.to_memory()`` reads everything. An
-    ``.h5mu`` file, or one from before anndata 0.7, is read into memory.
+    ``adata.to_memory()`` reads everything. An ``.h5mu`` file, or one from before anndata 0.7, is
+    read into memory.
 
     Cells of several files become one AnnData, whose genes are found by their names: ``obs`` of all
     files, and ``X`` and layers that all have, as dask arrays of the files' rows. A gene that a
@@ -123,6 +123,8 @@ def open_cells(
     ------
     lucidvi.errors.FileError
         If there is no such file, it is of another kind, or it cannot be read.
+    lucidvi.errors.ModelTypeError
+        If it is no path.
     lucidvi.errors.DataError
         If names of genes in a file, or of cells in several, are not unique, or no gene is common.
 
@@ -133,6 +135,12 @@ def open_cells(
     >>> adata = open_cells(["lung.h5ad", "gut.h5ad"], label="tissue")  # doctest: +SKIP
     """
     if not isinstance(path, str | os.PathLike):
+        is_empty = isinstance(path, list | tuple | Mapping) and not len(path)
+        if not (are_paths(path) or is_empty):
+            raise ModelTypeError(
+                f"`path` is a {type(path).__name__}, and not the path of a file, or several.",
+                remedy='open_cells("cells.h5ad"), or open_cells(["lung.h5ad", "gut.h5ad"])',
+            )
         check_installed()
         parts = {name: open_cells(one) for name, one in named(path).items()}
         return joined(parts, join, label, index_unique)
