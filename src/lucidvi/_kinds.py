@@ -45,7 +45,7 @@ def _is_name(value: Any) -> bool:
 KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "bool": (_is_truth, "True or False"),
     "int": (_is_whole, "a whole number"),
-    "float": (lambda value: is_number(value) and abs(value) < MOST, "a finite number"),
+    "float": (lambda value: is_number(value) and abs(value) < MOST, "a finite number, below 9e18"),
     "str": (_is_name, "one name"),
     "Literal": (lambda value: isinstance(value, str | None), "a text"),
     "None": (lambda value: value is None, "None"),

@@ -292,3 +292,14 @@ def test_training_lowers_the_loss_and_leaves_the_module_in_evaluation(model):
     model.train(max_epochs=30, plan_kwargs={"lr": 1e-2})
     assert float(model.get_elbo()) > before + 5
     assert not model.module.training
+
+
+def test_a_training_that_is_over_is_not_done_again(adata, tmp_path):
+    """With checkpoints: a script that is started again gets what came out of it."""
+    SCVI.setup_anndata(adata)
+    arguments = {"checkpoint_every": 3, "checkpoint_dir": tmp_path, "resume_from": tmp_path}
+    models = [SCVI(adata, n_hidden=8) for _ in range(2)]
+    for model in models:
+        model.train(max_epochs=2, accelerator="cpu", **arguments)
+    states = [model.get_latent_representation() for model in models]
+    np.testing.assert_array_equal(*states)

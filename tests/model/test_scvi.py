@@ -7,6 +7,7 @@ import pytest
 import scvi.model
 import torch
 from anndata import AnnData, read_h5ad
+from lightning.pytorch import LightningDataModule
 from scipy import sparse
 
 from lucidvi.data import pbmc68k
@@ -188,7 +189,7 @@ def test_a_latent_library_needs_data(adata, tmp_path):
     model = train(SCVI, adata, use_observed_lib_size=False)
     made = SCVI(registry=model.registry_, use_observed_lib_size=False)
     with pytest.raises(DataError, match="prior of the library"):
-        made.train(datamodule=object(), max_epochs=1)
+        made.train(datamodule=LightningDataModule(), max_epochs=1)
 
 
 def test_models_that_scvi_tools_trained_on_other_values_load(adata, tmp_path):

@@ -83,14 +83,16 @@ def with_latent_library(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(plain)
     def answer(self: Any, *args: Any, **kwargs: Any) -> Any:
-        arguments = signature.bind(self, *args, **kwargs).arguments
-        if arguments.get("give_mean", True) and self.module.use_observed_lib_size:
+        try:
+            return plain(self, *args, **kwargs)
+        except RuntimeError as error:
+            if "`give_mean`" not in str(error):
+                raise
             raise UnknownModeError(
                 "The library size of this model is observed, so it has no posterior whose mean "
                 "`give_mean=True` asks for.",
                 remedy=f"model.{method.__name__}(give_mean=False)",
-            )
-        return plain(self, *args, **kwargs)
+            ) from error
 
     del answer.__wrapped__
     answer.__signature__ = signature  # type: ignore[attr-defined]

@@ -34,6 +34,9 @@ def checkpointing_of(
     """
     if every is None and folder is None and resume_from is None:
         return None
+    for name, path in (("checkpoint_dir", folder), ("resume_from", resume_from)):
+        if not isinstance(path, str | PathLike | None):
+            raise DataError(f"`{name}` is {path!r}, no path.", remedy=f'{name}="run1"')
     check_can_resume(model, datamodule, arguments)
     checkpointing = Checkpointing(every, folder, resume_from)
     checkpointing.find(signature(model, arguments))

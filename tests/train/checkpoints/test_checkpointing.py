@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scvi
 import torch
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import Callback
 from tests.disks import files_of_at_most
 from tests.train.checkpoints.runs import (
@@ -243,7 +244,7 @@ def test_a_checkpoint_of_lightning_beside(make, tmp_path):
 def test_a_datamodule(make, tmp_path):
     model = make()
     with pytest.raises(DataError, match="writes checkpoints of an AnnData alone"):
-        model.train(**FAST, checkpoint_dir=tmp_path, datamodule=object())
+        model.train(**FAST, checkpoint_dir=tmp_path, datamodule=LightningDataModule())
 
 
 def test_a_plan_that_says_nothing_of_itself(adata, tmp_path):
