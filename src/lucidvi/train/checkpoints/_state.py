@@ -11,11 +11,11 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback
 from torchmetrics import Metric
 
 from lucidvi._random import generator_states
+from lucidvi._ranks import ranks_of
 from lucidvi.files import frame_of, plain_frame
 
 #: Sets of cells that a splitter makes.
@@ -183,9 +183,4 @@ def process_state(trainer: Any, plan: Any) -> dict[str, Any]:
 
 def states_of_processes(trainer: Any, plan: Any) -> list[dict[str, Any]]:
     """Return the states of all processes of a training, by their ranks."""
-    state = process_state(trainer, plan)
-    if trainer.world_size == 1:
-        return [state]
-    gathered: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(gathered, state)
-    return gathered
+    return ranks_of(trainer).of_all(process_state(trainer, plan))
