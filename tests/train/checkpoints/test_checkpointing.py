@@ -27,7 +27,7 @@ from lucidvi._ranks import Ranks
 from lucidvi.errors import DataError, FileError, UnwritableError
 from lucidvi.model import SCVI
 from lucidvi.train import TrainingPlan
-from lucidvi.train.checkpoints import _checkpointing
+from lucidvi.train.checkpoints import _checkpointing, _state
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +250,23 @@ def test_processes_that_find_different_checkpoints(make, tmp_path, monkeypatch):
     monkeypatch.setattr(_checkpointing, "ranks_of", lambda _: Two())
     with pytest.raises(FileError, match="process 0 after 24 updates, process 1 after 0"):
         make(seed=1).train(**FAST, resume_from=tmp_path)
+
+
+def test_states_of_processes_come_without_their_devices(monkeypatch):
+    """Bytes are sent: tensors would come to lie on devices of the sender."""
+    sent = []
+
+    class Two(Ranks):
+        def of_all(self, value):
+            sent.append(value)
+            return [value, value]
+
+    state = {"generators": torch.get_rng_state(), "plan": {"means": [torch.ones(3), (1, None)]}}
+    monkeypatch.setattr(_state, "ranks_of", lambda _: Two(0, 2))
+    monkeypatch.setattr(_state, "process_state", lambda *_: state)
+    for found in _state.states_of_processes(None, None):
+        torch.testing.assert_close(found, state)
+    assert [type(value) for value in sent] == [bytes]
 
 
 def test_a_checkpoint_of_lightning_beside(make, tmp_path):

@@ -8,9 +8,11 @@ without its first part, and leave out what callbacks monitor; here nothing is le
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback
 from torchmetrics import Metric
 
@@ -183,4 +185,12 @@ def process_state(trainer: Any, plan: Any) -> dict[str, Any]:
 
 def states_of_processes(trainer: Any, plan: Any) -> list[dict[str, Any]]:
     """Return the states of all processes of a training, by their ranks."""
-    return ranks_of(trainer).of_all(process_state(trainer, plan))
+    ranks, state = ranks_of(trainer), process_state(trainer, plan)
+    if not ranks.are_several:
+        return [state]
+    # Tensors would come to the first process on the devices of the others.
+    torch.save(state, packed := io.BytesIO())
+    return [
+        torch.load(io.BytesIO(each), map_location="cpu", weights_only=False)
+        for each in ranks.of_all(packed.getvalue())
+    ]
