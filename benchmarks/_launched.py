@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -66,7 +65,6 @@ def launched(
         for line in first.stdout:
             if line == STARTED:
                 break
-        start = time.monotonic()
         try:
             first.communicate(timeout=None if np.isinf(kill_after) else kill_after)
         except subprocess.TimeoutExpired:
@@ -80,7 +78,8 @@ def launched(
         for file in sorted(out.glob("*.npz"))
         for name, values in np.load(file).items()
     }
-    return found, time.monotonic() - start
+    seconds = [float(found.pop(name)) for name in [*found] if name.endswith("/seconds")]
+    return found, max(seconds)
 
 
 def kill(first: subprocess.Popen[str], rank: int | None, out: Path) -> None:
@@ -102,8 +101,16 @@ def main() -> None:
     training, out = Training(**json.loads(sys.argv[1])), Path(sys.argv[2])
     rank = int(os.environ.get("LOCAL_RANK", 0))
     (out / f"{rank}.pid").write_text(str(os.getpid()))
-    say: Callable[[], None] = lambda: print(STARTED, end="", flush=True)  # noqa: E731
-    found = train(training, say if rank == 0 else lambda: None)
+    begun = time.monotonic()
+
+    def say() -> None:
+        nonlocal begun
+        begun = time.monotonic()
+        if rank == 0:
+            print(STARTED, end="", flush=True)
+
+    found = train(training, say)
+    found["seconds"] = np.array(time.monotonic() - begun)  # without the end of the process
     np.savez(part := out / f"{rank}.part.npz", **found)
     part.rename(out / f"{rank}.npz")
 

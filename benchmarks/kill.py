@@ -132,7 +132,7 @@ def forked(training: Training, scratch: Path, kill_after: float, _: np.random.Ge
 WAYS = {
     "in memory": Way(forked, 18, lambda _: False),
     "in a backed h5ad, block-shuffled": Way(forked, 18, lambda _: True),
-    "two processes, of both in turn": Way(launched, 14, lambda i: i % 2 == 0, n_processes=2),
+    "of both kinds in turn, two processes": Way(launched, 14, lambda i: i % 2 == 0, n_processes=2),
 }
 
 
@@ -219,8 +219,8 @@ def main() -> None:
         f"in blocks of {IN_BLOCKS['block_size']}: their order is not that of cells in memory. Two "
         'processes (`strategy="ddp"`, messages by gloo) are started by Lightning from a script; '
         "both are killed at once, or the first or the second alone, as is drawn, and the other "
-        f"ends by itself. Each training is killed (SIGKILL) up to {MOST_KILLS} times, at a moment "
-        "drawn uniformly from the length of a training, and goes on with another seed "
+        f"then ends within a minute. Each training is killed (SIGKILL) up to {MOST_KILLS} times, "
+        "at a moment drawn uniformly from the length of a training, and goes on with another seed "
         "until it is over. Compared with the same training that nobody killed and that wrote no "
         "checkpoints, bit for bit: weights and batch norm, history, splits, random generators, "
         "and Adam's moments, of each process, unless the kill came after the training was over.",
