@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 os.environ["TQDM_DISABLE"] = "1"
@@ -14,10 +14,13 @@ import numpy as np
 import scvi
 import torch
 from anndata import AnnData
+from lightning.pytorch import Callback
 from scipy import sparse
 
 #: Cells, genes, epochs, and cells a minibatch: a training of some seconds.
 N_CELLS, N_GENES, N_EPOCHS, BATCH_SIZE = 400, 60, 16, 16
+#: How cells in a file are shuffled: with the default buffer they would all be read at once.
+IN_BLOCKS = {"buffer_size": 64, "block_size": 16}
 #: Settings of trainings, in turn.
 SETTINGS: dict[str, dict[str, Any]] = {
     "validation": {"check_val_every_n_epoch": 1},
@@ -41,57 +44,76 @@ def cells(seed: int) -> AnnData:
     return adata
 
 
-def in_memory(file: Path) -> AnnData:
-    """Read cells into memory."""
-    return anndata.read_h5ad(file)
-
-
-def from_a_file(file: Path) -> AnnData:
-    """Read cells whose counts stay in the file."""
-    return anndata.read_h5ad(file, backed="r")
-
-
-def train(
-    read: Callable[[Path], AnnData],
-    file: Path,
-    settings: dict[str, Any],
-    seed: int,
-    folder: Path | None = None,
-    started: Callable[[], None] = lambda: None,
-) -> Outcome:
-    """Train a model, or go on with a training, and return all that came out of it.
+@dataclass(frozen=True)
+class Training:
+    """What a process is told of a training.
 
     Parameters
     ----------
-    read, file
-        Where the cells are.
+    file
+        Cells, an h5ad.
     settings
         Arguments of the training.
     seed
         Of the weights at the start and all that is drawn, of a training that begins.
+    is_backed
+        Whether the counts stay in the file, whose cells then come block by block.
+    n_processes
+        How many train together.
     folder
         Of the checkpoints, one after each step; None for a training without.
+    """
+
+    file: str
+    settings: dict[str, Any]
+    seed: int
+    is_backed: bool = False
+    n_processes: int = 1
+    folder: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of ``model.train``."""
+        found = {"accelerator": "cpu", "batch_size": BATCH_SIZE, "enable_progress_bar": False}
+        found |= self.settings
+        if self.is_backed:
+            found["datasplitter_kwargs"] = IN_BLOCKS
+        if self.n_processes > 1:
+            found |= {"devices": self.n_processes, "strategy": "ddp"}
+        if self.folder is not None:
+            found |= {"checkpoint_every": 1, "checkpoint_dir": self.folder}
+            found["resume_from"] = self.folder
+        return found
+
+
+class Started(Callback):
+    """Calls something when all processes have found each other, and a training begins."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+    def on_fit_start(self, *_: Any) -> None:
+        """Call it."""
+        self.call()
+
+
+def train(training: Training, started: Callable[[], None] = lambda: None) -> Outcome:
+    """Train a model, or go on with a training, and return all that came out of it.
+
+    Parameters
+    ----------
+    training
+        What to train.
     started
-        Called before the training.
+        Called when the training begins; never if it is over already.
     """
     from lucidvi.model import SCVI
 
-    scvi.settings.seed = seed
-    adata = read(file)
+    scvi.settings.seed = training.seed
+    adata = anndata.read_h5ad(training.file, backed="r" if training.is_backed else None)
     SCVI.setup_anndata(adata, batch_key="batch", continuous_covariate_keys=["age"])
     model = SCVI(adata, n_hidden=32, n_latent=5, dropout_rate=0.2)
-    checkpoints = {}
-    if folder is not None:
-        checkpoints = {"checkpoint_every": 1, "checkpoint_dir": folder, "resume_from": folder}
-    started()
-    model.train(
-        N_EPOCHS,
-        accelerator="cpu",
-        batch_size=BATCH_SIZE,
-        enable_progress_bar=False,
-        **settings,
-        **checkpoints,
-    )
+    model.train(N_EPOCHS, callbacks=[Started(started)], **training.arguments)
     return outcome(model)
 
 
@@ -114,9 +136,9 @@ def outcome(model: Any) -> Outcome:
 
 def differences(first: Outcome, second: Outcome) -> list[str]:
     """Name what is not the same, bit for bit; of optimizers, where both have one."""
-    both = all(any(name.startswith("optimizer") for name in it) for it in (first, second))
+    both = all(any("optimizer" in name for name in it) for it in (first, second))
     names = sorted({*first, *second})
-    names = [name for name in names if both or not name.startswith("optimizer")]
+    names = [name for name in names if both or "optimizer" not in name]
     return [name for name in names if not _same(first.get(name), second.get(name))]
 
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,28 +22,49 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from _killed import (
     BATCH_SIZE,
+    IN_BLOCKS,
     N_CELLS,
     N_EPOCHS,
     N_GENES,
     SETTINGS,
     Outcome,
+    Training,
     cells,
     differences,
-    from_a_file,
-    in_memory,
     train,
 )
+from _launched import launched
 from _measure import cpu_model, page, report, table
-from anndata import AnnData
 
-N_TRAININGS, QUICK = 25, 2
+#: What came out of a training, None of one that was killed, and its seconds.
+Ended = tuple[Outcome | None, float]
+#: Trainings a way where time is short.
+QUICK = 2
 #: Kills of one training, at most; then it is left to end.
 MOST_KILLS = 3
-#: Whence the cells come, a row of the table each.
-WAYS: dict[str, Callable[[Path], AnnData]] = {
-    "in memory": in_memory,
-    "in a backed h5ad": from_a_file,
-}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the cells come, and by whom they are trained on.
+
+    Parameters
+    ----------
+    start
+        Starts the processes of a training: gets it, a folder, after how many seconds they are
+        killed, and what draws whom.
+    n_trainings
+        Trainings, each with a seed of its own.
+    is_backed
+        Whether the cells stay in the file, by the number of the training.
+    n_processes
+        Processes that train together.
+    """
+
+    start: Callable[[Training, Path, float, np.random.Generator], Ended]
+    n_trainings: int
+    is_backed: Callable[[int], bool]
+    n_processes: int = 1
 
 
 @dataclass
@@ -57,31 +78,32 @@ class Row:
     n_with_optimizer: int = 0
 
 
-def forked(act: Callable[[Callable[[], None]], Outcome], file: Path, kill_after: float) -> bool:
-    """Do something in a process of its own that is killed after a while.
+def forked(training: Training, scratch: Path, kill_after: float, _: np.random.Generator) -> Ended:
+    """Train in a process of its own that is killed after a while.
 
     The process is a copy of this one, which has loaded the packages and nothing else.
 
     Parameters
     ----------
-    act
-        Gets a function to call when it begins, and returns what is written to ``file``.
-    file
-        Where the outcome goes.
+    training
+        What to train.
+    scratch
+        Folder for what comes out.
     kill_after
         Seconds after the beginning; infinity for never.
 
     Returns
     -------
-    Whether it was killed.
+    What came out, or None if it was killed; and the seconds that it took.
     """
+    file = scratch / "outcome.npz"
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(receive)
-            found = act(lambda: os.close(send))
-            with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
+            found = train(training, lambda: os.close(send))
+            with tempfile.NamedTemporaryFile(dir=scratch, delete=False) as part:
                 np.savez(part, **found)
             os.replace(part.name, file)
             os._exit(0)
@@ -91,61 +113,47 @@ def forked(act: Callable[[Callable[[], None]], Outcome], file: Path, kill_after:
     os.close(send)
     with os.fdopen(receive) as pipe:
         pipe.read()  # until the other end is closed
-    end = time.monotonic() + kill_after
+    start = time.monotonic()
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
+        seconds = time.monotonic() - start
         if done:
             if status != 0:
                 raise RuntimeError("A training that nobody killed did not end well.")
-            return False
-        if time.monotonic() >= end:
+            return dict(np.load(file)), seconds
+        if seconds >= kill_after:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            return True
+            return None, seconds
         time.sleep(0.001)
 
 
-def seconds_of(read: Callable[[Path], AnnData], settings: dict) -> float:
-    """Return how long a training with checkpoints takes that nobody kills."""
-    with tempfile.TemporaryDirectory() as scratch:
-        cells(0).write_h5ad(data := Path(scratch, "cells.h5ad"))
-        folder = Path(scratch, "checkpoints")
-
-        def timed(started: Callable[[], None]) -> Outcome:
-            return train(read, data, settings, 0, folder, started)
-
-        start = time.monotonic()
-        forked(timed, Path(scratch, "outcome.npz"), np.inf)
-        return time.monotonic() - start
+#: Ways to train, a row of the table each.
+WAYS = {
+    "in memory": Way(forked, 18, lambda _: False),
+    "in a backed h5ad, block-shuffled": Way(forked, 18, lambda _: True),
+    "of both kinds in turn, two processes": Way(launched, 14, lambda i: i % 2 == 0, n_processes=2),
+}
 
 
 def one_training(
-    read: Callable[[Path], AnnData],
-    settings: dict,
-    seed: int,
-    seconds: float,
-    row: Row,
-    scratch: Path,
+    way: Way, i: int, kind: str, row: Row, spans: dict[str, float], scratch: Path
 ) -> list[str]:
     """Train once without a kill and once with some; return what differs."""
-    cells(seed).write_h5ad(data := scratch / "cells.h5ad")
-    out, folder = scratch / "outcome.npz", scratch / "checkpoints"
-
-    def whole(started: Callable[[], None]) -> Outcome:
-        return train(read, data, settings, seed, started=started)
-
-    def to_be_killed(started: Callable[[], None]) -> Outcome:
-        # Whoever goes on has another seed, so that nothing is the same by chance.
-        first = not folder.exists()
-        return train(read, data, settings, seed + (0 if first else 1000), folder, started)
-
-    forked(whole, out, np.inf)
-    want = dict(np.load(out))
-    out.unlink()
-    rng, n_kills, span = np.random.default_rng(seed), 0, seconds
+    cells(i).write_h5ad(data := scratch / "cells.h5ad")
+    folder = scratch / "checkpoints"
+    whole = Training(str(data), SETTINGS[kind], i, way.is_backed(i), way.n_processes)
+    to_be_killed = replace(whole, folder=str(folder))
+    rng, n_kills = np.random.default_rng(i), 0
+    want, _ = way.start(whole, scratch, np.inf, rng)
+    if kind not in spans:
+        _, spans[kind] = way.start(to_be_killed, scratch, np.inf, rng)
+        shutil.rmtree(folder)
+    got, span = None, spans[kind]
     left_before: set[Path] = set()
     while n_kills < MOST_KILLS:
-        if forked(to_be_killed, out, rng.uniform(0, span)):
+        got, _ = way.start(to_be_killed, scratch, rng.uniform(0, span), rng)
+        if got is None:
             n_kills += 1
             left = set(folder.glob(".checkpoint-*.tmp"))
             row.n_while_writing += bool(left - left_before)
@@ -155,25 +163,28 @@ def one_training(
         else:  # it was faster than before: each is killed once at least
             shutil.rmtree(folder)
             span /= 2
-    else:
-        forked(to_be_killed, out, np.inf)
+        # Whoever goes on has another seed, so that nothing is the same by chance.
+        to_be_killed = replace(to_be_killed, seed=i + (1000 if folder.exists() else 0))
+    if got is None:
+        got, _ = way.start(to_be_killed, scratch, np.inf, rng)
+    assert want is not None
+    assert got is not None
     row.n_kills += n_kills
-    got = dict(np.load(out))
-    row.n_with_optimizer += any(name.startswith("optimizer") for name in got)
+    row.n_with_optimizer += any("optimizer" in name for name in got)
+    if way.n_processes > 1 and not any("optimizer" in name for name in got):
+        # Over before the kill: the first process returns at once, and starts no other.
+        want = {name: values for name, values in want.items() if name.startswith("0/")}
     return differences(want, got)
 
 
 def measured(name: str, n_trainings: int) -> Row:
     """Kill the trainings of one way."""
-    row, settings = Row(), list(SETTINGS.items())
-    seconds: dict[str, float] = {}
+    row, kinds = Row(), list(SETTINGS)
+    spans: dict[str, float] = {}  # seconds of a training with checkpoints that nobody kills
     for i in range(n_trainings):
-        kind, arguments = settings[i % len(settings)]
+        kind = kinds[i % len(kinds)]
         with tempfile.TemporaryDirectory() as scratch:
-            if kind not in seconds:
-                seconds[kind] = seconds_of(WAYS[name], arguments)
-            each = arguments, i, seconds[kind], row, Path(scratch)
-            differ = one_training(WAYS[name], *each)
+            differ = one_training(WAYS[name], i, kind, row, spans, Path(scratch))
         row.n_trainings += 1
         row.n_same += not differ
         what = "the same" if not differ else f"differ: {', '.join(differ[:5])}"
@@ -190,11 +201,10 @@ def main() -> None:
 
     logging.disable(logging.WARNING)
 
-    n = QUICK if quick else N_TRAININGS
     header = ["cells", "trainings", "kills", "while writing", "the same", "optimizer compared"]
     rows = []
-    for name in WAYS:
-        row = measured(name, n)
+    for name, way in WAYS.items():
+        row = measured(name, QUICK if quick else way.n_trainings)
         same = f"{row.n_same} of {row.n_trainings}"
         rows.append(
             [name, row.n_trainings, row.n_kills, row.n_while_writing, same, row.n_with_optimizer]
@@ -205,11 +215,15 @@ def main() -> None:
         "",
         f"Trainings of {N_CELLS} cells and {N_GENES} genes in three batches, {N_EPOCHS} epochs of "
         f"minibatches of {BATCH_SIZE}, with dropout, a checkpoint after each step, and in turn: "
-        f"{kinds}. Each is killed (SIGKILL) up to {MOST_KILLS} times, at a moment drawn uniformly "
-        "from the length of the whole training, and goes on in a new process with another seed "
+        f"{kinds}. Cells in a file are shuffled in buffers of {IN_BLOCKS['buffer_size']} cells, "
+        f"in blocks of {IN_BLOCKS['block_size']}: their order is not that of cells in memory. Two "
+        'processes (`strategy="ddp"`, messages by gloo) are started by Lightning from a script; '
+        "both are killed at once, or the first or the second alone, as is drawn, and the other "
+        f"then ends within a minute. Each training is killed (SIGKILL) up to {MOST_KILLS} times, "
+        "at a moment drawn uniformly from the length of a training, and goes on with another seed "
         "until it is over. Compared with the same training that nobody killed and that wrote no "
         "checkpoints, bit for bit: weights and batch norm, history, splits, random generators, "
-        "and Adam's moments, unless the kill came after the training was over.",
+        "and Adam's moments, of each process, unless the kill came after the training was over.",
         "",
         *table(header, rows),
         "",

@@ -24,9 +24,11 @@ from tests.train.checkpoints.runs import (
     whole,
 )
 
+from lucidvi._ranks import Ranks
 from lucidvi.errors import DataError, FileError, UnwritableError
 from lucidvi.model import SCVI
 from lucidvi.train import TrainingPlan
+from lucidvi.train.checkpoints import _checkpointing, _state
 
 
 @pytest.fixture(scope="module")
@@ -213,13 +215,15 @@ def test_a_training_stopped_by_hand_is_not_over(make, tmp_path):
 def test_what_is_said(make, tmp_path, caplog, monkeypatch, is_over):
     caplog.set_level(logging.INFO, "scvi")
     monkeypatch.setattr(logging.getLogger("scvi"), "propagate", True)
-    stopped(make, tmp_path)
+    stopped(make, tmp_path, resume_from=tmp_path)
+    assert "yet: the training begins" in caplog.text
     if is_over:
         make(seed=1).train(**FAST, resume_from=tmp_path)
     caplog.clear()
     make(seed=1).train(**FAST, resume_from=tmp_path)
     says = "is over" if is_over else "goes on after 1 epochs and 24 updates"
     assert says in caplog.text
+    assert "begins" not in caplog.text
 
 
 # -- trainings that cannot be gone on with
@@ -234,6 +238,36 @@ def test_a_damaged_checkpoint(make, tmp_path, caplog):
     model.train(**FAST, resume_from=tmp_path)
     assert "is damaged" in caplog.text
     assert differences(want, outcome(model)) == []
+
+
+def test_processes_that_find_different_checkpoints(make, tmp_path, monkeypatch):
+    """As of machines whose disks are their own; here the second process is made up."""
+
+    class Two(Ranks):
+        def of_all(self, value):
+            return [value, (0, 0)]
+
+    stopped(make, tmp_path)
+    monkeypatch.setattr(_checkpointing, "ranks_of", lambda _: Two())
+    with pytest.raises(FileError, match="process 0 after 24 updates, process 1 after 0"):
+        make(seed=1).train(**FAST, resume_from=tmp_path)
+
+
+def test_states_of_processes_come_without_their_devices(monkeypatch):
+    """Bytes are sent: tensors would come to lie on devices of the sender."""
+    sent = []
+
+    class Two(Ranks):
+        def of_all(self, value):
+            sent.append(value)
+            return [value, value]
+
+    state = {"generators": torch.get_rng_state(), "plan": {"means": [torch.ones(3), (1, None)]}}
+    monkeypatch.setattr(_state, "ranks_of", lambda _: Two(0, 2))
+    monkeypatch.setattr(_state, "process_state", lambda *_: state)
+    for found in _state.states_of_processes(None, None):
+        torch.testing.assert_close(found, state)
+    assert [type(value) for value in sent] == [bytes]
 
 
 def test_a_checkpoint_of_lightning_beside(make, tmp_path):

@@ -147,7 +147,12 @@ def test_a_model_of_the_contracts_alone(make_adata, tmp_path):
     assert differences(want, got) == []
 
 
-def test_cells_in_a_file(make_adata, tmp_path):
+#: Ways to read 108 training cells of a file: all at once, or block by block in small buffers.
+READINGS = {"at once": {}, "in blocks": {"buffer_size": 64, "block_size": 16}}
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_cells_in_a_file(make_adata, tmp_path, reading):
     make_adata(120, 15).write_h5ad(file := tmp_path / "cells.h5ad")
 
     class File:
@@ -155,9 +160,14 @@ def test_cells_in_a_file(make_adata, tmp_path):
             return read_h5ad(file, backed="r")
 
     make = partial(make_model, File())
-    want, _ = whole(make)
-    got, _ = resumed(make, tmp_path / "run", [10, 24])
+    how = {"datasplitter_kwargs": READINGS[reading], **VALIDATED}
+    want, n_steps = whole(make, **how)
+    got, n_steps_resumed = resumed(make, tmp_path / "run", INTERRUPTIONS, **how)
     assert differences(want, got) == []
+    assert n_steps_resumed == n_steps + len(INTERRUPTIONS)
+    # Cells come in another order than torch's where they are read in blocks, and only there.
+    in_torchs_order = whole(make, **VALIDATED)[0]
+    assert (differences(want, in_torchs_order) == []) == (reading == "at once")
 
 
 @pytest.mark.parametrize("after", [{}, {"train_size": 0.8, "max_epochs": 2}])

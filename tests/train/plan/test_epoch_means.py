@@ -1,10 +1,14 @@
 """Means over an epoch are those of scvi-tools' metric."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 import torch
 from scvi.module.base import LossOutput
 from scvi.train import TrainingPlan
 
+from lucidvi._ranks import Ranks
 from lucidvi.train.plan import _epoch_means
 from lucidvi.train.plan._epoch_means import EpochMeans
 
@@ -113,6 +117,53 @@ def test_they_go_on_where_they_were(monkeypatch, n_kept):
             means.add(output)
             means.add_further("of_a_part", output.loss / 3, output.n_obs_minibatch)
     assert rest.take(25) == whole.take(25)
+
+
+class Meeting(Ranks):
+    """Processes that are threads, and tell each other what they have."""
+
+    barrier, values = Barrier(2, timeout=60), [None, None]
+
+    def of_all(self, value):
+        self.values[self.rank] = value
+        self.barrier.wait()
+        found = list(self.values)
+        self.barrier.wait()
+        return found
+
+    def total(self, values):
+        return [sum(of_each) for of_each in zip(*self.of_all(values), strict=True)]
+
+
+def part_of(output, rank):
+    """What one of two processes has of the losses of a minibatch of as many cells each."""
+    own = {name: values[rank::2] for name, values in output.kl_local.items()}
+    reconstruction = output.reconstruction_loss["reconstruction_loss"][rank::2]
+    loss = (reconstruction + 0.3 * own["kl_z"]).mean()
+    kl_global = output.kl_global_sum
+    return LossOutput(loss, reconstruction, own, kl_global, n_obs_minibatch=len(reconstruction))
+
+
+def test_they_are_over_the_cells_of_all_processes():
+    """Of the last minibatch, one cell, the second process has none, nor some further mean."""
+    whole = EpochMeans("train")
+    parts = [EpochMeans("train"), EpochMeans("train")]
+    for i, output in enumerate(losses_of([8, 5, 1], kl_global=30.0)):
+        whole.add(output)
+        whole.add_further("rna", output.loss, output.n_obs_minibatch)
+        for rank, means in enumerate(parts[: min(2, output.n_obs_minibatch)]):
+            part = part_of(output, rank)
+            means.add(part)
+            means.add_further("rna", part.loss, part.n_obs_minibatch)
+        if i == 2:
+            whole.add_further("prot", 7.0, 1)
+            parts[0].add_further("prot", 7.0, 1)
+    with ThreadPoolExecutor(2) as threads:
+        got = list(threads.map(lambda rank: parts[rank].take(14, Meeting(rank, 2)), range(2)))
+    want = whole.take(14)
+    assert want["prot_train"] == 7.0
+    assert got[0] == got[1] == pytest.approx(want, rel=1e-6)
+    assert parts[0].take(14) == parts[1].take(14) == {}
 
 
 def test_what_some_minibatches_have_is_a_mean_over_their_cells():

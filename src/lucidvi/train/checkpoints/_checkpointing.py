@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lucidvi._random import generator_states, put_generators_back
+from lucidvi._ranks import ranks_of
 from lucidvi.errors import DataError, FileError
 from lucidvi.files import Checkpoints, frame_of, plain_frame
 from lucidvi.train.checkpoints._every import Every
@@ -98,9 +99,7 @@ class Checkpointing:
         self.saved = self.source.read()
         if self.saved is not None:
             check_same(self.saved.get("signature", {}), self.signature, self.source.folder)
-        elif self.may_begin:
-            news.info("There is no checkpoint in %s yet: the training begins.", folder)
-        else:
+        elif not self.may_begin:
             raise FileError(
                 f"There is no checkpoint in {self.source.folder}, from which the training should "
                 "go on.",
@@ -219,8 +218,13 @@ class CheckpointCallback(Callback):
             process = self.saved["processes"][trainer.global_rank]
             load_training_state(self.saved["training"], process, trainer, pl_module, self.data)
             self.checkpointing.every.restart(trainer.global_step)
-            n_epochs, folder = trainer.current_epoch, self.checkpointing.checkpoints.folder
-            news.info(GOES_ON, n_epochs, trainer.global_step, folder)
+        n_epochs, n_steps = trainer.current_epoch, trainer.global_step
+        folder = self.checkpointing.checkpoints.folder
+        check_one_place(ranks_of(trainer).of_all((n_epochs, n_steps)), folder)
+        if trainer.is_global_zero and self.saved is not None:
+            news.info(GOES_ON, n_epochs, n_steps, folder)
+        elif trainer.is_global_zero and self.checkpointing.may_begin:
+            news.info(BEGINS, folder)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write a checkpoint before an epoch."""
@@ -241,9 +245,11 @@ class CheckpointCallback(Callback):
     ) -> None:
         """Write a last checkpoint if the system wants the process to end.
 
-        Lightning then ends the training between two steps, or two epochs.
+        Lightning then ends the training between two steps, or two epochs. One of several
+        processes writes none: the others, whose states it needs, are elsewhere.
         """
-        if isinstance(exception, SIGTERMException) and self.saved is None:
+        is_asked = isinstance(exception, SIGTERMException) and trainer.world_size == 1
+        if is_asked and self.saved is None:
             epochs: Any = trainer.fit_loop.epoch_progress.current
             if epochs.started == epochs.completed or can_be_interrupted(trainer, pl_module):
                 self._write(trainer, pl_module)
@@ -260,14 +266,39 @@ class CheckpointCallback(Callback):
     def _is_due(self, trainer: Any) -> bool:
         is_due = self.is_first or self.checkpointing.every.is_due(trainer.global_step)
         # The first process decides for all, whose clocks differ.
-        return bool(trainer.strategy.broadcast(is_due))
+        return ranks_of(trainer).from_first(is_due)
 
     def _write(self, trainer: Any, plan: Any) -> None:
         self.is_first = False
-        training = training_state(trainer, plan, self.data)
-        rest = {"training": training, "processes": states_of_processes(trainer, plan)}
-        if trainer.is_global_zero:
+        processes = states_of_processes(trainer, plan)
+        if trainer.is_global_zero:  # which alone has the history
+            training = training_state(trainer, plan, self.data)
+            rest = {"training": training, "processes": processes}
             self.checkpointing.write(self.model, trainer.global_step, rest)
+
+
+def check_one_place(places: Sequence[tuple[int, int]], folder: Path) -> None:
+    """Raise if the processes of a training would go on from different places.
+
+    Parameters
+    ----------
+    places
+        Epochs and updates that are done, of each process.
+    folder
+        Where the checkpoints are.
+
+    Raises
+    ------
+    lucidvi.errors.FileError
+        In all processes.
+    """
+    if len(set(places)) == 1:
+        return
+    found = ", ".join(f"process {rank} after {n} updates" for rank, (_, n) in enumerate(places))
+    raise FileError(
+        f"The processes of the training find different checkpoints in {folder}: {found}.",
+        remedy="give a `checkpoint_dir` on a disk that all of them share.",
+    )
 
 
 def _whole(folder: str | PathLike[str]) -> Path:
@@ -276,6 +307,8 @@ def _whole(folder: str | PathLike[str]) -> Path:
 
 #: Sets of cells of a model.
 INDICES = ("train_indices", "validation_indices", "test_indices")
+#: What is said of a training that begins, where it might have gone on.
+BEGINS = "There is no checkpoint in %s yet: the training begins."
 #: What is said of a training that goes on.
 GOES_ON = "The training goes on after %d epochs and %d updates; checkpoints are in %s."
 #: What is said of one that is over.

@@ -8,6 +8,7 @@ without its first part, and leave out what callbacks monitor; here nothing is le
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from lightning.pytorch import Callback
 from torchmetrics import Metric
 
 from lucidvi._random import generator_states
+from lucidvi._ranks import ranks_of
 from lucidvi.files import frame_of, plain_frame
 
 #: Sets of cells that a splitter makes.
@@ -183,9 +185,12 @@ def process_state(trainer: Any, plan: Any) -> dict[str, Any]:
 
 def states_of_processes(trainer: Any, plan: Any) -> list[dict[str, Any]]:
     """Return the states of all processes of a training, by their ranks."""
-    state = process_state(trainer, plan)
-    if trainer.world_size == 1:
+    ranks, state = ranks_of(trainer), process_state(trainer, plan)
+    if not ranks.are_several:
         return [state]
-    gathered: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(gathered, state)
-    return gathered
+    # Tensors would come to the first process on the devices of the others.
+    torch.save(state, packed := io.BytesIO())
+    return [
+        torch.load(io.BytesIO(each), map_location="cpu", weights_only=False)
+        for each in ranks.of_all(packed.getvalue())
+    ]

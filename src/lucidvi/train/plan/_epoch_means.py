@@ -76,8 +76,11 @@ class EpochMeans:
         """
         if self.terms:
             self._sum()
-        sums = ranks.total([*self.sums.tolist(), self.n_cells, self.n_minibatches])
-        loss, reconstruction, kl_local, kl_global, n, n_minibatches = sums
+        *of_cells, kl_global = self.sums.tolist()
+        # All processes have the same global KL, and the first one has cells of each minibatch.
+        of_first = [kl_global, self.n_minibatches] if ranks.is_first else [0.0, 0.0]
+        sums = ranks.total([*of_cells, self.n_cells, *of_first])
+        loss, reconstruction, kl_local, n, kl_global, n_minibatches = sums
         further = self._further_means(ranks)
         if n_minibatches == 0:
             return {}

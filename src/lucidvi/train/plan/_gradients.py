@@ -41,12 +41,14 @@ class SummedGradients:
         The processes.
     weights
         Weights in the order that all processes have.
+    sent
+        Places of those whose gradients are sent from the start; others once they have one. Where
+        a gradient lies in a message decides in which order more than two processes add it up.
     """
 
-    def __init__(self, ranks: Ranks, weights: Iterable[Tensor]) -> None:
+    def __init__(self, ranks: Ranks, weights: Iterable[Tensor], sent: Iterable[int] = ()) -> None:
         self.ranks, self.weights = ranks, list(weights)
-        #: Weights whose gradients are sent, by their places; none until one has a gradient.
-        self.sent: list[int] = []
+        self.sent = list(sent)
         self._lay_out()
 
     def _lay_out(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,6 +40,8 @@ class PlanTogether(PlanWithPractices):
 
     #: Whether this process was asked to stop; set by the runner.
     is_stopping = False
+    #: Places of the weights whose gradients were sent before an interruption.
+    _sent: Sequence[int] = ()
 
     def on_fit_start(self) -> None:
         """Start all processes at the weights of the first."""
@@ -49,8 +51,19 @@ class PlanTogether(PlanWithPractices):
         self._weights_of_first()
         self.ranks.draw_apart()
         if self.ranks.are_several:
-            self._gradients = SummedGradients(self.ranks, self.plain_module.parameters())
+            weights = self.plain_module.parameters()
+            self._gradients = SummedGradients(self.ranks, weights, self._sent)
             self._begin()
+
+    def training_state(self) -> dict[str, Any]:
+        """Return what the plan keeps from one step to the next."""
+        sent = self._gradients.sent if self.ranks.are_several else []
+        return {**super().training_state(), "sent": sent}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Go on with what :meth:`training_state` returned."""
+        super().load_training_state(state)
+        self._sent = state["sent"]
 
     def on_train_epoch_start(self) -> None:
         """Let practices act before an epoch, and go on from the weights of the first process."""
