@@ -24,8 +24,9 @@ logger = logging.getLogger(__name__)
 
 #: Values, zeros included, read at once from a file.
 CHUNK = 2**25
-#: Rows of a file are read with those between them, where these are at most so many.
-NEAR = 8
+#: Rows of a file are read with those between them, where these are at most so many. What zarr has
+#: read of a chunk it forgets, and reads again for the next row.
+NEAR, NEAR_IN_ZARR = 8, 128
 #: Attribute of a dask array that is what reads its rows without dask.
 JOINED = "lucidvi_joined"
 #: Cells that tell how much memory one takes.
@@ -223,15 +224,31 @@ class StoredCounts:
     def _ascending(self, rows: NDArray[np.integer]) -> NDArray[Any] | sparse.csr_matrix:
         """Return rows in ascending order, each once."""
         if not self.is_in_memory:
-            first, stop = runs(rows, NEAR)
-            read = self._runs(first, stop)
-            # Where each run begins among the rows that are read.
-            begin = np.cumsum(stop - first) - (stop - first)
-            run = np.searchsorted(first, rows, side="right") - 1
-            return read if read.shape[0] == len(rows) else read[begin[run] + rows - first[run]]
+            # As many at a time as are read at once elsewhere, with what lies between them.
+            n_read = np.cumsum(np.minimum(np.diff(rows, prepend=rows[0] - 1), self._near + 1))
+            piece = n_read // max(1, CHUNK // max(1, self.shape[1]))
+            pieces = np.split(rows, np.flatnonzero(np.diff(piece)) + 1)
+            return stacked([self._with_between(some) for some in pieces])
         if self._compressed is None:
             return readable(self.matrix[rows])
         return self._compressed.take(rows) if self._compressed.by_cell else self._by_cell[rows]
+
+    @property
+    def _near(self) -> int:
+        """Rows between two others that are read with them."""
+        arrays = self.matrix if self._compressed is None else self._compressed.data
+        return NEAR_IN_ZARR if is_zarr(arrays) else NEAR
+
+    def _with_between(self, rows: NDArray[np.integer]) -> NDArray[Any] | sparse.csr_matrix:
+        """Return rows of a file, read together with those between them that are few."""
+        first, stop = runs(rows, self._near)
+        read = self._runs(first, stop)
+        if read.shape[0] == len(rows):
+            return read
+        # Where each run begins among the rows that are read.
+        begin = np.cumsum(stop - first) - (stop - first)
+        run = np.searchsorted(first, rows, side="right") - 1
+        return read[begin[run] + rows - first[run]]
 
     def _runs(
         self, first: NDArray[np.integer], stop: NDArray[np.integer]
@@ -243,11 +260,7 @@ class StoredCounts:
         parts = [self.matrix[int(a) : int(b)] for a, b in zip(first, stop, strict=True)]
         if is_dask(self.matrix):
             parts = list(sys.modules["dask"].compute(*parts))
-        if len(parts) == 1:
-            return readable(parts[0])
-        if sparse.issparse(parts[0]):
-            return readable(sparse.vstack(parts, "csr"))
-        return readable(np.concatenate(parts))
+        return stacked(list(map(readable, parts)))
 
     @cached_property
     def _compressed(self) -> Compressed | None:
@@ -300,6 +313,13 @@ def in_memory(matrix: Any) -> NDArray[Any] | sparse.csr_matrix:
         return sparse.csr_matrix(matrix, copy=False) if sparse.issparse(matrix) else matrix
     whole = (matrix if isinstance(matrix, StoredCounts) else StoredCounts(matrix))[:]
     return sparse.csr_matrix(whole, copy=False) if sparse.issparse(whole) else whole
+
+
+def stacked(parts: list[Any]) -> NDArray[Any] | sparse.csr_matrix:
+    """Return rows below each other, arrays or CSR."""
+    if len(parts) == 1:
+        return parts[0]
+    return sparse.vstack(parts, "csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
 
 
 def runs(
