@@ -20,6 +20,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*zarr v:UserWarning"),
     pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part:UserWarning"),
     pytest.mark.filterwarnings("ignore:From 0.4 .update:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:This setting will be removed in 0.14:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:zarr v3 will become the only option:DeprecationWarning"),
 ]
 
 

@@ -64,8 +64,8 @@ def test_counts_are_those_that_anndata_joins_in_memory(parts, paths, join):
             some = StoredCounts(mine)[rows]
             some = some.toarray() if sparse.issparse(some) else some
             np.testing.assert_array_equal(some, theirs[rows if len(str(rows)) > 2 else []])
-        assert theirs.max() == (70_000 if join == "outer" else theirs.max())
-    assert list(got.layers) in (["counts"], [None, "counts"])
+        assert join == "inner" or theirs.max() == 70_000  # after a file of uint8
+    assert set(got.layers) - {None} == {"counts"}
     assert not isinstance(got.X, np.ndarray)
 
 
