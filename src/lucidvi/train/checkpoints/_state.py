@@ -8,11 +8,11 @@ without its first part, and leave out what callbacks monitor; here nothing is le
 from __future__ import annotations
 
 import copy
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback
 from torchmetrics import Metric
 
@@ -189,8 +189,4 @@ def states_of_processes(trainer: Any, plan: Any) -> list[dict[str, Any]]:
     if not ranks.are_several:
         return [state]
     # Tensors would come to the first process on the devices of the others.
-    torch.save(state, packed := io.BytesIO())
-    return [
-        torch.load(io.BytesIO(each), map_location="cpu", weights_only=False)
-        for each in ranks.of_all(packed.getvalue())
-    ]
+    return ranks.of_all(move_data_to_device(state, torch.device("cpu")))
