@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import warnings
@@ -73,6 +74,7 @@ def close_cells(cells: Any) -> None:
     """
     if not isinstance(cells, AnnData):
         return
+    gc.collect()  # of what nobody goes on with, a thread may be about to read further
     raw = [] if cells.raw is None else [cells.raw.X]
     for matrix in (cells.X, *cells.layers.values(), *cells.obsm.values(), *raw):
         place = portable(matrix)
