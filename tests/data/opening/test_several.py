@@ -168,3 +168,17 @@ def test_models_of_several_files(paths, tmp_path):
     of_shared.train(max_epochs=1, accelerator="cpu")
     # The lung has more genes, in another order: they are taken where they lie.
     assert of_shared.get_latent_representation(paths[0]).shape == (30, 2)
+
+
+def test_processes_that_retrain_know_what_was_measured(paths):
+    """Without it they would train on zeros in place of genes that a file lacks."""
+    import pickle
+
+    from lucidvi.audit.retraining._retraining import PortableCells
+
+    cells = SCVI.setup_anndata(paths, layer="counts")
+    sent = PortableCells.of(cells, SCVI(cells).registry["setup_args"])
+    again = pickle.loads(pickle.dumps(sent)).open()
+    (want,), (got,) = (read_modalities(one).values() for one in (cells, again))
+    np.testing.assert_array_equal(got.panels.codes, want.panels.codes)
+    np.testing.assert_array_equal(got.panels.table, want.panels.table)

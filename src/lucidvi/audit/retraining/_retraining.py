@@ -24,7 +24,13 @@ from lucidvi._random import isolated
 from lucidvi.audit.cures._making import init_arguments, preset_of
 from lucidvi.audit.retraining._across_runs import Run
 from lucidvi.audit.subject import Sample, Subject
-from lucidvi.data import opened_again, portable
+from lucidvi.data import (
+    is_joined,
+    opened_again,
+    portable,
+    read_modalities,
+    write_modalities,
+)
 from lucidvi.errors import DataError, TrainingError
 from lucidvi.inference import canonical_axes
 
@@ -45,11 +51,14 @@ class PortableCells:
         Counts and further matrices, by slot and name, those in files by where they are.
     obs, var
         Tables of cells and genes.
+    modalities
+        What was measured in which cells, by name; empty where all was in all.
     """
 
     matrices: dict[str, dict[str, Any]]
     obs: pd.DataFrame
     var: pd.DataFrame
+    modalities: Mapping[str, Any]
 
     @classmethod
     def of(cls, adata: AnnData, setup: Mapping[str, Any]) -> PortableCells:
@@ -61,7 +70,8 @@ class PortableCells:
             "layers": {} if layer is None else {layer: portable(adata.layers[layer])},
             "obsm": {name: portable(adata.obsm[name]) for name in names},
         }
-        return cls(matrices, adata.obs, adata.var)
+        modalities = read_modalities(adata) if is_joined(adata) else {}
+        return cls(matrices, adata.obs, adata.var, modalities)
 
     def open(self) -> AnnData:
         """Return the AnnData, which nobody else holds."""
@@ -69,13 +79,16 @@ class PortableCells:
             slot: {name: opened_again(matrix) for name, matrix in matrices.items()}
             for slot, matrices in self.matrices.items()
         }
-        return AnnData(
+        adata = AnnData(
             slots["X"].get("X"),
             obs=self.obs,
             var=self.var,
             layers=slots["layers"],
             obsm=slots["obsm"],
         )
+        if self.modalities:
+            write_modalities(adata, self.modalities)
+        return adata
 
 
 @dataclass(frozen=True, eq=False)
